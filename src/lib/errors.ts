@@ -1,0 +1,79 @@
+/**
+ * The one catalogue of errors a person can see: a stable code, whose fault it is, what happened and how to fix it.
+ * `docs/reference/errors.md` is generated from this table. Add an error = add a line.
+ */
+
+export type Fault = 'user' | 'system';
+
+interface ErrorSpec {
+  readonly fault: Fault;
+  /** What happened; `{name}` is replaced by the argument of that name. */
+  readonly what: string;
+  /** How to fix it; empty when there is nothing a person can do. */
+  readonly fix: string;
+}
+
+export const CATALOGUE = {
+  BadArgument: { fault: 'user', what: '{what}', fix: '{fix}' },
+  BadYaml: { fault: 'user', what: '{file}:{line}:{column}: {problem}', fix: 'Correct the document and apply it again.' },
+  FileUnreadable: { fault: 'user', what: 'Cannot read {path}: {cause}', fix: 'Check the path and its permissions.' },
+  StackRunning: {
+    fault: 'user',
+    what: 'A clrk stack already runs in {dir} (process {pid}).',
+    fix: 'Stop it with `kill {pid}`, or give this one another directory with --clrk-dir.',
+  },
+  StackNotRunning: {
+    fault: 'user',
+    what: 'No clrk stack runs in {dir}.',
+    fix: 'Start one with `clrk dev`, or point at another directory with --clrk-dir.',
+  },
+  StackNotReady: { fault: 'system', what: 'The stack is not ready after {seconds} s: {pending}.', fix: 'Look at the output of `clrk dev`.' },
+  NotRoot: { fault: 'user', what: '{command} must run as root: it makes network namespaces and sandboxes.', fix: 'Run it with sudo.' },
+  ToolMissing: { fault: 'user', what: 'The tool {tool} is missing.', fix: 'Run `./clrk setup`, which installs it.' },
+  ToolBroken: { fault: 'system', what: '{tool} does not work: {cause}', fix: 'Remove {path} and run `./clrk setup`.' },
+  SetupFailed: { fault: 'system', what: 'Setting up {step} failed: {cause}', fix: '{fix}' },
+  ChecksumMismatch: {
+    fault: 'system',
+    what: '{file} has SHA-256 {actual}, expected {expected}.',
+    fix: 'The download was altered or is incomplete; remove it and run `./clrk setup` again.',
+  },
+  ApiRefused: { fault: 'user', what: '{what}', fix: '' },
+  ApiUnreachable: { fault: 'system', what: 'The API server at {url} does not answer: {cause}', fix: 'Is `clrk dev` running? See `clrk dev wait-ready`.' },
+  ImageNotFound: {
+    fault: 'user',
+    what: 'Image {image} is not in the local image store.',
+    fix: 'Build it with `clrk image build -t {image} DIR`.',
+  },
+  ImageBuildFailed: { fault: 'user', what: 'Building {image} from {dir} failed: {cause}', fix: '{fix}' },
+  ChildFailed: { fault: 'system', what: '{command} ended with {outcome}: {stderr}', fix: '' },
+  RunFailed: { fault: 'user', what: 'Invocation {invocation} ended {phase}: {message}', fix: '' },
+  Internal: { fault: 'system', what: '{what}', fix: 'This is a defect in clrk; please report it with the log.' },
+} as const satisfies Record<string, ErrorSpec>;
+
+export type ErrorCode = keyof typeof CATALOGUE;
+export type ErrorArgs = Readonly<Record<string, string | number>>;
+
+const fill = (template: string, args: ErrorArgs): string =>
+  template.replace(/\{(\w+)\}/g, (_, name: string) => String(args[name] ?? ''));
+
+/** An error with a code of the catalogue. `message` says what; `fix` says what to do about it. */
+export class ClrkError extends Error {
+  readonly code: ErrorCode;
+  readonly fault: Fault;
+  readonly fix: string;
+
+  constructor(code: ErrorCode, args: ErrorArgs = {}, options?: ErrorOptions) {
+    super(fill(CATALOGUE[code].what, args), options);
+    this.name = 'ClrkError';
+    this.code = code;
+    this.fault = CATALOGUE[code].fault;
+    this.fix = fill(CATALOGUE[code].fix, args);
+  }
+}
+
+/** The message of anything that was thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** The `code` of a Node system error (`ENOENT`, …), or undefined. */
+export const systemCode = (error: unknown): string | undefined =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;

@@ -1,0 +1,16 @@
+// lib: consumes nothing of ours; produces domain-free building blocks.
+// Owns: errors, logging, clocks, child processes, queues, retries, durations, quantities, globs, ids, atomic files.
+// Heavy dependency owned here: pino.
+export * from './clock.ts';
+export * from './duration.ts';
+export * from './errors.ts';
+export * from './files.ts';
+export * from './glob.ts';
+export * from './ids.ts';
+export * from './keyed-queue.ts';
+export * from './latest.ts';
+export * from './lifecycle.ts';
+export * from './log.ts';
+export * from './process.ts';
+export * from './quantity.ts';
+export * from './retry.ts';

@@ -1,0 +1,170 @@
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { ClrkError } from './errors.ts';
+import type { Logger } from './log.ts';
+import { backoffMs } from './retry.ts';
+import { sleep } from './clock.ts';
+
+/** How a child ended: an exit code, or the signal that killed it. */
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export const describeExit = (exit: Exit): string => (exit.signal ? `signal ${exit.signal}` : `exit code ${exit.code}`);
+
+export interface SpawnOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string;
+  readonly stdio?: StdioOptions;
+  /** A network namespace (path of its file) to start in. */
+  readonly netns?: string;
+}
+
+/**
+ * Starts a child that dies with this process (`PR_SET_PDEATHSIG`) and cannot dump core. The one way to start long-lived
+ * children: spawn from the main thread only, because the kernel's death signal follows the thread that spawned.
+ */
+export const spawnChild = (command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess => {
+  const inNamespace = options.netns ? ['nsenter', `--net=${options.netns}`, '--'] : [];
+  const argv = [...inNamespace, 'prlimit', '--core=0:0', 'setpriv', '--pdeathsig', 'KILL', '--', command, ...args];
+  return spawn(argv[0]!, argv.slice(1), {
+    env: options.env ?? process.env,
+    stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
+    ...(options.cwd ? { cwd: options.cwd } : {}),
+  });
+};
+
+/** Resolves when the child has ended (also when it could not be started: code 127). */
+export const exited = (child: ChildProcess): Promise<Exit> =>
+  new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) return resolve({ code: child.exitCode, signal: child.signalCode });
+    child.once('error', () => resolve({ code: 127, signal: null }));
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+  });
+
+export interface RunResult {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a short command to its end; throws ChildFailed with its stderr when it fails. Output is bounded at 16 MiB. */
+export const run = async (
+  command: string,
+  args: readonly string[],
+  options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv; cwd?: string; netns?: string; signal?: AbortSignal; timeoutMs?: number } = {},
+): Promise<RunResult> => {
+  const argv = options.netns ? ['nsenter', `--net=${options.netns}`, '--', command, ...args] : [command, ...args];
+  const child = spawn(argv[0]!, argv.slice(1), {
+    env: options.env ?? process.env,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    ...(options.cwd ? { cwd: options.cwd } : {}),
+    ...(options.signal ? { signal: options.signal } : {}),
+    ...(options.timeoutMs ? { timeout: options.timeoutMs, killSignal: 'SIGKILL' } : {}),
+  });
+  const limit = 16 * 1024 * 1024;
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (stdout.length < limit ? (stdout += chunk) : undefined));
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr.length < limit ? (stderr += chunk) : undefined));
+  child.stdin.on('error', () => {}); // a command that does not read its input is judged by its exit code
+  child.stdin.end(options.input ?? '');
+  const exit = await new Promise<Exit>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) => resolve({ code, signal }));
+  }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') throw new ClrkError('ToolMissing', { tool: argv[0]! }, { cause: error });
+    throw error;
+  });
+  if (exit.code !== 0) {
+    throw new ClrkError('ChildFailed', { command: [command, ...args].join(' '), outcome: describeExit(exit), stderr: stderr.trim().slice(-2000) });
+  }
+  return { stdout, stderr };
+};
+
+/** Stops a child: SIGTERM, then SIGKILL after `graceMs`. */
+export const stopChild = async (child: ChildProcess, graceMs = 5_000): Promise<Exit> => {
+  const end = exited(child);
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+  return end.finally(() => clearTimeout(timer));
+};
+
+/**
+ * Keeps a child alive: restarts it with back-off (100 ms doubling to 5 s) when it ends, until disposed.
+ * `started` runs for every new process and resolves when it is ready.
+ */
+export class KeptChild {
+  readonly #start: () => ChildProcess;
+  readonly #started: (child: ChildProcess) => Promise<void>;
+  readonly #log: Logger;
+  readonly #abort = new AbortController();
+  #child: ChildProcess | undefined;
+  #loop: Promise<void> = Promise.resolve();
+  restarts = 0;
+
+  constructor(options: { start: () => ChildProcess; started?: (child: ChildProcess) => Promise<void>; log: Logger }) {
+    this.#start = options.start;
+    this.#started = options.started ?? (async () => {});
+    this.#log = options.log;
+  }
+
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  /** Resolves when the first process is ready; rejects when it ends before that. */
+  async start(): Promise<void> {
+    await this.#launch();
+    this.#loop = this.#keep();
+  }
+
+  async #launch(): Promise<void> {
+    const child = this.#start();
+    this.#child = child;
+    const ended = exited(child);
+    await Promise.race([
+      this.#started(child),
+      ended.then((exit) => {
+        throw new ClrkError('ChildFailed', { command: child.spawnargs.join(' '), outcome: describeExit(exit), stderr: 'it ended before it was ready' });
+      }),
+    ]);
+  }
+
+  async #keep(): Promise<void> {
+    for (let failures = 0; !this.#abort.signal.aborted; ) {
+      const since = performance.now();
+      const exit = await exited(this.#child!);
+      if (this.#abort.signal.aborted) return;
+      if (performance.now() - since > 10_000) failures = 0;
+      this.#log.warn('child ended, restarting it', { outcome: describeExit(exit), restarts: ++this.restarts });
+      try {
+        await sleep(backoffMs(failures++, { firstMs: 100, maxMs: 5_000, factor: 2 }), this.#abort.signal);
+        await this.#launch();
+      } catch (error) {
+        if (!this.#abort.signal.aborted) this.#log.error('restart failed', { err: error });
+      }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort();
+    if (this.#child) await stopChild(this.#child);
+    await this.#loop;
+  }
+}
+
+/** The stdio of a child that reports readiness on fd 3. */
+export const READY_STDIO: StdioOptions = ['ignore', 'pipe', 'pipe', 'pipe'];
+
+/** Resolves with the JSON line the child writes on fd 3 when it is ready. Never rejects: race it with `exited`. */
+export const readyReport = (child: ChildProcess): Promise<Record<string, unknown>> =>
+  new Promise((resolve) => {
+    let text = '';
+    const stream = child.stdio[3] as NodeJS.ReadableStream;
+    stream.on('error', () => {});
+    stream.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+      const end = text.indexOf('\n');
+      if (end >= 0) resolve(JSON.parse(text.slice(0, end)) as Record<string, unknown>);
+    });
+  });

@@ -1,0 +1,87 @@
+/** Desired state that controllers hand to workers and their egress, and the reports that come back. */
+
+/** An agent revision whose image a worker should have unpacked. */
+export interface DesiredRevision {
+  readonly namespace: string;
+  readonly name: string;
+  readonly agent: string;
+  readonly image: string;
+}
+
+export interface GatewayRoot {
+  /** `namespace/name`. */
+  readonly gateway: string;
+  /** PEM of the root certificate sandboxes trust. */
+  readonly rootPem: string;
+}
+
+/** Everything one worker should have, always whole. */
+export interface WorkerDesired {
+  readonly revisions: readonly DesiredRevision[];
+  readonly gateways: readonly GatewayRoot[];
+}
+
+export interface ImageState {
+  /** Revision, `namespace/name`. */
+  readonly revision: string;
+  readonly ready: boolean;
+  /** Manifest digest when ready. */
+  readonly digest: string;
+  /** Why not, when not ready: `ImageNotFound`, `ImageInvalid`, … */
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** A worker's heartbeat, always whole. */
+export interface WorkerReport {
+  readonly worker: string;
+  readonly pool: string;
+  readonly maxExecutions: number;
+  readonly activeExecutions: number;
+  readonly images: readonly ImageState[];
+}
+
+/** One credential value, referred to by name in PolicySets; travels only here and to Envoy by SDS. */
+export interface CredentialValue {
+  /** `cred:<namespace>/<policy>`. */
+  readonly name: string;
+  readonly value: string;
+}
+
+/** One gateway as an `egress` should serve it. */
+export interface DesiredGateway {
+  /** `namespace/name`. */
+  readonly gateway: string;
+  /** JSON of a PolicySet (model/policy-set.ts); its `revision` is the hash of its content. */
+  readonly policySet: string;
+  readonly rootPem: string;
+  /** This egress's own signing certificate and its PKCS#8 key. */
+  readonly intermediatePem: string;
+  readonly intermediateKeyPem: string;
+  readonly credentials: readonly CredentialValue[];
+}
+
+/** Everything one egress should serve, always whole. */
+export interface EgressDesired {
+  readonly gateways: readonly DesiredGateway[];
+}
+
+export interface GatewayState {
+  readonly gateway: string;
+  /** Revision Envoy has acknowledged in full; empty before the first. */
+  readonly revision: string;
+  /** When, in milliseconds since the epoch. */
+  readonly since: number;
+  /** Why the wanted revision is not in force: Envoy's rejection, or that Envoy does not run. Empty when it is. */
+  readonly error: string;
+}
+
+export interface EgressReport {
+  readonly worker: string;
+  readonly gateways: readonly GatewayState[];
+}
+
+/** How many workers `clrk dev` should run for each pool. */
+export interface WorkersWanted {
+  readonly pools: readonly { readonly pool: string; readonly replicas: number }[];
+}

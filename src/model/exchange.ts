@@ -1,0 +1,127 @@
+/** Lines and records of what left, or wanted to leave, a sandbox. */
+
+/** One line of an Envoy access log (`access-<i>.jsonl`). Envoy omits what it does not know. Produced by `egress/translate`. */
+export interface AccessLine {
+  /** Start, RFC 3339 with milliseconds. */
+  readonly time: string;
+  /** Decision id: `%STREAM_ID%` for HTTP, connection id + boot id for refused connections. */
+  readonly id: string;
+  /** Which chain served it: `http` (a request), `refused` (a connection no chain takes). */
+  readonly chain: 'http' | 'refused';
+  /** Gateway, `namespace/name`. */
+  readonly gateway: string;
+  /** Sandbox address, without port. */
+  readonly source: string;
+  /** Original destination, `ip:port`. */
+  readonly destination?: string;
+  readonly sni?: string;
+  readonly method?: string;
+  /** Authority as the first filter saw it. */
+  readonly host?: string;
+  /** Path without query, `%PATH(NQ:PATH)%`. */
+  readonly path?: string;
+  /** `HTTP/1.1`, `HTTP/2`. */
+  readonly protocol?: string;
+  readonly status?: number;
+  readonly durationMs?: number;
+  /** Request bytes to upstream's side and response bytes to the sandbox. */
+  readonly requestBytes?: number;
+  readonly responseBytes?: number;
+  readonly flags?: string;
+  readonly details?: string;
+  readonly upstream?: string;
+  readonly upstreamFailure?: string;
+  /** From route metadata `clrk`: `AIProviderRoute/ns/name`, denial reason, PolicySet revision. */
+  readonly route?: string;
+  readonly reason?: string;
+  readonly revision?: string;
+  /** From dynamic metadata `clrk.engine`, set when the engine judged the request. */
+  readonly engine?: EngineMetadata;
+  /** From dynamic metadata `clrk.usage`: what the provider reported. */
+  readonly usage?: { readonly input?: number; readonly output?: number };
+}
+
+/** What the engine attaches to a request it judged. */
+export interface EngineMetadata {
+  readonly verdict: 'Allowed' | 'Denied';
+  readonly reason: string;
+  readonly route: string;
+  readonly rule: number;
+  readonly revision: string;
+  readonly provider?: string;
+  readonly model?: string;
+  readonly operation?: string;
+  readonly stream?: boolean;
+  /** Bounds reserved, in tokens; present when a reservation exists under the decision id. */
+  readonly reservedInput?: number;
+  readonly reservedOutput?: number;
+  /** Span id of this request, sent upstream in `traceparent`. */
+  readonly spanId?: string;
+}
+
+/** A line of `bindings.jsonl`: which invocation had which address when. Milliseconds since the epoch. */
+export interface BindingLine {
+  readonly event: 'bind' | 'release';
+  readonly time: number;
+  readonly address: string;
+  readonly namespace: string;
+  readonly agent: string;
+  readonly invocation: string;
+  readonly traceId: string;
+  readonly spanId: string;
+}
+
+/**
+ * A line of `egress.jsonl`: decisions `egress` took itself. `dns` = a question that was refused or sent to the deny slice;
+ * `admit` = the engine let a request through (closes its record when Envoy dies before its own line); `refused` = the
+ * engine denied; `gateway-died` = Envoy of a gateway ended, requests admitted and not logged before `time` are closed.
+ */
+export interface EgressLine {
+  readonly event: 'dns' | 'admit' | 'refused' | 'gateway-died';
+  readonly time: number;
+  readonly id: string;
+  readonly gateway: string;
+  readonly source: string;
+  readonly host: string;
+  readonly method?: string;
+  readonly path?: string;
+  readonly verdict: 'Allowed' | 'Denied';
+  readonly reason: string;
+  readonly engine?: EngineMetadata;
+}
+
+/** One record: a request, connection or DNS question, allowed or denied. A row of ClickHouse table `exchanges`. */
+export interface ExchangeRecord {
+  /** Idempotency key: the decision id. */
+  readonly decisionId: string;
+  /** RFC 3339 with milliseconds, UTC. */
+  readonly time: string;
+  readonly namespace: string;
+  readonly agent: string;
+  readonly invocation: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly worker: string;
+  readonly gateway: string;
+  readonly route: string;
+  readonly revision: string;
+  /** `https`, `http`, `tcp`, `dns`. */
+  readonly protocol: string;
+  readonly method: string;
+  readonly host: string;
+  readonly path: string;
+  readonly destination: string;
+  /** HTTP status, 0 when there is none. */
+  readonly status: number;
+  readonly verdict: 'Allowed' | 'Denied';
+  readonly reason: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly operation: string;
+  readonly stream: boolean;
+  readonly inputTokens?: number;
+  readonly outputTokens?: number;
+  readonly durationMs: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+}

@@ -1,0 +1,103 @@
+import type { EgressDesired, EgressReport, WorkerDesired, WorkerReport, WorkersWanted } from './desired.ts';
+import type { ExchangeRecord } from './exchange.ts';
+import type { Invocation } from './run.ts';
+
+/** Ports between stages. Implementations live in the stage that owns the service; `cmd` joins them over `wire`. */
+
+/** Who calls, as the API server authenticated it. */
+export interface Principal {
+  readonly name: string;
+  readonly groups: readonly string[];
+}
+
+/** A request to run an agent once, by whatever trigger. */
+export interface InvokeRequest {
+  readonly namespace: string;
+  readonly agent: string;
+  /** Lower-case header names. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array;
+  /** `HTTP` for the ingress, `CLI` for the runtime API; a caller cannot choose it. */
+  readonly trigger: 'HTTP' | 'Cron' | 'CLI';
+  readonly source: string;
+}
+
+/** The answer to a trigger: a head, then the body in pieces. A body that ends with an error must not look complete. */
+export interface InvokeAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+export interface InvocationFilter {
+  readonly namespace?: string;
+  readonly agent?: string;
+  readonly id?: string;
+  readonly limit?: number;
+}
+
+/** Dispatcher as the runtime API sees it. */
+export interface Runs {
+  invoke(request: InvokeRequest, signal: AbortSignal): Promise<InvokeAnswer>;
+  get(namespace: string, id: string): Promise<Invocation | undefined>;
+  /** Newest first. */
+  list(filter: InvocationFilter): Promise<readonly Invocation[]>;
+  /** Current ones first, then every change. */
+  watch(filter: InvocationFilter, signal: AbortSignal): AsyncIterable<Invocation>;
+}
+
+export interface ReserveRequest {
+  /** Decision id: reserving the same id twice is one reservation. */
+  readonly id: string;
+  readonly budgets: readonly { readonly key: string; readonly cap: number }[];
+  /** Input bound + output bound, in tokens. */
+  readonly amount: number;
+  /** A reservation not settled by then (ms since the epoch) counts as spent. */
+  readonly deadline: number;
+}
+
+export interface ReserveAnswer {
+  readonly granted: boolean;
+  /** The budget that refused; empty when granted. */
+  readonly key: string;
+  readonly cap: number;
+  readonly used: number;
+  readonly reserved: number;
+  /** When the day ends, ms since the epoch. */
+  readonly resetAt: number;
+}
+
+export interface LedgerPort {
+  reserve(request: ReserveRequest): Promise<ReserveAnswer>;
+  /** Replaces a reservation by what was used; idempotent by id. An unknown id is an error-free no-op. */
+  settle(settlement: { readonly id: string; readonly used: number }): Promise<void>;
+}
+
+export interface ExchangeQuery {
+  readonly namespace: string;
+  readonly invocation?: string;
+  readonly agent?: string;
+  /** Milliseconds since the epoch, exclusive. */
+  readonly since?: number;
+  /** At most this many, the newest; 1,000 by default and at most 10,000. */
+  readonly limit?: number;
+}
+
+export interface StorePort {
+  /** Idempotent by record id within a day. */
+  insertExchanges(records: readonly ExchangeRecord[]): Promise<void>;
+  /** Oldest first. */
+  exchanges(query: ExchangeQuery): Promise<readonly ExchangeRecord[]>;
+}
+
+/** Desired state as controllers publish it and hear back; `cmd/controller-manager` joins it to the wire. */
+export interface DesiredPort {
+  setWorkers(wanted: WorkersWanted): void;
+  /** By pool. */
+  setWorkerDesired(pool: string, desired: WorkerDesired): void;
+  /** By worker: each egress has its own intermediates. */
+  setEgressDesired(worker: string, desired: EgressDesired): void;
+  /** Called with every report; undefined = that worker's or egress's stream ended. */
+  onWorker(listener: (worker: string, report: WorkerReport | undefined) => void): void;
+  onEgress(listener: (worker: string, report: EgressReport | undefined) => void): void;
+}

@@ -1,0 +1,79 @@
+/** Records of the way of one run: trigger -> Invocation -> Assignment -> Run. Wire messages have the same shapes. */
+
+export const PHASES = ['Pending', 'Dispatched', 'Running', 'Succeeded', 'Failed', 'Timeout', 'Rejected'] as const;
+export type Phase = (typeof PHASES)[number];
+export const isTerminal = (phase: Phase): boolean => phase === 'Succeeded' || phase === 'Failed' || phase === 'Timeout' || phase === 'Rejected';
+
+/** Legal moves; one-way, the last four phases are terminal (api.md 4.3). */
+export const NEXT_PHASES: Readonly<Record<Phase, readonly Phase[]>> = {
+  Pending: ['Dispatched', 'Rejected'],
+  Dispatched: ['Running', 'Failed', 'Timeout'],
+  Running: ['Succeeded', 'Failed', 'Timeout'],
+  Succeeded: [],
+  Failed: [],
+  Timeout: [],
+  Rejected: [],
+};
+
+export type TriggerType = 'HTTP' | 'Cron' | 'CLI';
+
+/** One accepted or rejected request to run an agent, as the journal keeps it. Times are milliseconds since the epoch. */
+export interface Invocation {
+  /** Invocation id: a canonical UUID, also the CloudEvent id. */
+  readonly id: string;
+  readonly namespace: string;
+  readonly agent: string;
+  readonly trigger: TriggerType;
+  readonly source: string;
+  /** SHA-256 of the request body: a repeat of the id with another body is refused. */
+  readonly bodyHash: string;
+  readonly traceId: string;
+  readonly phase: Phase;
+  /** A word for why (`OOMKilled`, `WorkerLost`, `NoReadyRevision`, …); empty while all is well. */
+  readonly reason: string;
+  readonly message: string;
+  readonly revision: string;
+  readonly worker: string;
+  readonly createdAt: number;
+  readonly dispatchedAt?: number;
+  readonly startedAt?: number;
+  readonly finishedAt?: number;
+  /** Trigger accepted to first stdout byte, in milliseconds. */
+  readonly firstByteMs?: number;
+  readonly exitCode?: number;
+  readonly outputBytes?: number;
+}
+
+export interface EnvEntry {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** What a worker needs to run an invocation once. */
+export interface Assignment {
+  readonly invocation: string;
+  readonly namespace: string;
+  readonly agent: string;
+  readonly revision: string;
+  readonly image: string;
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly env: readonly EnvEntry[];
+  readonly timeoutMs: number;
+  /** W3C trace context of the run: the trace and the span every outbound call is a child of. */
+  readonly traceId: string;
+  readonly spanId: string;
+  /** Gateways (`namespace/name`) in list order. */
+  readonly gateways: readonly string[];
+  /** The bytes for stdin: a CloudEvents structured-mode envelope. */
+  readonly event: Uint8Array;
+}
+
+/** How far a run got, as its worker reports it. */
+export interface RunUpdate {
+  readonly invocation: string;
+  readonly phase: 'Running' | 'Succeeded' | 'Failed' | 'Timeout';
+  readonly reason: string;
+  readonly message: string;
+  readonly exitCode?: number;
+}
