@@ -53,8 +53,7 @@ export const CATALOGUE = {
 export type ErrorCode = keyof typeof CATALOGUE;
 export type ErrorArgs = Readonly<Record<string, string | number>>;
 
-const fill = (template: string, args: ErrorArgs): string =>
-  template.replace(/\{(\w+)\}/g, (_, name: string) => String(args[name] ?? ''));
+const fill = (template: string, args: ErrorArgs): string => template.replace(/\{(\w+)\}/g, (_, name: string) => String(args[name] ?? ''));
 
 /** An error with a code of the catalogue. `message` says what; `fix` says what to do about it. */
 export class ClrkError extends Error {

@@ -1,6 +1,6 @@
 // lib: consumes nothing of ours; produces domain-free building blocks.
 // Owns: errors, logging, clocks, child processes, queues, retries, durations, quantities, globs, ids, atomic files.
-// Heavy dependency owned here: pino.
+// Heavy dependencies owned here: pino, node:sqlite.
 export * from './clock.ts';
 export * from './duration.ts';
 export * from './errors.ts';
@@ -14,3 +14,4 @@ export * from './log.ts';
 export * from './process.ts';
 export * from './quantity.ts';
 export * from './retry.ts';
+export * from './sqlite.ts';

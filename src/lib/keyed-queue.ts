@@ -16,11 +16,7 @@ export class KeyedQueue {
   readonly #failures = new Map<string, number>();
   readonly #concurrency: number;
 
-  constructor(options: {
-    handle: (key: string, signal: AbortSignal) => Promise<Next>;
-    onError?: (key: string, error: unknown) => void;
-    concurrency?: number;
-  }) {
+  constructor(options: { handle: (key: string, signal: AbortSignal) => Promise<Next>; onError?: (key: string, error: unknown) => void; concurrency?: number }) {
     this.#handle = options.handle;
     this.#onError = options.onError ?? (() => {});
     this.#concurrency = options.concurrency ?? 4;

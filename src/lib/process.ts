@@ -131,7 +131,7 @@ export class KeptChild {
   }
 
   async #keep(): Promise<void> {
-    for (let failures = 0; !this.#abort.signal.aborted; ) {
+    for (let failures = 0; !this.#abort.signal.aborted;) {
       const since = performance.now();
       const exit = await exited(this.#child!);
       if (this.#abort.signal.aborted) return;

@@ -10,8 +10,7 @@ export interface Backoff {
 export const DEFAULT_BACKOFF: Backoff = { firstMs: 50, maxMs: 2_000, factor: 2 };
 
 /** The delay before attempt `n` (0 = first retry), with up to 20 % jitter taken away. */
-export const backoffMs = (n: number, b: Backoff = DEFAULT_BACKOFF): number =>
-  Math.min(b.maxMs, b.firstMs * b.factor ** n) * (1 - Math.random() * 0.2);
+export const backoffMs = (n: number, b: Backoff = DEFAULT_BACKOFF): number => Math.min(b.maxMs, b.firstMs * b.factor ** n) * (1 - Math.random() * 0.2);
 
 /** Runs `attempt` until it succeeds, the signal aborts, or `retryable` says the error is final. */
 export const retry = async <T>(

@@ -1,6 +1,15 @@
 import http2 from 'node:http2';
 import { chmodSync, rmSync } from 'node:fs';
-import { create, fromBinary, toBinary, type DescMessage, type DescMethod, type DescService, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
+import {
+  create,
+  fromBinary,
+  toBinary,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  type MessageInitShape,
+  type MessageShape,
+} from '@bufbuild/protobuf';
 import { AsyncQueue } from '#lib';
 
 /**
@@ -43,8 +52,14 @@ type Caller<M extends DescMethod> = M['methodKind'] extends 'unary'
 export type Client<S extends DescService> = { readonly [K in keyof S['method']]: Caller<S['method'][K]> } & { close(): void };
 
 const path = (service: DescService, method: DescMethod): string => `/${service.typeName}/${method.name}`;
-const encode = (schema: DescMessage) => (value: unknown): Buffer => Buffer.from(toBinary(schema, create(schema, value as never)));
-const decode = (schema: DescMessage) => (bytes: Buffer): unknown => fromBinary(schema, bytes);
+const encode =
+  (schema: DescMessage) =>
+  (value: unknown): Buffer =>
+    Buffer.from(toBinary(schema, create(schema, value as never)));
+const decode =
+  (schema: DescMessage) =>
+  (bytes: Buffer): unknown =>
+    fromBinary(schema, bytes);
 
 const OPTIONS = {
   'grpc.max_receive_message_length': 64 * 1024 * 1024,
