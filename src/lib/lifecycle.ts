@@ -1,5 +1,4 @@
 import { writeSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { createLogger, type Logger } from './log.ts';
 import { messageOf } from './errors.ts';
 
@@ -19,14 +18,23 @@ export interface Program {
   ready(report?: object): void;
 }
 
+/** `--name value` and `--name=value` pairs. (parseArgs would take an option it was not told of for a flag without value.) */
+const programArgs = (argv: readonly string[]): Record<string, string> => {
+  const args: Record<string, string> = {};
+  for (let i = 0; i < argv.length; i++) {
+    const [, name, inline] = /^--([^=]+)(?:=(.*))?$/s.exec(argv[i]!) ?? [];
+    if (name !== undefined) args[name] = inline ?? argv[++i] ?? '';
+  }
+  return args;
+};
+
 /**
  * Runs a program: `--state DIR --run DIR [--name value]…`. SIGTERM and SIGINT abort its signal, then its resources are
  * ended in reverse order and it exits 0. An error at start exits 1 with a log line. A stray error later ends the process:
  * its parent restarts it, and no state may depend on a clean end.
  */
 export const runProgram = async (name: string, main: (program: Program) => Promise<void>): Promise<void> => {
-  const { values } = parseArgs({ strict: false, options: { state: { type: 'string' }, run: { type: 'string' } } });
-  const args = Object.fromEntries(Object.entries(values).filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
+  const args = programArgs(process.argv.slice(2));
   const component = args['component'] ?? name;
   const log = createLogger(component);
   const abort = new AbortController();
