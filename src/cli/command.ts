@@ -1,0 +1,54 @@
+import type { Io } from './output.ts';
+
+/** Flags every command has. */
+export interface GlobalFlags {
+  /** State directory, absolute. */
+  readonly dir: string;
+  /** Whether it was chosen (`--clrk-dir` or `CLRK_DIR`) rather than defaulted. */
+  readonly dirChosen: boolean;
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly local: boolean;
+}
+
+export interface CommandContext {
+  readonly io: Io;
+  readonly global: GlobalFlags;
+  readonly args: readonly string[];
+  /** Aborted by SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  flag(name: string): string | undefined;
+  flags(name: string): readonly string[];
+  has(name: string): boolean;
+}
+
+interface FlagSpec {
+  /** Long name without dashes. */
+  readonly name: string;
+  readonly short?: string;
+  /** Name of the value; absent = a switch. */
+  readonly value?: string;
+  readonly repeatable?: boolean;
+  readonly default?: string;
+  readonly help: string;
+}
+
+/** One command as data: help, reference docs and completion come from the same table. */
+export interface CommandSpec {
+  /** Words after `clrk`. */
+  readonly path: readonly string[];
+  readonly aliases?: readonly string[];
+  readonly summary: string;
+  /** More about it, for `--help` and the reference. */
+  readonly details?: string;
+  readonly args?: readonly { readonly name: string; readonly help: string; readonly optional?: boolean; readonly variadic?: boolean }[];
+  readonly flags?: readonly FlagSpec[];
+  readonly examples: readonly string[];
+  /** Not in help: for our own use. */
+  readonly hidden?: boolean;
+  /** Exit code; undefined = 0. Throw a ClrkError for a failure with a text of the catalogue. */
+  readonly run: (context: CommandContext) => Promise<number | void>;
+}
+
+export const NAMESPACE_FLAG: FlagSpec = { name: 'namespace', short: 'n', value: 'NAMESPACE', help: "namespace (default: the context's, then `default`)" };
+export const OUTPUT_FLAG: FlagSpec = { name: 'output', short: 'o', value: 'FORMAT', help: 'json or yaml instead of a table' };

@@ -1,0 +1,54 @@
+import { once } from 'node:events';
+import { startStack, toolsDirOf } from '#supervisor';
+import { applyFiles } from '../apply.ts';
+import type { CommandSpec } from '../command.ts';
+import { ClrkError } from '#lib';
+import { localTarget } from '../target.ts';
+import { applySecret } from '../secrets.ts';
+
+interface SecretFlag {
+  readonly name: string;
+  readonly key: string;
+  readonly value: string;
+}
+
+/** `NAME=ENVVAR[:KEY]`; the key defaults to the variable in lower case with `-` for `_`. */
+export const parseSecretFlag = (text: string, env: NodeJS.ProcessEnv): SecretFlag => {
+  const match = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)=([A-Za-z_][A-Za-z0-9_]*)(?::([-._a-zA-Z0-9]+))?$/.exec(text);
+  if (!match) throw new ClrkError('BadArgument', { what: `--secret ${text} is not NAME=ENVVAR[:KEY].`, fix: 'For example: --secret openai=OPENAI_AUTH:authorization' });
+  const [, name, , variable, key] = match;
+  const value = env[variable!];
+  if (value === undefined) {
+    throw new ClrkError('BadArgument', { what: `--secret ${text}: the environment variable ${variable} is not set.`, fix: `Export ${variable} before starting clrk dev.` });
+  }
+  return { name: name!, key: key ?? variable!.toLowerCase().replaceAll('_', '-'), value };
+};
+
+export const devCommand: CommandSpec = {
+  path: ['dev'],
+  summary: 'Run a complete stack on this machine, in the foreground',
+  details:
+    'Starts the API server, dispatcher, a worker and the record store. State stays in the state directory; everything else ends with Ctrl-C.\n' +
+    'DIR/dev.json has the process id and the URLs of API and ingress, DIR/kubeconfig.host works with kubectl.',
+  flags: [
+    { name: 'apply', short: 'f', value: 'PATH', repeatable: true, help: 'file or directory to apply once the API is up' },
+    { name: 'recursive', short: 'R', help: 'look for manifests below directories too' },
+    { name: 'secret', value: 'NAME=ENVVAR[:KEY]', repeatable: true, help: 'make a Secret from an environment variable before --apply' },
+  ],
+  examples: ['clrk dev', 'clrk dev -f examples/quickstart/manifests --secret openai=OPENAI_AUTH:authorization'],
+  run: async ({ io, global, flags, has, signal }) => {
+    const secrets = flags('secret').map((text) => parseSecretFlag(text, io.env));
+    const write = (line: string): void => io.err(`${line}\n`);
+    await using stack = await startStack({ dir: global.dir, tools: toolsDirOf(global.dir), write });
+    const target = await localTarget(global.dir);
+    const byName = Map.groupBy(secrets, ({ name }) => name);
+    for (const [name, entries] of byName) {
+      await applySecret(target, 'default', name, Object.fromEntries(entries.map(({ key, value }) => [key, value])));
+      io.err(`secret/${name} applied\n`);
+    }
+    if (flags('apply').length > 0) await applyFiles(io, target, flags('apply'), { recursive: has('recursive'), namespace: 'default', force: true });
+    io.err(`clrk is ready. API ${stack.api}  ingress ${stack.ingress}  state ${global.dir}\n`);
+    if (!signal.aborted) await once(signal, 'abort');
+    io.err('stopping ...\n');
+  },
+};

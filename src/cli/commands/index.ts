@@ -1,0 +1,35 @@
+import type { CommandSpec } from '../command.ts';
+import { agentsListCommand } from './agents-list.ts';
+import { applyCommand } from './apply.ts';
+import { demoCommand, demoStageCommand } from './demo.ts';
+import { devCommand } from './dev.ts';
+import { egressLogCommand } from './egress-log.ts';
+import { imageBuildCommand } from './image-build.ts';
+import { runTaskCommand } from './run-task.ts';
+import { secretSetCommand } from './secret-set.ts';
+import { setupCommand } from './setup.ts';
+import { testCommand } from './test.ts';
+import { waitReadyCommand } from './wait-ready.ts';
+
+/** The command table, in the order of help. */
+export const COMMANDS: readonly CommandSpec[] = [
+  demoCommand,
+  setupCommand,
+  devCommand,
+  waitReadyCommand,
+  applyCommand,
+  secretSetCommand,
+  imageBuildCommand,
+  agentsListCommand,
+  runTaskCommand,
+  egressLogCommand,
+  testCommand,
+  demoStageCommand,
+];
+
+export const GROUPS: Readonly<Record<string, { readonly summary: string; readonly aliases?: readonly string[] }>> = {
+  agents: { summary: 'List agents and run them', aliases: ['agent'] },
+  secret: { summary: 'Make Secrets' },
+  image: { summary: 'Build agent images' },
+  egress: { summary: 'See what left the sandboxes' },
+};

@@ -1,0 +1,74 @@
+import { join } from 'node:path';
+import { KeptChild, READY_STDIO, readyReport, spawnChild, type Logger } from '#lib';
+import { renderStream } from './render-log.ts';
+
+/** The root of this checkout. */
+export const APP = join(import.meta.dirname, '..', '..');
+
+export interface StackContext {
+  readonly state: string;
+  readonly run: string;
+  readonly tools: string;
+  readonly log: Logger;
+  /** Where the plain log lines of children go. */
+  readonly write: (line: string) => void;
+}
+
+/** A program of `src/cmd`, started and kept alive; `report` is what it said when it became ready (the newest start's). */
+export interface RunningProgram extends AsyncDisposable {
+  readonly report: Record<string, unknown>;
+  readonly pid: number | undefined;
+}
+
+/** Starts a program and resolves when it is ready. Workers need a longer grace: they end sandboxes first. */
+export const startProgram = async (context: StackContext, program: string, args: readonly string[], component = program): Promise<RunningProgram> => {
+  let report: Record<string, unknown> = {};
+  const child = new KeptChild({
+    log: context.log.with({ child: component }),
+    graceMs: program === 'worker' ? 15_000 : 5_000,
+    start: () => {
+      const common = ['--state', context.state, '--run', context.run, '--tools', context.tools, '--component', component];
+      const started = spawnChild(process.execPath, [join(APP, 'src', 'cmd', `${program}.ts`), ...common, ...args], { stdio: READY_STDIO });
+      renderStream(started.stderr!, component, context.write);
+      started.stdout!.resume();
+      return started;
+    },
+    started: async (started) => {
+      report = await readyReport(started);
+    },
+  });
+  try {
+    await child.start();
+  } catch (error) {
+    await child[Symbol.asyncDispose]();
+    throw error;
+  }
+  return {
+    get report() {
+      return report;
+    },
+    get pid() {
+      return child.pid;
+    },
+    [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
+  };
+};
+
+/** The logger of the supervising process itself. */
+export const supervisorLogger = (write: (line: string) => void, render: (line: string, component: string) => string): Logger => {
+  const at =
+    (level: string) =>
+    (message: string, fields: object = {}) =>
+      write(render(JSON.stringify({ ...plain(fields), level, component: 'clrk', msg: message }), 'clrk'));
+  const make = (extra: object): Logger => ({
+    debug: () => {},
+    info: (m, f) => at('info')(m, { ...extra, ...f }),
+    warn: (m, f) => at('warn')(m, { ...extra, ...f }),
+    error: (m, f) => at('error')(m, { ...extra, ...f }),
+    with: (more) => make({ ...extra, ...more }),
+  });
+  return make({});
+};
+
+const plain = (fields: object): object =>
+  Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, value instanceof Error ? { message: value.message } : value]));

@@ -1,0 +1,97 @@
+import { mkdir, readFile, realpath, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ClrkError, readIfExists, writeFileAtomic } from '#lib';
+import { stringify } from 'yaml';
+import { startProgram, supervisorLogger, type StackContext } from './children.ts';
+import { lockHolder, takeLock } from './lock.ts';
+import { ensurePki } from './pki.ts';
+import { renderLogLine } from './render-log.ts';
+import { createRunDir, runDirOf } from './run-dir.ts';
+import { checkTools } from './setup.ts';
+import { Workers } from './workers.ts';
+
+/** What `DIR/dev.json` says about a running stack. */
+export interface DevInfo {
+  readonly pid: number;
+  /** URLs. */
+  readonly api: string;
+  readonly ingress: string;
+  readonly startedAt: string;
+}
+
+export interface Stack extends AsyncDisposable, DevInfo {}
+
+export interface StackOptions {
+  /** State directory; made when absent. */
+  readonly dir: string;
+  /** Where `bin/envoy` and `bin/runsc` are. */
+  readonly tools: string;
+  readonly write: (line: string) => void;
+}
+
+/** Where the tools of a state directory are; `CLRK_TOOLS` shares one set among several. */
+export const toolsDirOf = (dir: string): string => process.env['CLRK_TOOLS'] ?? join(dir, 'tools');
+
+/**
+ * Starts a whole stack and resolves when its API and ingress answer. Disposing it ends every process, namespace and mount;
+ * what stays is state. Refused with StackRunning while another one holds the directory.
+ *
+ * Start order: consumes nothing -> store (records) -> controller-manager (API, desired state) -> dispatcher (triggers, journal)
+ * -> workers, as many as pools want.
+ */
+export const startStack = async ({ dir, tools, write }: StackOptions): Promise<Stack> => {
+  if (process.getuid?.() !== 0) throw new ClrkError('NotRoot', { command: 'clrk dev' });
+  await mkdir(dir, { recursive: true, mode: 0o700 });
+  const state = await realpath(dir);
+  await using started = new AsyncDisposableStack();
+  started.use(await takeLock(join(state, 'dev.lock'), dir));
+  await checkTools(tools);
+  const run = runDirOf(state);
+  started.use(await createRunDir(run));
+  await ensurePki(join(state, 'pki'));
+
+  const context: StackContext = { state, run, tools, write, log: supervisorLogger(write, renderLogLine) };
+  const [, manager] = await Promise.all([
+    startProgram(context, 'store', []).then((program) => started.use(program)),
+    startProgram(context, 'controller-manager', []).then((program) => started.use(program)),
+  ]);
+  const api = `https://127.0.0.1:${portOf(manager.report, 'api')}`;
+  const dispatcher = started.use(await startProgram(context, 'dispatcher', ['--api', api]));
+  const ingress = `http://127.0.0.1:${portOf(dispatcher.report, 'ingress')}`;
+  started.use(new Workers(context, join(run, 'desired.sock')));
+
+  await writeFileAtomic(join(state, 'kubeconfig.host'), await kubeconfig(state, api));
+  const info: DevInfo = { pid: process.pid, api, ingress, startedAt: new Date().toISOString() };
+  const devJson = join(state, 'dev.json');
+  started.defer(() => rm(devJson, { force: true }));
+  await writeFileAtomic(devJson, `${JSON.stringify(info, null, 2)}\n`);
+
+  const all = started.move();
+  return { ...info, [Symbol.asyncDispose]: () => all.disposeAsync() };
+};
+
+const portOf = (report: Record<string, unknown>, name: string): number => {
+  const port = (report['ports'] as Record<string, number> | undefined)?.[name];
+  if (!port) throw new ClrkError('Internal', { what: `a program became ready without telling its ${name} port` });
+  return port;
+};
+
+const kubeconfig = async (state: string, server: string): Promise<string> => {
+  const data = async (file: string): Promise<string> => (await readFile(join(state, 'pki', file))).toString('base64');
+  return stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    'current-context': 'clrk',
+    clusters: [{ name: 'clrk', cluster: { server, 'certificate-authority-data': await data('ca.crt') } }],
+    users: [{ name: 'admin', user: { 'client-certificate-data': await data('admin.crt'), 'client-key-data': await data('admin.key') } }],
+    contexts: [{ name: 'clrk', context: { cluster: 'clrk', user: 'admin', namespace: 'default' } }],
+  });
+};
+
+/** What runs in a state directory; throws StackNotRunning when nothing does (a dev.json left by a killed stack counts as nothing). */
+export const runningStack = async (dir: string): Promise<DevInfo> => {
+  const text = await readIfExists(join(dir, 'dev.json'));
+  const info = text === undefined ? undefined : (JSON.parse(text) as DevInfo);
+  if (!info || (await lockHolder(join(dir, 'dev.lock'))) !== info.pid) throw new ClrkError('StackNotRunning', { dir });
+  return info;
+};
