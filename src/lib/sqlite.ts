@@ -3,16 +3,27 @@ import { DatabaseSync } from 'node:sqlite';
 /**
  * Opens (or makes) a database for a service that owns it alone: WAL, every commit durable (`synchronous=FULL`), migrations
  * applied in order inside one transaction. `migrations[n]` brings version n to n+1; never edit one that has been released.
+ * Owners that share one file each give a `part`, under which their own version is counted.
  */
-export const openDatabase = (path: string, migrations: readonly string[]): DatabaseSync => {
+export const openDatabase = (path: string, migrations: readonly string[], part?: string): DatabaseSync => {
   const db = new DatabaseSync(path);
   db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=2000;');
   transaction(db, () => {
-    const { user_version: version } = db.prepare('PRAGMA user_version').get() as { user_version: number };
+    const version = part === undefined ? fileVersion(db) : partVersion(db, part);
     for (const sql of migrations.slice(version)) db.exec(sql);
-    db.exec(`PRAGMA user_version = ${Math.max(version, migrations.length)}`);
+    const reached = Math.max(version, migrations.length);
+    if (part === undefined) db.exec(`PRAGMA user_version = ${reached}`);
+    else db.prepare('INSERT INTO schema_parts VALUES (?, ?) ON CONFLICT (part) DO UPDATE SET version = excluded.version').run(part, reached);
   });
   return db;
+};
+
+const fileVersion = (db: DatabaseSync): number => (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
+
+const partVersion = (db: DatabaseSync, part: string): number => {
+  db.exec('CREATE TABLE IF NOT EXISTS schema_parts (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT');
+  const row = db.prepare('SELECT version FROM schema_parts WHERE part = ?').get(part) as { version: number } | undefined;
+  return row?.version ?? 0;
 };
 
 /** Runs `work` in one transaction; a throw rolls it back. */

@@ -2,6 +2,7 @@
 // Owns: CONTRACT 2 (Invocation, Assignment, PolicySet, Decision, exchange lines and records, desired state) and the layout.
 // Wire messages (proto/control.proto) have the same shapes, so a received message is a record.
 export * from './desired.ts';
+export * from './dispatch.ts';
 export * from './exchange.ts';
 export * from './layout.ts';
 export * from './policy-set.ts';

@@ -76,4 +76,6 @@ export interface RunUpdate {
   readonly reason: string;
   readonly message: string;
   readonly exitCode?: number;
+  /** With a terminal phase: stdout bytes the worker sent in all, so that output lost with a stream cannot pass for complete. */
+  readonly outputBytes?: number;
 }

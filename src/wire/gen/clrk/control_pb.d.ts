@@ -399,6 +399,13 @@ export declare type RunUpdate = Message<"clrk.control.v1.RunUpdate"> & {
    * @generated from field: optional int32 exit_code = 5;
    */
   exitCode?: number | undefined;
+
+  /**
+   * With a terminal phase: stdout bytes sent in all, so that output lost with a stream cannot pass for complete.
+   *
+   * @generated from field: optional double output_bytes = 6;
+   */
+  outputBytes?: number | undefined;
 };
 
 /**

@@ -1,0 +1,58 @@
+import type { Assignment, RunUpdate } from './run.ts';
+
+/** Between trigger and scheduler: a slot on a worker, then the run that fills it. `cmd/dispatcher` joins the two. */
+
+/** What an invocation needs of the scheduler. */
+export interface SlotRequest {
+  readonly invocation: string;
+  /** The agent, `namespace/name`: what `maxConcurrent` is counted by. */
+  readonly agent: string;
+  /** Pool whose workers may run it, as workers name it in their hello. */
+  readonly pool: string;
+  /** Runs of this agent at the same time over all workers; 0 = no limit. */
+  readonly maxConcurrent: number;
+  readonly maxExecutionsPerWorker: number;
+}
+
+/** A taken slot. It is given back by `release`, or by the end of the run that `start` begins. */
+export interface Slot {
+  readonly worker: string;
+  start(assignment: Assignment, observer: RunObserver): RunControl;
+  release(): void;
+}
+
+export interface SlotRefusal {
+  /** `AgentFull` and `PoolFull` pass by themselves, `NoWorker` does not. */
+  readonly refused: 'AgentFull' | 'PoolFull' | 'NoWorker';
+  readonly message: string;
+}
+
+/** What the owner of a run hears: stdout in order, then one update with a terminal phase and nothing after it. */
+export interface RunObserver {
+  output(data: Uint8Array): void;
+  update(update: RunUpdate): void;
+}
+
+export interface RunControl {
+  /** The worker ends the run with this reason; it ends Failed even when the worker stays silent. */
+  cancel(reason: string): void;
+  /** Lets the worker send this many more stdout bytes. */
+  credit(bytes: number): void;
+}
+
+/** A run of the journal that an earlier dispatcher process gave to a worker. */
+export interface OrphanRun {
+  readonly slot: SlotRequest;
+  readonly worker: string;
+  /** When its time is up, ms since the epoch. */
+  readonly deadline: number;
+}
+
+export interface SchedulerPort {
+  take(request: SlotRequest): Slot | SlotRefusal;
+  /** Waits for a worker that still runs it; without one it ends Failed/`DispatcherLost`. */
+  adopt(run: OrphanRun, observer: RunObserver): RunControl;
+}
+
+/** Stdout bytes a worker may send before the first credit. */
+export const INITIAL_CREDIT = 1024 * 1024;
