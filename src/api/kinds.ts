@@ -1,0 +1,14 @@
+import { configMaps, namespaces, secrets } from './core/v1.ts';
+import type { Kind } from './kind.ts';
+import { agentSandboxRevisions } from './v1alpha1/agent-sandbox-revision.ts';
+import { aiProviderRoutes } from './v1alpha1/ai-provider-route.ts';
+import { credentialInjectionPolicies } from './v1alpha1/credential-injection-policy.ts';
+import { egressGateways } from './v1alpha1/egress-gateway.ts';
+import { taskAgents } from './v1alpha1/task-agent.ts';
+import { workerPools } from './v1alpha1/worker-pool.ts';
+
+/** Kinds of `clrk.apoxy.dev`, in the order people meet them; each becomes a CRD. */
+export const CLRK_KINDS: readonly Kind[] = [taskAgents, agentSandboxRevisions, workerPools, egressGateways, aiProviderRoutes, credentialInjectionPolicies];
+
+/** Every kind that is stored. Adding one = one file and one line. */
+export const KINDS: readonly Kind[] = [...CLRK_KINDS, namespaces, secrets, configMaps];

@@ -1,0 +1,23 @@
+/** Labels, annotations and names others rely on (api.md section 7). */
+export const LABELS = {
+  agent: 'clrk.apoxy.dev/agent',
+  agentKind: 'clrk.apoxy.dev/agent-kind',
+  generation: 'clrk.apoxy.dev/generation',
+  workerPool: 'clrk.apoxy.dev/worker-pool',
+  expose: 'clrk.apoxy.dev/expose',
+  exposePort: 'clrk.apoxy.dev/expose-port',
+  component: 'clrk.apoxy.dev/component',
+} as const;
+
+export const ANNOTATIONS = { restartedAt: 'clrk.apoxy.dev/restartedAt' } as const;
+
+/** Namespace of the installation itself. */
+export const SYSTEM_NAMESPACE = 'clrk';
+/** Pool that `clrk dev` makes when none is applied. */
+export const DEFAULT_POOL = 'default';
+/** Controller name written into route and policy statuses. */
+export const EGRESS_CONTROLLER = 'clrk.apoxy.dev/egress-controller';
+/** Secret with the root certificate and key of a gateway. */
+export const gatewayCaSecret = (gateway: string): string => `clrk-egressgateway-ca-${gateway}`;
+/** Name of the revision an agent's generation makes: `word-count-00001`. */
+export const revisionName = (agent: string, generation: number): string => `${agent}-${String(generation).padStart(5, '0')}`;

@@ -1,0 +1,126 @@
+import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
+import { array, builtWhen, duration, int32, listMap, notBuilt, object, oneOf, string, time, type Infer } from '../schema.ts';
+import { conditions, secretRef } from '../shared.ts';
+
+const listener = object(
+  'A kind of connection the gateway takes.',
+  {
+    name: string('Name that a `sectionName` refers to.', { minLength: 1, maxLength: 63 }),
+    protocol: oneOf('Layer at which it works.', ['TCP', 'UDP', 'TLS', 'HTTP', 'HTTPS']),
+  },
+  {
+    port: int32('Original destination port it takes; absent = every port.', { minimum: 1, maximum: 65_535 }),
+    tls: object(
+      'What is done with TLS.',
+      { mode: oneOf('Terminate decrypts with leaves signed by the gateway.', ['Passthrough', 'Terminate'], { default: 'Passthrough' }) },
+      { caCertRef: notBuilt('Authority that signs leaves; not built yet.') },
+    ),
+    allowedRoutes: notBuilt('Which routes may attach; not built yet.'),
+  },
+  {
+    rules: [
+      {
+        rule: "!has(self.tls) || !(self.protocol in ['TCP', 'UDP'])",
+        message: 'must not be set for protocol TCP or UDP',
+        fieldPath: '.tls',
+        reason: 'FieldValueForbidden',
+      },
+    ],
+  },
+);
+
+const spec = object(
+  'What the gateway takes and where it sends it.',
+  {
+    listeners: listMap(
+      'What the gateway takes; names are unique.',
+      ['name'],
+      builtWhen(listener, (value) => value.protocol === 'TLS' && value.tls?.mode === 'Terminate'),
+      { minItems: 1, maxItems: 64 },
+    ),
+    defaultPolicy: builtWhen(
+      oneOf('Fate of traffic that no route matches.', ['allow-all', 'deny-all'], { default: 'deny-all' }),
+      (value) => value === 'deny-all',
+    ),
+  },
+  {
+    requestTimeout: duration('Cap on one outbound request; 5m when absent.'),
+    upstreamTLS: object(
+      'How upstreams are reached and verified.',
+      {},
+      {
+        additionalTrustBundleSecretRef: secretRef,
+        hostAliases: array(
+          'Addresses of names, before DNS.',
+          object('Names of one address.', {
+            ip: string('An IPv4 address.', { maxLength: 45 }),
+            hostnames: array('Names.', string('', { minLength: 1, maxLength: 253 }), { minItems: 1, maxItems: 64 }),
+          }),
+          { maxItems: 64 },
+        ),
+      },
+    ),
+    dns: object(
+      'How names are resolved.',
+      {
+        lookupFamily: builtWhen(
+          oneOf('Address families of upstreams.', ['V4Preferred', 'V4Only', 'V6Only', 'Auto', 'All'], { default: 'V4Preferred' }),
+          (value) => value === 'V4Preferred' || value === 'V4Only',
+        ),
+      },
+      {},
+    ),
+    otlp: notBuilt('Where a copy of the records goes; not built yet.'),
+  },
+);
+
+const status = object(
+  'What is in force.',
+  {},
+  {
+    conditions,
+    listenerCount: int32('Number of listeners.'),
+    listeners: listMap(
+      'State of each listener.',
+      ['name'],
+      object(
+        'State of one listener.',
+        { name: string('The listener.'), attachedRoutes: int32('Routes attached to it.') },
+        { port: int32('Port of the proxy for it.'), backendAddress: string('Address workers dial.'), conditions },
+      ),
+    ),
+    programmed: listMap(
+      'Which revision of the rules each worker enforces.',
+      ['worker'],
+      object('State of one worker.', {
+        worker: string('The worker.'),
+        revision: string('First 12 hex digits of the SHA-256 of the rules.'),
+        time: time('Since when.'),
+      }),
+    ),
+  },
+);
+
+export type EgressGateway = Resource<Infer<typeof spec>, Infer<typeof status>>;
+
+export const egressGateways: Kind<EgressGateway> = clrkKind({
+  kind: 'EgressGateway',
+  plural: 'egressgateways',
+  short: 'egw',
+  description: 'The only way out of a sandbox: takes its connections, decides, injects credentials and records.',
+  spec,
+  status,
+  columns: [{ name: 'Policy', type: 'string', path: '.spec.defaultPolicy' }, { name: 'Listeners', type: 'integer', path: '.status.listenerCount' }, AGE],
+  admission: ({ spec: { upstreamTLS } }) =>
+    (upstreamTLS?.hostAliases ?? []).flatMap(({ ip }, index) =>
+      /^(\d{1,3}\.){3}\d{1,3}$/.test(ip) && ip.split('.').every((part) => Number(part) <= 255 && String(Number(part)) === part)
+        ? []
+        : [
+            {
+              field: `spec.upstreamTLS.hostAliases[${index}].ip`,
+              reason: 'FieldValueInvalid',
+              message: `Invalid value: ${JSON.stringify(ip)}: must be an IPv4 address`,
+            },
+          ],
+    ),
+});
