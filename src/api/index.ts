@@ -3,6 +3,7 @@
 // Heavy dependencies: none.
 export * from './conditions.ts';
 export * from './core/v1.ts';
+export type * from './extra.ts';
 export * from './kind.ts';
 export * from './kinds.ts';
 export * from './labels.ts';

@@ -106,7 +106,10 @@ export const json = (description: string, options?: Options): Schema<unknown> =>
   node(undefined, description, { 'x-kubernetes-preserve-unknown-fields': true, ...options });
 
 /** A field that has no effect yet: anything is accepted and reported (condition `Enforced`). */
-export const notBuilt = (description: string): Schema<unknown> => json(description, { built: () => false });
+export const notBuilt = (description: string, type?: JsonSchema['type']): Schema<unknown> => ({
+  ...json(description, { built: () => false }),
+  ...(type && { type }),
+});
 
 /** The same schema, with some values not built yet. */
 export const builtWhen = <T>(schema: Schema<T>, check: (value: T, key: string | number) => boolean): Schema<T> => ({ ...schema, built: check });

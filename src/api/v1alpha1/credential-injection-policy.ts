@@ -39,7 +39,7 @@ const spec = object(
     targetRefs: targets('The same as parentRefs.'),
     headerName: string('Header to set, to the value as it is in the Secret.', { minLength: 1, maxLength: 256, pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" }),
     queryParamName: string('Query parameter to set.', { minLength: 1, maxLength: 256, built: () => false }),
-    providerAuth: notBuilt('Signing of requests; not built yet.'),
+    providerAuth: notBuilt('Signing of requests; not built yet.', 'object'),
   },
   { rules: [...only('headerName', 'Header'), ...only('queryParamName', 'QueryParam'), ...only('providerAuth', 'ProviderAuth')] },
 );
