@@ -87,7 +87,8 @@ const toManifest = (file: string, document: Document, lines: LineCounter): Manif
   } catch (error) {
     return refuse(messageOf(error));
   }
-  for (const field of ['apiVersion', 'kind'] as const) if (typeof object[field] !== 'string' || object[field] === '') refuse(`${field} is missing or not a string`);
+  for (const field of ['apiVersion', 'kind'] as const)
+    if (typeof object[field] !== 'string' || object[field] === '') refuse(`${field} is missing or not a string`);
   const metadata = object['metadata'] as { name?: unknown } | undefined;
   if (typeof metadata?.name !== 'string' || metadata.name === '') refuse('metadata.name is missing or not a string');
   return {

@@ -77,7 +77,12 @@ export const createProgram = (io: Io = processIo, done: (code: number) => void =
     let parent = program;
     // A word that is a command of its own (`dev`) can hold subcommands too (`dev wait-ready`).
     if (spec.path.length > 1) {
-      parent = groups.get(first!) ?? new Command(first!).description(GROUPS[first!]?.summary ?? '').aliases([...(GROUPS[first!]?.aliases ?? [])]).exitOverride();
+      parent =
+        groups.get(first!) ??
+        new Command(first!)
+          .description(GROUPS[first!]?.summary ?? '')
+          .aliases([...(GROUPS[first!]?.aliases ?? [])])
+          .exitOverride();
       if (!groups.has(first!)) program.addCommand(parent);
       groups.set(first!, parent);
     }

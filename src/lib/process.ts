@@ -97,15 +97,18 @@ export class KeptChild {
   readonly #start: () => ChildProcess;
   readonly #started: (child: ChildProcess) => Promise<void>;
   readonly #log: Logger;
+  readonly #graceMs: number;
   readonly #abort = new AbortController();
   #child: ChildProcess | undefined;
   #loop: Promise<void> = Promise.resolve();
   restarts = 0;
 
-  constructor(options: { start: () => ChildProcess; started?: (child: ChildProcess) => Promise<void>; log: Logger }) {
+  /** `graceMs` is the time between SIGTERM and SIGKILL when disposed, 5 s by default. */
+  constructor(options: { start: () => ChildProcess; started?: (child: ChildProcess) => Promise<void>; log: Logger; graceMs?: number }) {
     this.#start = options.start;
     this.#started = options.started ?? (async () => {});
     this.#log = options.log;
+    this.#graceMs = options.graceMs ?? 5_000;
   }
 
   get pid(): number | undefined {
@@ -148,7 +151,7 @@ export class KeptChild {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
-    if (this.#child) await stopChild(this.#child);
+    if (this.#child) await stopChild(this.#child, this.#graceMs);
     await this.#loop;
   }
 }

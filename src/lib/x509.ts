@@ -34,7 +34,10 @@ export interface Signer {
 const newKey = () => webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
 
 /** Positive and never with a leading zero byte, 128 bits (RFC 5280, 4.1.2.2). */
-const serialNumber = (): string => `4${Buffer.from(webcrypto.getRandomValues(new Uint8Array(16))).toString('hex').slice(1)}`;
+const serialNumber = (): string =>
+  `4${Buffer.from(webcrypto.getRandomValues(new Uint8Array(16)))
+    .toString('hex')
+    .slice(1)}`;
 
 const extensionsOf = async (request: CertificateRequest, subjectKey: webcrypto.CryptoKey, issuerKey: webcrypto.CryptoKey): Promise<x509.Extension[]> => {
   const names: x509.JsonGeneralNames = [

@@ -15,11 +15,15 @@ interface SecretFlag {
 /** `NAME=ENVVAR[:KEY]`; the key defaults to the variable in lower case with `-` for `_`. */
 export const parseSecretFlag = (text: string, env: NodeJS.ProcessEnv): SecretFlag => {
   const match = /^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)=([A-Za-z_][A-Za-z0-9_]*)(?::([-._a-zA-Z0-9]+))?$/.exec(text);
-  if (!match) throw new ClrkError('BadArgument', { what: `--secret ${text} is not NAME=ENVVAR[:KEY].`, fix: 'For example: --secret openai=OPENAI_AUTH:authorization' });
+  if (!match)
+    throw new ClrkError('BadArgument', { what: `--secret ${text} is not NAME=ENVVAR[:KEY].`, fix: 'For example: --secret openai=OPENAI_AUTH:authorization' });
   const [, name, , variable, key] = match;
   const value = env[variable!];
   if (value === undefined) {
-    throw new ClrkError('BadArgument', { what: `--secret ${text}: the environment variable ${variable} is not set.`, fix: `Export ${variable} before starting clrk dev.` });
+    throw new ClrkError('BadArgument', {
+      what: `--secret ${text}: the environment variable ${variable} is not set.`,
+      fix: `Export ${variable} before starting clrk dev.`,
+    });
   }
   return { name: name!, key: key ?? variable!.toLowerCase().replaceAll('_', '-'), value };
 };

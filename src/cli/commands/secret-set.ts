@@ -7,7 +7,11 @@ import { targetOf } from '../target.ts';
 /** `key=rest` of a flag; the key may hold what a Secret key may. */
 const pair = (flag: string, text: string): [string, string] => {
   const match = /^([-._a-zA-Z0-9]+)=([^]*)$/.exec(text);
-  if (!match) throw new ClrkError('BadArgument', { what: `--${flag} ${text.split('=')[0]}: expected KEY=…, with a key of letters, digits, - _ and .`, fix: `For example: --${flag} token=...` });
+  if (!match)
+    throw new ClrkError('BadArgument', {
+      what: `--${flag} ${text.split('=')[0]}: expected KEY=…, with a key of letters, digits, - _ and .`,
+      fix: `For example: --${flag} token=...`,
+    });
   return [match[1]!, match[2]!];
 };
 

@@ -30,7 +30,8 @@ export const waitReadyCommand: CommandSpec = {
   run: async ({ io, global, flag, signal }) => {
     const [timeout, interval] = ['timeout', 'interval'].map((name) => {
       const ms = parseDuration(flag(name)!);
-      if (ms === undefined || ms <= 0) throw new ClrkError('BadArgument', { what: `--${name} ${flag(name)} is not a positive duration.`, fix: 'For example: 30s, 2m.' });
+      if (ms === undefined || ms <= 0)
+        throw new ClrkError('BadArgument', { what: `--${name} ${flag(name)} is not a positive duration.`, fix: 'For example: 30s, 2m.' });
       return ms;
     });
     const deadline = performance.now() + timeout!;

@@ -1,0 +1,52 @@
+import { ClrkError, parseDuration } from '#lib';
+import { NAMESPACE_FLAG, type CommandSpec } from '../command.ts';
+import { exchangeLine, exchangeTable, fetchExchanges } from '../exchanges.ts';
+import { targetOf } from '../target.ts';
+
+/** RFC 3339 time of `10m` ago or of a time as it is. */
+const sinceOf = (text: string): string => {
+  const ms = parseDuration(text);
+  const time = ms === undefined ? Date.parse(text) : Date.now() - ms;
+  if (Number.isNaN(time))
+    throw new ClrkError('BadArgument', {
+      what: `--since ${text} is neither a duration nor a time.`,
+      fix: 'For example: --since 10m, --since 2026-11-24T09:00:00Z',
+    });
+  return new Date(time).toISOString();
+};
+
+export const egressLogCommand: CommandSpec = {
+  path: ['egress', 'log'],
+  summary: 'Show what left the sandboxes, and what was denied',
+  details: 'Reads the record store; a record appears about a second after its request ended. -o json prints one JSON object a line.',
+  flags: [
+    { name: 'invocation', value: 'ID', help: 'of one invocation' },
+    { name: 'agent', value: 'NAME', help: 'of one agent' },
+    { name: 'since', value: 'TIME', help: 'newer than a duration ago (10m) or an RFC 3339 time' },
+    { name: 'limit', value: 'N', help: 'the newest N (default 1000)' },
+    { name: 'output', short: 'o', value: 'FORMAT', help: 'json: one object a line' },
+    NAMESPACE_FLAG,
+  ],
+  examples: [
+    'clrk egress log',
+    'clrk egress log --invocation 5f0c2b1e-8a51-4d0c-9f0e-3b6a7d2c4e10',
+    'clrk egress log -o json | jq \'select(.verdict == "Denied")\'',
+  ],
+  run: async ({ io, global, flag }) => {
+    const target = await targetOf(global, io);
+    const since = flag('since');
+    const output = flag('output');
+    if (output !== undefined && output !== 'json')
+      throw new ClrkError('BadArgument', { what: `-o ${output}: egress log prints a table or json.`, fix: 'Leave -o away or use -o json.' });
+    const exchanges = await fetchExchanges(target, {
+      namespace: flag('namespace') ?? target.namespace,
+      ...(flag('invocation') ? { invocation: flag('invocation')! } : {}),
+      ...(flag('agent') ? { agent: flag('agent')! } : {}),
+      ...(flag('limit') ? { limit: flag('limit')! } : {}),
+      ...(since ? { since: sinceOf(since) } : {}),
+    });
+    if (output === 'json') for (const exchange of exchanges) io.out(exchangeLine(exchange));
+    else if (exchanges.length === 0) io.err('No records.\n');
+    else io.out(exchangeTable(io, exchanges));
+  },
+};
