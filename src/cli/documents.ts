@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { isMap, isNode, LineCounter, parseAllDocuments, type Document } from 'yaml';
+import { isMap, isNode, isScalar, isSeq, LineCounter, parseAllDocuments, type Document, type Node } from 'yaml';
 import { ClrkError, messageOf } from '#lib';
 
 /** One manifest as read: its object, and how to find the line of a field of it. */
@@ -68,7 +68,7 @@ export const parseManifests = (file: string, text: string): ManifestDocument[] =
       const { line, col } = lines.linePos(bad.pos[0]);
       throw new ClrkError('BadYaml', { file, line, column: col, problem: bad.message });
     }
-    if (document.contents === null) continue;
+    if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) continue; // nothing between two lines of ---
     out.push(toManifest(file, document, lines));
   }
   return out;
@@ -94,14 +94,24 @@ const toManifest = (file: string, document: Document, lines: LineCounter): Manif
   return {
     file,
     object: object as ManifestDocument['object'],
-    lineOf: (path) => {
-      const keys = [...path.matchAll(/\[(\d+)\]|([^.[\]]+)/g)].map(([, index, key]) => (index === undefined ? key! : Number(index)));
-      for (let depth = keys.length; depth >= 0; depth--) {
-        const node = document.getIn(keys.slice(0, depth), true);
-        const offset = isNode(node) ? node.range?.[0] : undefined;
-        if (offset !== undefined) return lines.linePos(offset).line;
-      }
-      return 1;
-    },
+    lineOf: (path) => lines.linePos(offsetOf(document, path)).line,
   };
+};
+
+/** Where the last written part of a field path begins: its key in a map, its item in a list. */
+const offsetOf = (document: Document, path: string): number => {
+  let node: unknown = document.contents;
+  let offset = document.contents?.range?.[0] ?? 0;
+  for (const [, index, key] of path.matchAll(/\[(\d+)\]|([^.[\]]+)/g)) {
+    if (index !== undefined && isSeq(node)) {
+      node = node.items[Number(index)];
+      offset = (isNode(node) ? node.range?.[0] : undefined) ?? offset;
+    } else {
+      const pair = isMap(node) ? node.items.find((item) => isScalar(item.key) && String(item.key.value) === key) : undefined;
+      if (!pair) break;
+      offset = (pair.key as Node).range?.[0] ?? offset;
+      node = pair.value;
+    }
+  }
+  return offset;
 };
