@@ -1,0 +1,62 @@
+import type { KubeObject } from '#api';
+import { KeyedQueue, messageOf, type Logger, type Next } from '#lib';
+import { isConflict } from './api-error.ts';
+import { keyOf, type Informer } from './informer.ts';
+
+/** What wakes a controller: changes of a kind, mapped to the keys that must be looked at again. */
+export interface Source {
+  readonly synced: Promise<void>;
+  start(enqueue: (key: string) => void): () => void;
+}
+
+/** Every object of `informer`, now and whenever it changes; `keys` says what to reconcile, the object itself by default. */
+export const watches = <T extends KubeObject>(informer: Informer<T>, keys: (object: T) => readonly string[] = (object) => [keyOf(object)]): Source => ({
+  synced: informer.synced,
+  start(enqueue) {
+    for (const object of informer.list()) keys(object).forEach(enqueue);
+    return informer.onChange((_, current, previous) => {
+      // Both, because an object that changed its reference matters to the old target and the new one.
+      for (const object of [previous, current]) if (object) keys(object).forEach(enqueue);
+    });
+  },
+});
+
+/** Keys from anything that is not a kind; `subscribe` calls back for each and answers how to stop. */
+export const signals = (subscribe: (enqueue: (key: string) => void) => () => void): Source => ({ synced: Promise.resolve(), start: subscribe });
+
+export interface ControllerOptions {
+  readonly name: string;
+  readonly log: Logger;
+  readonly sources: readonly Source[];
+  /** Further caches that `reconcile` reads and that do not wake it. */
+  readonly needs?: readonly { readonly synced: Promise<void> }[];
+  /** Level-triggered: brings the world of `key` from whatever it is to what it should be. A throw is retried with back-off. */
+  reconcile(key: string, signal: AbortSignal): Promise<Next>;
+  readonly concurrency?: number;
+}
+
+/** Runs `reconcile` for every key its sources name, after all caches are filled. A key never runs twice at a time. */
+export const createController = ({ name, log: parent, sources, needs = [], reconcile, concurrency = 4 }: ControllerOptions): AsyncDisposable => {
+  const log = parent.with({ controller: name });
+  const queue = new KeyedQueue({
+    handle: reconcile,
+    concurrency,
+    // Losing a race is ordinary: the newer state is on its way and the key runs again.
+    onError: (key, error) => log[isConflict(error) ? 'debug' : 'warn'](`reconcile of ${key} failed, it will be retried: ${messageOf(error)}`),
+  });
+  const stops: (() => void)[] = [];
+  let ended = false;
+  void Promise.all([...sources, ...needs].map(({ synced }) => synced)).then(
+    () => {
+      if (!ended) for (const source of sources) stops.push(source.start((key) => queue.add(key)));
+    },
+    () => {},
+  );
+  return {
+    async [Symbol.asyncDispose]() {
+      ended = true;
+      for (const stop of stops) stop();
+      await queue[Symbol.asyncDispose]();
+    },
+  };
+};
