@@ -1,0 +1,41 @@
+// wire/xds: consumes resources written like Envoy's own YAML; produces the bytes of xDS, and the ext_proc messages.
+// Owns: Envoy's types, generated from the descriptors inside the pinned binary (tools/gen-xds.ts). A front door of its own:
+// only `egress` loads them.
+import { createRegistry, fromJson, toBinary, type DescFile, type JsonObject } from '@bufbuild/protobuf';
+import { AnySchema, file_google_protobuf_struct, file_google_protobuf_wrappers, type Any } from '@bufbuild/protobuf/wkt';
+import { files } from './gen/xds/index.js';
+
+export { ENVOY_VERSION } from './gen/xds/index.js';
+export { AggregatedDiscoveryService } from './gen/xds/envoy/service/discovery/v3/ads_pb.js';
+export type { DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource } from './gen/xds/envoy/service/discovery/v3/discovery_pb.js';
+export {
+  CommonResponse_ResponseStatus,
+  ExternalProcessor,
+  ProcessingRequestSchema,
+  ProcessingResponseSchema,
+  type BodyResponse,
+  type CommonResponse,
+  type HeaderMutation,
+  type HttpBody,
+  type HttpHeaders,
+  type ImmediateResponse,
+  type ProcessingRequest,
+  type ProcessingResponse,
+} from './gen/xds/envoy/service/ext_proc/v3/external_processor_pb.js';
+export { HeaderValueOption_HeaderAppendAction, type HeaderMap, type HeaderValue } from './gen/xds/envoy/config/core/v3/base_pb.js';
+
+/** A resource as Envoy's YAML has it, `@type` included; field names are the proto's own (snake_case). */
+export type ResourceJson = { readonly '@type': string } & { readonly [field: string]: unknown };
+
+const registry = createRegistry(...(files as readonly DescFile[]), file_google_protobuf_struct, file_google_protobuf_wrappers);
+
+/**
+ * Encodes a resource literal; messages inside `Any` are literals with `@type` as well. Throws when a field or type is unknown,
+ * so a misspelt field fails here and not by being ignored.
+ */
+export const encodeResource = (resource: ResourceJson): Any => {
+  const { '@type': typeUrl, ...fields } = resource;
+  const schema = registry.getMessage(typeUrl.slice(typeUrl.lastIndexOf('/') + 1));
+  if (!schema) throw new Error(`unknown type ${typeUrl}: add its file to ROOTS of tools/gen-xds.ts`);
+  return { $typeName: AnySchema.typeName, typeUrl, value: toBinary(schema, fromJson(schema, fields as JsonObject, { registry })) };
+};
