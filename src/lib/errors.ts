@@ -56,6 +56,11 @@ export const CATALOGUE = {
   MethodNotAllowed: { fault: 'user', what: 'An agent is triggered with POST, not with {method}.', fix: 'Use POST.' },
   PathNotFound: { fault: 'user', what: 'Nothing is served here; an agent is triggered with POST /NAMESPACE/AGENT.', fix: '' },
   RunTimeout: { fault: 'user', what: 'Invocation {invocation} ended Timeout: {message}', fix: 'Raise spec.timeout of the agent.' },
+  StoreUnusable: {
+    fault: 'system',
+    what: 'The record store in {dir} does not open: {cause}',
+    fix: 'See that the disk has space and no other clrk uses the directory. If it is damaged, move it away: records start anew.',
+  },
   RunFailed: { fault: 'user', what: 'Invocation {invocation} ended {phase}: {message}', fix: '' },
   Internal: { fault: 'system', what: '{what}', fix: 'This is a defect in clrk; please report it with the log.' },
 } as const satisfies Record<string, ErrorSpec>;

@@ -1,38 +1,68 @@
-const cache = new Map<string, RegExp>();
+type Token = '*' | ((char: string) => boolean);
+
+const cache = new Map<string, readonly Token[]>();
 
 /**
  * Whether `text` matches a shell-style pattern: `*` and `?` do not cross `/`, `[a-z]` and `[^a-z]` are classes, `\` escapes.
- * The translation has no nested repetition, so matching is linear in practice for any pattern.
+ * Patterns and texts come from people and agents, so this is not a regular expression: time is at most pattern x text.
  */
 export const globMatch = (pattern: string, text: string): boolean => {
-  let compiled = cache.get(pattern);
-  if (!compiled) {
+  let tokens = cache.get(pattern);
+  if (!tokens) {
     if (cache.size > 10_000) cache.clear();
-    compiled = compile(pattern);
-    cache.set(pattern, compiled);
+    tokens = parse([...pattern]);
+    cache.set(pattern, tokens);
   }
-  return compiled.test(text);
+  return matches(tokens, [...text]);
 };
 
-const compile = (pattern: string): RegExp => {
-  let out = '';
-  for (let i = 0; i < pattern.length; i++) {
-    const c = pattern[i]!;
-    if (c === '*') {
-      while (pattern[i + 1] === '*') i++;
-      out += '[^/]*';
-    } else if (c === '?') out += '[^/]';
-    else if (c === '\\' && i + 1 < pattern.length) out += RegExp.escape(pattern[++i]!);
-    else if (c === '[') {
-      const end = pattern.indexOf(']', i + 2);
-      if (end < 0) out += '\\[';
-      else {
-        const negated = /[!^]/.test(pattern[i + 1]!);
-        const body = pattern.slice(i + (negated ? 2 : 1), end).replace(/[\\\]^]/g, '\\$&');
-        out += `[${negated ? '^' : ''}${body}]`;
-        i = end;
-      }
-    } else out += RegExp.escape(c);
+/** Greedy, returning to the last star only: enough because no star crosses `/`, so what came before the last one stays right. */
+const matches = (tokens: readonly Token[], text: readonly string[]): boolean => {
+  let t = 0;
+  let star = -1;
+  let resume = 0;
+  for (let i = 0; i < text.length || t < tokens.length;) {
+    const token = tokens[t];
+    if (token === '*') {
+      star = t++;
+      resume = i;
+    } else if (token !== undefined && i < text.length && token(text[i]!)) {
+      t++;
+      i++;
+    } else if (star >= 0 && resume < text.length && text[resume] !== '/') {
+      i = ++resume;
+      t = star + 1;
+    } else return false;
   }
-  return new RegExp(`^${out}$`, 'u');
+  return true;
+};
+
+const parse = (pattern: readonly string[]): Token[] => {
+  const tokens: Token[] = [];
+  const literal = (char: string): void => void tokens.push((c) => c === char);
+  for (let i = 0; i < pattern.length; i++) {
+    const char = pattern[i]!;
+    const end = char === '[' ? pattern.indexOf(']', i + 2) : -1;
+    if (char === '*') {
+      if (tokens.at(-1) !== '*') tokens.push('*');
+    } else if (char === '?') tokens.push((c) => c !== '/');
+    else if (char === '\\' && i + 1 < pattern.length) literal(pattern[++i]!);
+    else if (end > 0) {
+      tokens.push(classOf(pattern.slice(i + 1, end)));
+      i = end;
+    } else literal(char);
+  }
+  return tokens;
+};
+
+const classOf = (body: readonly string[]): ((char: string) => boolean) => {
+  const negated = body.length > 1 && (body[0] === '^' || body[0] === '!');
+  const items = negated ? body.slice(1) : body;
+  const ranges: [string, string][] = [];
+  for (let i = 0; i < items.length; i++) {
+    const range = items[i + 1] === '-' && items[i + 2] !== undefined;
+    ranges.push([items[i]!, range ? items[i + 2]! : items[i]!]);
+    if (range) i += 2;
+  }
+  return (char) => char !== '/' && ranges.some(([from, to]) => char >= from && char <= to) !== negated;
 };

@@ -1,0 +1,81 @@
+import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { expect, test } from 'vitest';
+import { exited, KeptChild, READY_STDIO, readyReport, run, silentLogger, spawnChild, stopChild } from '#lib';
+
+const alive = (pid: number): boolean => {
+  try {
+    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
+  } catch {
+    return false;
+  }
+};
+
+test('run returns output, and a failure names the command and its stderr', async () => {
+  expect((await run('cat', [], { input: 'hello' })).stdout).toBe('hello');
+  await expect(run('sh', ['-c', 'echo why >&2; exit 3'])).rejects.toMatchObject({
+    code: 'ChildFailed',
+    message: expect.stringMatching(/exit code 3: why/) as string,
+  });
+  await expect(run('no-such-tool', [])).rejects.toMatchObject({ code: 'ToolMissing' });
+});
+
+test('a child dies with the process that started it, and dumps no core', async () => {
+  const parent = spawn(process.execPath, [
+    '--input-type=module-typescript',
+    '-e',
+    `import { spawnChild } from '#lib'; const c = spawnChild('sleep', ['60']); console.log(c.pid); setInterval(() => {}, 1000);`,
+  ]);
+  const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+  const pid = Number(line.toString());
+  await expect.poll(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain('sleep');
+  expect(readFileSync(`/proc/${pid}/limits`, 'utf8')).toMatch(/Max core file size\s+0\s+0/);
+  parent.kill('SIGKILL');
+  await expect.poll(() => alive(pid)).toBe(false);
+});
+
+test('a child that ignores SIGTERM is killed after its grace', async () => {
+  const child = spawnChild('sh', ['-c', "trap '' TERM; echo up; while :; do sleep 1; done"]);
+  await once(child.stdout!, 'data');
+  expect(await stopChild(child, 50)).toEqual({ code: null, signal: 'SIGKILL' });
+});
+
+test('a kept child is restarted when it dies, and stays down when disposed', async () => {
+  const reports: unknown[] = [];
+  const again = Promise.withResolvers<void>();
+  let current = 0;
+  const kept = new KeptChild({
+    log: silentLogger,
+    start: () => {
+      const child = spawnChild('sh', ['-c', `echo '{"ready":true,"pid":'$$'}' >&3; exec sleep 60`], { stdio: READY_STDIO });
+      current = child.pid!;
+      return child;
+    },
+    started: async (child) => {
+      reports.push(await readyReport(child));
+      if (reports.length === 2) again.resolve();
+    },
+  });
+  await kept.start();
+  const first = current;
+  process.kill(first, 'SIGKILL');
+  await again.promise;
+  expect(kept.restarts).toBe(1);
+  expect(current).not.toBe(first);
+  await kept[Symbol.asyncDispose]();
+  expect(alive(current)).toBe(false);
+});
+
+test('a kept child that ends before it is ready fails to start', async () => {
+  const kept = new KeptChild({
+    log: silentLogger,
+    start: () => spawnChild('false', [], { stdio: READY_STDIO }),
+    started: async (child) => void (await readyReport(child)),
+  });
+  await expect(kept.start()).rejects.toMatchObject({ code: 'ChildFailed' });
+});
+
+test('a child that cannot be started counts as ended', async () => {
+  expect(await exited(spawn('/no/such/program'))).toEqual({ code: 127, signal: null });
+});
