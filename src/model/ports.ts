@@ -101,3 +101,25 @@ export interface DesiredPort {
   onWorker(listener: (worker: string, report: WorkerReport | undefined) => void): void;
   onEgress(listener: (worker: string, report: EgressReport | undefined) => void): void;
 }
+
+/** One sandbox's address and the run it belongs to. */
+export interface Binding {
+  /** IPv4 address of the sandbox. */
+  readonly address: string;
+  /** The block of its agent, CIDR. */
+  readonly block: string;
+  readonly namespace: string;
+  readonly agent: string;
+  readonly invocation: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  /** `namespace/name`, in list order. */
+  readonly gateways: readonly string[];
+}
+
+/** `egress` as its worker sees it. A call fails while `egress` is away; both may be repeated. */
+export interface ClaimsPort {
+  /** Answered when the binding is on disk and its gateways are in force. `refused` is empty, or a reason such as `GatewayNotReady`. */
+  bind(binding: Binding, signal: AbortSignal): Promise<{ readonly refused: string; readonly message: string }>;
+  release(binding: Pick<Binding, 'address' | 'invocation'>): Promise<void>;
+}
