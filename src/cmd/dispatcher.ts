@@ -1,0 +1,44 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createClient } from '#kube';
+import { ClrkError, readIfExists, runProgram, writeFileAtomic, type Program } from '#lib';
+import { layout } from '#model';
+import { Scheduler, workService } from '#scheduler';
+import { Invoker, Journal, startIngress } from '#trigger';
+import { createRpcServer, Runs, Work } from '#wire';
+import { openDirectory } from './dispatcher/directory.ts';
+import { runsService } from './dispatcher/services.ts';
+
+/** `--api https://127.0.0.1:PORT`: triggers, the scheduler, the journal and the ledger of a stack. */
+const main = async (program: Program): Promise<void> => {
+  const { state, run, args, log, resources } = program;
+  const at = layout(state, run);
+  if (!args['api']) throw new ClrkError('BadArgument', { what: '--api is required', fix: 'Name the URL of the API server.' });
+
+  // Consumes TaskAgents, revisions and pools of the API server; produces what a trigger must know of an agent, also without it.
+  const [ca, cert, key] = await Promise.all(['ca.crt', 'dispatcher.crt', 'dispatcher.key'].map((file) => readFile(join(at.pki, file), 'utf8')));
+  const client = resources.use(createClient({ server: args['api'], ca, cert, key }));
+  const directory = resources.use(await openDirectory(at.dispatchDb, client, log));
+
+  // Consumes requests to run an agent; produces Invocations (durable), Assignments for workers, and the callers' answers.
+  const journal = resources.use(new Journal(at.dispatchDb, { log }));
+  const scheduler = resources.use(new Scheduler({ log }));
+  const invoker = new Invoker({ journal, directory, scheduler, log });
+  invoker.recover();
+
+  // Consumes and produces the same over the wire: workers, egress, the runtime API.
+  const work = resources.use(createRpcServer().add(Work, workService(scheduler, log)));
+  const runs = resources.use(createRpcServer().add(Runs, runsService(invoker)));
+  await Promise.all([work.listen(at.workSocket), runs.listen(at.runsSocket)]);
+
+  // Consumes HTTP requests, on the port of last time when it is free.
+  const portFile = join(state, 'ingress.port');
+  const ingress = resources.use(await startIngress({ invoker, preferredPort: Number(await readIfExists(portFile)) || 0, log }));
+  await writeFileAtomic(portFile, `${ingress.port}\n`);
+
+  // Ends first, while workers and callers are still connected: they hear that their runs were cancelled.
+  resources.use(invoker);
+  program.ready({ ports: { ingress: ingress.port } });
+};
+
+await runProgram('dispatcher', main);

@@ -1,0 +1,255 @@
+import { systemClock, type Clock, type Logger } from '#lib';
+import {
+  INITIAL_CREDIT,
+  type Assignment,
+  type OrphanRun,
+  type RunControl,
+  type RunObserver,
+  type RunUpdate,
+  type SchedulerPort,
+  type Slot,
+  type SlotRefusal,
+  type SlotRequest,
+} from '#model';
+import { alarm, type Alarm } from './alarm.ts';
+
+export interface WorkerHello {
+  readonly worker: string;
+  readonly pool: string;
+  /** The worker's own limit; 0 = none. */
+  readonly maxExecutions: number;
+  /** Invocations it runs right now. */
+  readonly running: readonly string[];
+}
+
+export type WorkerMessage =
+  | { readonly case: 'assignment'; readonly value: Assignment }
+  | { readonly case: 'cancel'; readonly value: { readonly invocation: string; readonly reason: string } }
+  | { readonly case: 'credit'; readonly value: { readonly invocation: string; readonly bytes: number } };
+
+/** How long the scheduler waits for a silent worker, in milliseconds. */
+export interface SchedulerLimits {
+  /** A lost stream may come back within this time before its runs count as lost. */
+  readonly reattachMs: number;
+  /** The same after the dispatcher itself started. */
+  readonly recoverMs: number;
+  /** A run ends Timeout this long after its time is up, whatever its worker says. */
+  readonly timeoutSlackMs: number;
+  /** A cancelled run ends this long after the cancel, whatever its worker says. */
+  readonly cancelMs: number;
+}
+
+const DEFAULT_LIMITS: SchedulerLimits = { reattachMs: 3_000, recoverMs: 10_000, timeoutSlackMs: 15_000, cancelMs: 10_000 };
+
+interface Worker {
+  readonly name: string;
+  readonly pool: string;
+  readonly maxExecutions: number;
+  readonly send: (message: WorkerMessage) => void;
+  readonly close: () => void;
+}
+
+/** One taken slot; `observer` is there from the start of its run. */
+interface Run {
+  readonly request: SlotRequest;
+  readonly worker: string;
+  readonly orphan: boolean;
+  observer?: RunObserver;
+  /** Stdout bytes its worker may still send, and has sent. */
+  credit: number;
+  received: number;
+  /** Its worker's stream broke in the middle: what it sends afterwards may have a hole. */
+  reattached: boolean;
+  cancelled?: string;
+  /** Ends the run when its worker does not come back. */
+  lost?: Alarm;
+  /** Ends the run when its worker says nothing about a timeout or a cancel. */
+  overdue?: Alarm;
+}
+
+/**
+ * Chooses a worker for each run and follows the run to its end. Every started run gets exactly one terminal update: from its
+ * worker, or from here when the worker is lost, silent past the deadline, or breaks the protocol.
+ */
+export class Scheduler implements SchedulerPort, Disposable {
+  readonly #workers = new Map<string, Worker>();
+  readonly #runs = new Map<string, Run>();
+  readonly #log: Logger;
+  readonly #clock: Clock;
+  readonly #limits: SchedulerLimits;
+
+  constructor(options: { log: Logger; clock?: Clock; limits?: Partial<SchedulerLimits> }) {
+    this.#log = options.log;
+    this.#clock = options.clock ?? systemClock;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+  }
+
+  take(request: SlotRequest): Slot | SlotRefusal {
+    const load = new Map<string, number>();
+    let sameAgent = 0;
+    for (const run of this.#runs.values()) {
+      load.set(run.worker, (load.get(run.worker) ?? 0) + 1);
+      if (run.request.agent === request.agent) sameAgent++;
+    }
+    const loadOf = (worker: Worker): number => load.get(worker.name) ?? 0;
+    const workers = [...this.#workers.values()].filter(({ pool }) => pool === request.pool);
+    if (workers.length === 0) return { refused: 'NoWorker', message: `No worker of pool ${request.pool} is connected.` };
+    if (request.maxConcurrent > 0 && sameAgent >= request.maxConcurrent) {
+      return { refused: 'AgentFull', message: `${request.agent} already has ${sameAgent} runs; its maxConcurrent is ${request.maxConcurrent}.` };
+    }
+    const free = workers.filter((worker) => loadOf(worker) < Math.min(request.maxExecutionsPerWorker, worker.maxExecutions || Infinity));
+    if (free.length === 0) return { refused: 'PoolFull', message: `Every worker of pool ${request.pool} is full.` };
+    const worker = free.reduce((best, next) => (loadOf(next) < loadOf(best) ? next : best));
+    const run: Run = { request, worker: worker.name, orphan: false, credit: INITIAL_CREDIT, received: 0, reattached: false };
+    this.#runs.set(request.invocation, run);
+    return {
+      worker: worker.name,
+      start: (assignment, observer) => this.#start(run, assignment, observer),
+      release: () => this.#forget(run),
+    };
+  }
+
+  adopt({ slot, worker, deadline }: OrphanRun, observer: RunObserver): RunControl {
+    const run: Run = { request: slot, worker, orphan: true, observer, credit: Infinity, received: 0, reattached: true };
+    this.#runs.set(slot.invocation, run);
+    const message = 'The dispatcher was restarted, and no worker has this run any more; how it ended is not known.';
+    run.lost = alarm(this.#limits.recoverMs, () => this.#end(run, 'Failed', 'DispatcherLost', message));
+    this.#expectEnd(run, deadline);
+    return this.#controlOf(run);
+  }
+
+  #start(run: Run, assignment: Assignment, observer: RunObserver): RunControl {
+    run.observer = observer;
+    const worker = this.#workers.get(run.worker);
+    if (worker) worker.send({ case: 'assignment', value: assignment });
+    else queueMicrotask(() => this.#end(run, 'Failed', 'WorkerLost', `Worker ${run.worker} was lost before it got the run.`));
+    this.#expectEnd(run, this.#clock.now() + assignment.timeoutMs);
+    return this.#controlOf(run);
+  }
+
+  /** The safety net behind the worker's own timeout. */
+  #expectEnd(run: Run, deadline: number): void {
+    run.overdue = alarm(deadline + this.#limits.timeoutSlackMs - this.#clock.now(), () => {
+      this.#workers.get(run.worker)?.send({ case: 'cancel', value: { invocation: run.request.invocation, reason: 'Timeout' } });
+      this.#end(run, 'Timeout', 'Timeout', `Worker ${run.worker} did not report the end of the run in time.`);
+    });
+  }
+
+  #controlOf(run: Run): RunControl {
+    return {
+      cancel: (reason) => this.#cancel(run, reason),
+      credit: (bytes) => {
+        if (this.#runs.get(run.request.invocation) !== run) return;
+        run.credit += bytes;
+        this.#workers.get(run.worker)?.send({ case: 'credit', value: { invocation: run.request.invocation, bytes } });
+      },
+    };
+  }
+
+  #cancel(run: Run, reason: string): void {
+    if (this.#runs.get(run.request.invocation) !== run || run.cancelled !== undefined) return;
+    run.cancelled = reason;
+    const worker = this.#workers.get(run.worker);
+    // A worker that comes back with a run unknown here is told to cancel it.
+    if (!worker) return this.#end(run, 'Failed', reason, `The run was cancelled while worker ${run.worker} was away.`);
+    worker.send({ case: 'cancel', value: { invocation: run.request.invocation, reason } });
+    run.overdue?.stop();
+    run.overdue = alarm(this.#limits.cancelMs, () =>
+      this.#end(run, 'Failed', reason, `The run was cancelled; worker ${run.worker} did not confirm that it ended.`),
+    );
+  }
+
+  /** A worker's stream has begun. A second one of the same name takes the place of the first. */
+  attach(hello: WorkerHello, send: (message: WorkerMessage) => void, close: () => void): Attachment {
+    const worker: Worker = { name: hello.worker, pool: hello.pool, maxExecutions: hello.maxExecutions, send, close };
+    this.#workers.get(worker.name)?.close();
+    this.#workers.set(worker.name, worker);
+    const running = new Set(hello.running);
+    for (const run of this.#started(worker.name)) {
+      if (running.delete(run.request.invocation)) this.#rejoin(run, worker);
+      else this.#expectReturn(run);
+    }
+    for (const invocation of running) send({ case: 'cancel', value: { invocation, reason: 'NotExpected' } });
+    this.#log.info('worker attached', { worker: worker.name, pool: worker.pool, running: hello.running.length });
+    const current = (invocation: string): Run | undefined => {
+      const run = this.#workers.get(worker.name) === worker ? this.#runs.get(invocation) : undefined;
+      return run?.observer && run.worker === worker.name ? run : undefined;
+    };
+    return {
+      update: (update) => this.#update(current(update.invocation), update),
+      output: (invocation, data) => this.#output(current(invocation), data),
+      lost: () => {
+        if (this.#workers.get(worker.name) !== worker) return;
+        this.#workers.delete(worker.name);
+        this.#log.warn('worker lost', { worker: worker.name });
+        for (const run of this.#started(worker.name)) this.#expectReturn(run);
+      },
+    };
+  }
+
+  #started = (worker: string): Run[] => [...this.#runs.values()].filter((run) => run.observer && run.worker === worker);
+
+  #rejoin(run: Run, worker: Worker): void {
+    run.lost?.stop();
+    delete run.lost;
+    run.reattached = true;
+    const { invocation } = run.request;
+    // What credit an orphan has left is not known; its output is dropped, so more does no harm.
+    if (run.orphan) worker.send({ case: 'credit', value: { invocation, bytes: INITIAL_CREDIT } });
+    if (run.cancelled !== undefined) worker.send({ case: 'cancel', value: { invocation, reason: run.cancelled } });
+  }
+
+  #expectReturn(run: Run): void {
+    run.reattached = true;
+    run.lost ??= alarm(this.#limits.reattachMs, () => this.#end(run, 'Failed', 'WorkerLost', `Worker ${run.worker} was lost in the middle of the run.`));
+  }
+
+  #update(run: Run | undefined, update: RunUpdate): void {
+    if (!run) return;
+    if (update.phase === 'Running') {
+      run.observer!.update(update);
+      return;
+    }
+    const complete = run.orphan || update.phase !== 'Succeeded' || (update.outputBytes === undefined ? !run.reattached : update.outputBytes === run.received);
+    this.#forget(run);
+    run.observer!.update(
+      complete
+        ? update
+        : { ...update, phase: 'Failed', reason: 'OutputLost', message: `Part of the output was lost between worker ${run.worker} and dispatcher.` },
+    );
+  }
+
+  #output(run: Run | undefined, data: Uint8Array): void {
+    if (!run) return;
+    run.credit -= data.byteLength;
+    run.received += data.byteLength;
+    if (run.credit >= 0) return run.observer!.output(data);
+    this.#workers.get(run.worker)?.send({ case: 'cancel', value: { invocation: run.request.invocation, reason: 'CreditExceeded' } });
+    this.#end(run, 'Failed', 'CreditExceeded', `Worker ${run.worker} sent more output than it was allowed to.`);
+  }
+
+  #end(run: Run, phase: 'Failed' | 'Timeout', reason: string, message: string): void {
+    if (this.#runs.get(run.request.invocation) !== run) return;
+    this.#forget(run);
+    run.observer?.update({ invocation: run.request.invocation, phase, reason, message });
+  }
+
+  #forget(run: Run): void {
+    run.lost?.stop();
+    run.overdue?.stop();
+    if (this.#runs.get(run.request.invocation) === run) this.#runs.delete(run.request.invocation);
+  }
+
+  [Symbol.dispose](): void {
+    for (const run of this.#runs.values()) this.#forget(run);
+    for (const worker of this.#workers.values()) worker.close();
+    this.#workers.clear();
+  }
+}
+
+/** The receiving end of one worker's stream. */
+export interface Attachment {
+  update(update: RunUpdate): void;
+  output(invocation: string, data: Uint8Array): void;
+  lost(): void;
+}

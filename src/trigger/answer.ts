@@ -1,0 +1,101 @@
+import { ClrkError, type ErrorArgs, type ErrorCode } from '#lib';
+import type { Invocation, InvokeAnswer } from '#model';
+import { MAX_BODY_BYTES, MAX_ERROR_OUTPUT_BYTES } from './limits.ts';
+
+/** HTTP status of each error a caller can get (design section 2, "The answer"). */
+const STATUS = {
+  BadTrigger: 400,
+  CallerRefused: 403,
+  AgentNotFound: 404,
+  PathNotFound: 404,
+  MethodNotAllowed: 405,
+  InvocationConflict: 409,
+  BodyTooLarge: 413,
+  AgentBusy: 429,
+  RunFailed: 502,
+  AgentNotReady: 503,
+  RunTimeout: 504,
+} as const satisfies Partial<Record<ErrorCode, number>>;
+
+/** Error of a rejected invocation by its reason; every other reason means that the agent is not ready. */
+const REJECTIONS: Readonly<Record<string, keyof typeof STATUS>> = {
+  AgentFull: 'AgentBusy',
+  PoolFull: 'AgentBusy',
+  BodyTooLarge: 'BodyTooLarge',
+  EventInvalid: 'BadTrigger',
+};
+
+const RETRY_AFTER_S = 1;
+
+interface ErrorDetails {
+  readonly reason: string;
+  readonly invocation?: string;
+  readonly exitCode?: number;
+  readonly output?: Uint8Array | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** A refusal or failure as JSON: `{error: {code, message, reason, invocation, exitCode?}, output?}`. */
+export const errorAnswer = (code: keyof typeof STATUS, args: ErrorArgs, { output, headers, ...details }: ErrorDetails): InvokeAnswer => {
+  const { message } = new ClrkError(code, { limit: MAX_BODY_BYTES, ...args });
+  const body = { error: { code, message, ...details }, ...(output?.byteLength && { output: textOf(output) }) };
+  return answerWith(STATUS[code], 'application/json', Buffer.from(`${JSON.stringify(body)}\n`), {
+    ...(details.invocation && { 'x-clrk-invocation-id': details.invocation }),
+    ...(STATUS[code] === 429 && { 'retry-after': String(RETRY_AFTER_S) }),
+    ...headers,
+  });
+};
+
+/** The answer of a finished invocation; `output` is its whole stdout when that is still at hand. */
+export const answerOf = (invocation: Invocation, output: Uint8Array | undefined): InvokeAnswer => {
+  const { id, phase, reason, exitCode } = invocation;
+  const args = { invocation: id, phase, agent: `${invocation.namespace}/${invocation.agent}`, message: invocation.message || reason };
+  const details = { reason, invocation: id, ...(exitCode !== undefined && { exitCode }), output };
+  if (phase === 'Timeout') return errorAnswer('RunTimeout', args, details);
+  if (phase === 'Failed') return errorAnswer('RunFailed', args, details);
+  if (phase === 'Rejected') return errorAnswer(REJECTIONS[reason] ?? 'AgentNotReady', args, details);
+  if (output) return answerWith(200, contentTypeOf(output, true), output, { 'x-clrk-invocation-id': id });
+  const message = `Invocation ${id} has already ended ${phase}, and its output is not kept.`;
+  return errorAnswer('InvocationConflict', { message }, { ...details, reason: 'OutputNotKept' });
+};
+
+/** The head of an answer whose output is streamed; `start` is its beginning. */
+export const streamedAnswer = (id: string, start: Uint8Array, body: AsyncIterable<Uint8Array>): InvokeAnswer => ({
+  status: 200,
+  headers: { 'content-type': contentTypeOf(start, false), 'x-clrk-invocation-id': id },
+  body,
+});
+
+const answerWith = (status: number, contentType: string, body: Uint8Array, headers: Readonly<Record<string, string>>): InvokeAnswer => ({
+  status,
+  headers: { 'content-type': contentType, 'content-length': String(body.byteLength), ...headers },
+  body: once(body),
+});
+
+async function* once(body: Uint8Array): AsyncGenerator<Uint8Array, void> {
+  if (body.byteLength > 0) yield body;
+}
+
+const contentTypeOf = (output: Uint8Array, complete: boolean): string => {
+  let text: string;
+  try {
+    // An incomplete text may end in the middle of a character.
+    text = new TextDecoder('utf-8', { fatal: true }).decode(output, { stream: !complete });
+  } catch {
+    return 'application/octet-stream';
+  }
+  if (complete && isJson(text)) return 'application/json';
+  return 'text/plain; charset=utf-8';
+};
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** The beginning of an output as text; a character cut by the limit is left out. */
+const textOf = (output: Uint8Array): string => new TextDecoder().decode(output.subarray(0, MAX_ERROR_OUTPUT_BYTES), { stream: true });

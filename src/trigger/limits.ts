@@ -1,0 +1,6 @@
+/** Largest request body, in bytes. */
+export const MAX_BODY_BYTES = 10 * 1024 * 1024;
+/** Stdout held back until the outcome of the run is known, in bytes; from here on it is streamed. */
+export const MAX_HELD_BYTES = 1024 * 1024;
+/** Stdout shown in the answer of a run that did not succeed, in bytes. */
+export const MAX_ERROR_OUTPUT_BYTES = 64 * 1024;
