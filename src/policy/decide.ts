@@ -1,0 +1,123 @@
+import { globMatch } from '#lib';
+import type { AiMatch, AiRoute, AiRule, Decision, PolicyListener, PolicySet, RequestFacts } from '#model';
+import { providerOfHost } from './providers/index.ts';
+
+/** Port an AI provider is reached on; no other port is admitted for its hosts. */
+export const AI_PORT = 443;
+
+/** Which listener shape wins among those for the same port (api.md 3.5.1). */
+const PRIORITY: Readonly<Record<PolicyListener['shape'], number>> = { 'tls-terminate': 5, https: 4, http: 3, 'tls-passthrough': 2, tcp: 1, udp: 0 };
+
+/** The listeners that take a TCP connection to `port`: an exact port beats any port, then the shape decides; equals share it. */
+export const listenersFor = (set: PolicySet, port: number): readonly PolicyListener[] => {
+  const rank = (listener: PolicyListener): number => (listener.port === undefined ? 0 : 10) + PRIORITY[listener.shape];
+  const fitting = set.listeners.filter(({ shape, port: own }) => shape !== 'udp' && (own === undefined || own === port));
+  const best = Math.max(...fitting.map(rank));
+  return fitting.filter((listener) => rank(listener) === best);
+};
+
+/** Routes that claim a host where its connections arrive, in the order they are asked: oldest first, then by name. */
+const routesFor = (set: PolicySet, host: string, port: number): readonly AiRoute[] => {
+  if (port !== AI_PORT) return [];
+  const listeners = new Set(
+    listenersFor(set, port)
+      .filter(({ built }) => built)
+      .map(({ name }) => name),
+  );
+  return set.aiRoutes
+    .filter((route) => route.hosts.includes(host) && route.listeners.some((name) => listeners.has(name)))
+    .toSorted((a, b) => a.createdAt - b.createdAt || (a.route.name < b.route.name ? -1 : 1));
+};
+
+/** Whether some route of the gateway lets connections to this canonical name through to be judged. */
+export const admitsHost = (set: PolicySet, host: string): boolean => routesFor(set, host, AI_PORT).length > 0;
+
+/** Every name `admitsHost` holds for, sorted. */
+export const admittedHosts = (set: PolicySet): readonly string[] =>
+  [...new Set(set.aiRoutes.flatMap(({ hosts }) => hosts))].filter((host) => admitsHost(set, host)).sort();
+
+const routeName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
+
+/** The rule a decision fell on; undefined when it has none. */
+export const ruleOf = (set: PolicySet, decision: Decision): { readonly route: AiRoute; readonly rule: AiRule } | undefined => {
+  const route = set.aiRoutes.find((candidate) => routeName(candidate) === decision.route);
+  const rule = route?.rules.find(({ index }) => index === decision.rule);
+  return route && rule && { route, rule };
+};
+
+/** How far a match got, so that a refusal can name the nearest miss. */
+type Miss = 'Provider' | 'Endpoint' | 'Model';
+const NEARNESS: readonly Miss[] = ['Provider', 'Endpoint', 'Model'];
+
+/** A pattern that is no pattern (`[z-a]`) matches nothing. */
+const matches = (glob: string, text: string): boolean => {
+  try {
+    return globMatch(glob, text);
+  } catch {
+    return false;
+  }
+};
+
+const missOf = ({ provider, models, endpoints }: AiMatch, facts: RequestFacts): Miss | undefined => {
+  if (provider !== facts.provider) return 'Provider';
+  if (endpoints?.length && !endpoints.some((glob) => matches(glob, facts.path))) return 'Endpoint';
+  if (models && !(facts.model !== undefined && models.some((glob) => matches(glob, facts.model!)))) return 'Model';
+  return undefined;
+};
+
+const deny = (set: PolicySet, reason: string, message: string, route?: AiRoute, rule = -1): Decision => ({
+  verdict: 'Denied',
+  reason,
+  message,
+  status: 403,
+  route: route ? routeName(route) : '',
+  rule,
+  policies: policiesOf(route),
+  revision: set.revision,
+});
+
+const policiesOf = (route?: AiRoute): readonly string[] => (route?.credential ? [`CredentialInjectionPolicy/${route.credential.policy}`] : []);
+
+/** The rule that matched lets the request through, unless it or what it needs is incomplete. */
+const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestFacts): Decision => {
+  const name = routeName(route);
+  const refuse = (reason: string, message: string): Decision => deny(set, reason, message, route, rule.index);
+  if (rule.notBuilt.length > 0) return refuse('NotBuilt', `Rule ${rule.index} of ${name} uses what is not built yet: ${rule.notBuilt.join(', ')}.`);
+  if (providerOfHost(facts.host)?.operation(facts.method, facts.path) === undefined)
+    return refuse('EndpointNotBuilt', `${name} allows ${facts.method} ${facts.path}, but calls to it cannot be metered yet.`);
+  const missing = route.credential?.missing;
+  if (missing)
+    return refuse(missing, `${name} needs a credential that cannot be injected (${missing}); see CredentialInjectionPolicy ${route.credential!.policy}.`);
+  return {
+    verdict: 'Allowed',
+    reason: 'Allowed',
+    message: `Rule ${rule.index} of ${name} allows it.`,
+    status: 200,
+    route: name,
+    rule: rule.index,
+    policies: policiesOf(route),
+    revision: set.revision,
+  };
+};
+
+/**
+ * Judges one request. Routes that claim its host are asked in order, and the first rule that matches decides; no rule means
+ * no. A fact that is unknown matches nothing that asks for it. The same function serves the engine, tests and explanations.
+ */
+export const decide = (set: PolicySet, facts: RequestFacts): Decision => {
+  const routes = routesFor(set, facts.host, facts.port);
+  if (routes.length === 0) return deny(set, 'NoRoute', `No route of gateway ${set.gateway.namespace}/${set.gateway.name} admits ${facts.host}:${facts.port}.`);
+  let nearest: { miss: Miss; route: AiRoute } = { miss: 'Provider', route: routes[0]! };
+  for (const route of routes) {
+    for (const rule of route.rules) {
+      for (const match of rule.matches) {
+        const miss = missOf(match, facts);
+        if (miss === undefined) return applyRule(set, route, rule, facts);
+        if (NEARNESS.indexOf(miss) > NEARNESS.indexOf(nearest.miss)) nearest = { miss, route };
+      }
+    }
+  }
+  const { miss, route } = nearest;
+  if (miss === 'Model') return deny(set, 'ModelNotAllowed', `${routeName(route)} does not allow model ${JSON.stringify(facts.model ?? '')}.`, route);
+  return deny(set, 'EndpointNotAllowed', `${routeName(route)} does not allow ${facts.method} ${facts.path}.`, route);
+};

@@ -1,0 +1,10 @@
+// policy: consumes kinds (api) and facts of a request; produces one PolicySet a gateway and Decisions about it.
+// Owns: attachment, compilation, the decision function, canonical host names, forbidden addresses and the provider registry.
+// Heavy dependencies: none. Pure: no clock, no socket, no state.
+export * from './address.ts';
+export * from './attach.ts';
+export * from './compile.ts';
+export * from './decide.ts';
+export * from './host.ts';
+export * from './json.ts';
+export * from './providers/index.ts';

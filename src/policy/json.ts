@@ -1,0 +1,142 @@
+/** JSON read strictly, so that what was judged is what the provider reads. */
+
+/** A number whose digits JavaScript would change; `JSON.stringify` writes it as it was. */
+export interface RawNumber {
+  readonly rawJSON: string;
+}
+export type Json = null | boolean | number | string | readonly Json[] | JsonObject | RawNumber;
+export interface JsonObject {
+  readonly [key: string]: Json | undefined;
+}
+
+// ES2026, in Node 26 but not yet in TypeScript's library. https://tc39.es/proposal-json-parse-with-source/
+const { isRawJSON, rawJSON } = JSON as unknown as { isRawJSON(value: unknown): value is RawNumber; rawJSON(text: string): RawNumber };
+
+export const isJsonObject = (value: Json | undefined): value is JsonObject =>
+  value !== null && typeof value === 'object' && !Array.isArray(value) && !isRawJSON(value);
+
+/** Why a text is not JSON we judge: bad syntax, a key twice in an object, too deep. */
+export class JsonRefused extends Error {
+  readonly reason: 'InvalidJson' | 'DuplicateKey' | 'TooDeep';
+  constructor(reason: JsonRefused['reason'], message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+const SPACE = /[ \t\n\r]*/y;
+// The body of a string up to its closing quote: no raw control characters, only the escapes of RFC 8259.
+// oxlint-disable-next-line no-control-regex -- control characters are what it excludes
+const STRING = /"(?:[^"\\\u0000-\u001f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+// oxlint-disable-next-line no-control-regex -- what a plain string has none of
+const NOT_PLAIN = /[\\\u0000-\u001f]/;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const WORDS: readonly (readonly [string, Json])[] = [
+  ['true', true],
+  ['false', false],
+  ['null', null],
+];
+
+class Reader {
+  readonly #text: string;
+  readonly #maxDepth: number;
+  #at = 0;
+
+  constructor(text: string, maxDepth: number) {
+    this.#text = text;
+    this.#maxDepth = maxDepth;
+  }
+
+  document(): Json {
+    const value = this.#value(0);
+    this.#space();
+    if (this.#at < this.#text.length) this.#fail();
+    return value;
+  }
+
+  #fail(): never {
+    throw new JsonRefused('InvalidJson', `The body is not JSON: unexpected text at character ${this.#at}.`);
+  }
+
+  #space(): void {
+    SPACE.lastIndex = this.#at;
+    SPACE.test(this.#text);
+    this.#at = SPACE.lastIndex;
+  }
+
+  /** Takes a token of the pattern, or nothing. */
+  #take(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.#at;
+    if (!pattern.test(this.#text)) return undefined;
+    const token = this.#text.slice(this.#at, pattern.lastIndex);
+    this.#at = pattern.lastIndex;
+    return token;
+  }
+
+  #skip(character: string): boolean {
+    if (this.#text[this.#at] !== character) return false;
+    this.#at++;
+    return true;
+  }
+
+  #value(depth: number): Json {
+    if (depth > this.#maxDepth) throw new JsonRefused('TooDeep', `The body nests more than ${this.#maxDepth} levels deep.`);
+    this.#space();
+    if (this.#skip('{')) return this.#object(depth);
+    if (this.#skip('[')) return this.#array(depth);
+    if (this.#text[this.#at] === '"') return this.#string();
+    for (const [word, value] of WORDS) {
+      if (this.#text.startsWith(word, this.#at)) {
+        this.#at += word.length;
+        return value;
+      }
+    }
+    const digits = this.#take(NUMBER) ?? this.#fail();
+    return String(Number(digits)) === digits ? Number(digits) : rawJSON(digits);
+  }
+
+  /** A string without escapes, the usual case, is a slice; the others are read by JavaScript, the syntax being checked. */
+  #string(): string {
+    const end = this.#text.indexOf('"', this.#at + 1);
+    const plain = end < 0 ? undefined : this.#text.slice(this.#at + 1, end);
+    if (plain !== undefined && !NOT_PLAIN.test(plain)) {
+      this.#at = end + 1;
+      return plain;
+    }
+    return JSON.parse(this.#take(STRING) ?? this.#fail()) as string;
+  }
+
+  #array(depth: number): Json {
+    const items: Json[] = [];
+    this.#space();
+    if (this.#skip(']')) return items;
+    do {
+      items.push(this.#value(depth + 1));
+      this.#space();
+    } while (this.#skip(','));
+    if (!this.#skip(']')) this.#fail();
+    return items;
+  }
+
+  #object(depth: number): JsonObject {
+    // Without prototype, so that `__proto__` is a key like any other.
+    const fields = Object.create(null) as Record<string, Json>;
+    this.#space();
+    if (this.#skip('}')) return fields;
+    do {
+      this.#space();
+      if (this.#text[this.#at] !== '"') this.#fail();
+      const key = this.#string();
+      if (key in fields) throw new JsonRefused('DuplicateKey', `The body has the key ${JSON.stringify(key.slice(0, 100))} twice in one object.`);
+      this.#space();
+      if (!this.#skip(':')) this.#fail();
+      fields[key] = this.#value(depth + 1);
+      this.#space();
+    } while (this.#skip(','));
+    if (!this.#skip('}')) this.#fail();
+    return fields;
+  }
+}
+
+/** Parses JSON (RFC 8259) without duplicate keys; throws JsonRefused. `JSON.stringify` of the result keeps every digit. */
+export const parseStrictJson = (text: string, maxDepth = 128): Json => new Reader(text, maxDepth).document();
