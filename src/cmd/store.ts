@@ -1,0 +1,20 @@
+import { runProgram } from '#lib';
+import { layout, type ExchangeRecord } from '#model';
+import { openStore } from '#telemetry/store';
+import { createRpcServer, Store } from '#wire';
+
+/** The records of every run: opens ClickHouse under `<state>/clickhouse` and serves `Store`. */
+await runProgram('store', async ({ state, run, log, resources, ready }) => {
+  const paths = layout(state, run);
+  const store = resources.use(await openStore({ dir: paths.clickhouse, log }));
+  const server = resources.use(createRpcServer());
+  server.add(Store, {
+    insertExchanges: async ({ records }) => {
+      await store.insertExchanges(records as readonly ExchangeRecord[]);
+      return {};
+    },
+    exchanges: async (query) => ({ records: [...(await store.exchanges(query))] }),
+  });
+  await server.listen(paths.storeSocket);
+  ready({});
+});

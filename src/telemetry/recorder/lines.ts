@@ -1,0 +1,126 @@
+import type { AccessLine, BindingLine, EgressLine, EngineMetadata } from '#model';
+
+/**
+ * Parsers of record lines. A line is untrusted: what is not of the expected type is absent, and a line without the facts
+ * every record needs is undefined (the caller counts it).
+ */
+
+type Json = Readonly<Record<string, unknown>>;
+
+const object = (value: unknown): Json | undefined => (typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : undefined);
+const text = (value: unknown): string => (typeof value === 'string' ? value : '');
+const number = (value: unknown): number | undefined => (typeof value === 'number' && Number.isFinite(value) ? value : undefined);
+const parse = (line: string): Json | undefined => {
+  try {
+    return object(JSON.parse(line));
+  } catch {
+    return undefined;
+  }
+};
+/** The entries that are there, so that absent stays absent. */
+const present = <T extends object>(values: T): Partial<T> =>
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== '')) as Partial<T>;
+
+export const parseAccess = (line: string): AccessLine | undefined => {
+  const json = parse(line);
+  if (!json) return undefined;
+  const { chain } = json;
+  const [time, id, source] = [text(json['time']), text(json['id']), text(json['source'])];
+  if (id === '' || Number.isNaN(Date.parse(time)) || (chain !== 'http' && chain !== 'refused')) return undefined;
+  const usage = object(json['usage']);
+  const engine = engineOf(json['engine']);
+  const strings = [
+    'destination',
+    'sni',
+    'method',
+    'host',
+    'path',
+    'protocol',
+    'flags',
+    'details',
+    'upstream',
+    'upstreamFailure',
+    'route',
+    'reason',
+    'revision',
+  ];
+  const numbers = ['status', 'durationMs', 'requestBytes', 'responseBytes'];
+  return {
+    time,
+    id,
+    chain,
+    source,
+    gateway: text(json['gateway']),
+    ...present(Object.fromEntries(strings.map((name) => [name, text(json[name])]))),
+    ...present(Object.fromEntries(numbers.map((name) => [name, number(json[name])]))),
+    ...(engine ? { engine } : {}),
+    ...(usage ? { usage: present({ input: number(usage['input']), output: number(usage['output']) }) } : {}),
+  };
+};
+
+const engineOf = (value: unknown): EngineMetadata | undefined => {
+  const json = object(value);
+  const verdict = json?.['verdict'];
+  if (!json || (verdict !== 'Allowed' && verdict !== 'Denied')) return undefined;
+  return {
+    verdict,
+    reason: text(json['reason']),
+    route: text(json['route']),
+    rule: number(json['rule']) ?? -1,
+    revision: text(json['revision']),
+    stream: json['stream'] === true,
+    ...present({
+      provider: text(json['provider']),
+      model: text(json['model']),
+      operation: text(json['operation']),
+      spanId: text(json['spanId']),
+      reservedInput: number(json['reservedInput']),
+      reservedOutput: number(json['reservedOutput']),
+    }),
+  };
+};
+
+export const parseBinding = (line: string): BindingLine | undefined => {
+  const json = parse(line);
+  const event = json?.['event'];
+  const time = number(json?.['time']);
+  const address = text(json?.['address']);
+  if (!json || (event !== 'bind' && event !== 'release') || time === undefined || address === '') return undefined;
+  const [namespace, agent, invocation] = [text(json['namespace']), text(json['agent']), text(json['invocation'])];
+  return { event, time, address, namespace, agent, invocation, traceId: text(json['traceId']), spanId: text(json['spanId']) };
+};
+
+const EVENTS: readonly unknown[] = ['dns', 'admit', 'refused', 'gateway-died'] satisfies EgressLine['event'][];
+
+export const parseEgress = (line: string): EgressLine | undefined => {
+  const json = parse(line);
+  const event = json?.['event'];
+  const time = number(json?.['time']);
+  if (!json || !EVENTS.includes(event) || time === undefined) return undefined;
+  if (event !== 'gateway-died' && text(json['id']) === '') return undefined;
+  const engine = engineOf(json['engine']);
+  return {
+    event: event as EgressLine['event'],
+    time,
+    id: text(json['id']),
+    gateway: text(json['gateway']),
+    source: text(json['source']),
+    host: text(json['host']),
+    verdict: json['verdict'] === 'Allowed' ? 'Allowed' : 'Denied',
+    reason: text(json['reason']),
+    ...present({ method: text(json['method']), path: text(json['path']) }),
+    ...(engine ? { engine } : {}),
+  };
+};
+
+/**
+ * The part of a malformed line that may be a whole one: a writer killed inside a line leaves its beginning without an end,
+ * and what is written next follows it directly. Undefined when there is no such part.
+ */
+export const afterTear = (line: string): string | undefined => {
+  for (let at = line.indexOf('{"', 1), tries = 0; at > 0 && tries < 32; at = line.indexOf('{"', at + 1), tries++) {
+    const rest = line.slice(at);
+    if (parse(rest)) return rest;
+  }
+  return undefined;
+};

@@ -1,0 +1,82 @@
+import { rfc3339 } from '#lib';
+import type { AccessLine, BindingLine, EgressLine, EngineMetadata, ExchangeRecord } from '#model';
+import { plain, redact } from './redact.ts';
+import { verdictOf } from './verdict.ts';
+
+/** Lines to records, pure. `binding` is the run that had the source address then; without one, agent and invocation stay empty. */
+
+type Run = Pick<ExchangeRecord, 'namespace' | 'agent' | 'invocation' | 'traceId' | 'spanId'>;
+
+const runOf = (binding: BindingLine | undefined, engine: EngineMetadata | undefined): Run => ({
+  namespace: plain(binding?.namespace ?? ''),
+  agent: plain(binding?.agent ?? ''),
+  invocation: plain(binding?.invocation ?? ''),
+  traceId: plain(binding?.traceId ?? ''),
+  spanId: plain(engine?.spanId ?? binding?.spanId ?? ''),
+});
+
+const factsOf = (engine: EngineMetadata | undefined) => ({
+  provider: redact(engine?.provider ?? ''),
+  model: redact(engine?.model ?? ''),
+  operation: redact(engine?.operation ?? ''),
+  stream: engine?.stream ?? false,
+});
+
+/** Lower case, without port and trailing dot: the form policy matches. An IPv6 literal keeps its brackets. */
+const canonicalHost = (host: string): string => host.toLowerCase().replace(/:\d+$/, '').replace(/\.$/, '');
+
+/** Without SNI nothing terminated TLS: a refused connection of that kind is `tcp`, a request is plain `http`. */
+const protocolOf = (line: AccessLine): string => {
+  if (line.chain === 'refused') return line.sni === undefined ? 'tcp' : 'tls';
+  return line.sni === undefined && line.destination !== undefined && !line.destination.endsWith(':443') ? 'http' : 'https';
+};
+
+export const recordOfAccess = (line: AccessLine, binding: BindingLine | undefined, worker: string): ExchangeRecord => {
+  const { verdict, reason } = verdictOf(line);
+  return {
+    decisionId: plain(line.id),
+    time: rfc3339(Date.parse(line.time)),
+    ...runOf(binding, line.engine),
+    worker,
+    gateway: redact(line.gateway),
+    route: redact(line.engine?.route || line.route || ''),
+    revision: redact(line.engine?.revision || line.revision || ''),
+    protocol: protocolOf(line),
+    method: redact(line.method ?? ''),
+    host: redact(canonicalHost(line.host ?? line.sni ?? '')),
+    path: redact(line.path ?? ''),
+    destination: redact(line.destination ?? ''),
+    status: line.status ?? 0,
+    verdict,
+    reason: redact(reason),
+    ...factsOf(line.engine),
+    ...(line.usage?.input === undefined ? {} : { inputTokens: line.usage.input }),
+    ...(line.usage?.output === undefined ? {} : { outputTokens: line.usage.output }),
+    durationMs: line.durationMs ?? 0,
+    requestBytes: line.requestBytes ?? 0,
+    responseBytes: line.responseBytes ?? 0,
+  };
+};
+
+/** A decision of `egress` itself: a DNS question, or a request whose own access line never came. */
+export const recordOfEgress = (line: EgressLine, binding: BindingLine | undefined, worker: string): ExchangeRecord => ({
+  decisionId: plain(line.id),
+  time: rfc3339(line.time),
+  ...runOf(binding, line.engine),
+  worker,
+  gateway: redact(line.gateway),
+  route: redact(line.engine?.route ?? ''),
+  revision: redact(line.engine?.revision ?? ''),
+  protocol: line.event === 'dns' ? 'dns' : 'https',
+  method: redact(line.method ?? ''),
+  host: redact(canonicalHost(line.host)),
+  path: redact(line.path ?? ''),
+  destination: '',
+  status: 0,
+  verdict: line.verdict,
+  reason: redact(line.reason),
+  ...factsOf(line.engine),
+  durationMs: 0,
+  requestBytes: 0,
+  responseBytes: 0,
+});

@@ -1,0 +1,118 @@
+import { open, readdir, stat, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { systemCode } from '#lib';
+
+/** Longest line that is read; longer ones are skipped and counted. */
+export const MAX_LINE = 64 * 1024;
+
+/** How far a file has been read: everything before `offset` of the file with this inode. */
+export interface Mark {
+  readonly inode: number;
+  readonly offset: number;
+  /** The offset is inside a line that is too long; what follows, up to its end, is skipped. */
+  readonly skipping?: boolean;
+}
+
+export interface Line {
+  readonly text: string;
+  readonly inode: number;
+  /** Of its first byte. */
+  readonly offset: number;
+}
+
+/**
+ * Reads the complete lines of a file that another process appends to. The file may come later, be truncated (then it is
+ * read from its start) or be rotated: the old one is read to its end before the new one, also when it was renamed while
+ * nobody read.
+ */
+export class Tail {
+  readonly path: string;
+  #mark: Mark | undefined;
+  #file: FileHandle | undefined;
+  /** Lines that were too long. */
+  oversized = 0;
+
+  constructor(path: string, mark?: Mark) {
+    this.path = path;
+    this.#mark = mark;
+  }
+
+  get mark(): Mark | undefined {
+    return this.#mark;
+  }
+
+  /** Up to about `maxBytes` of lines; `drained` = there were no more complete ones. */
+  async read(maxBytes: number): Promise<{ readonly lines: readonly Line[]; readonly drained: boolean }> {
+    const current = await inodeOf(this.path); // before reading: once a new file is there, the old one is complete
+    if (!this.#file && !(await this.#open(current))) return { lines: [], drained: true };
+    const mark = this.#mark!;
+    const { size } = await this.#file!.stat();
+    if (size < mark.offset) this.#mark = { inode: mark.inode, offset: 0 };
+    const { lines, consumed } = await this.#lines(Math.max(maxBytes, MAX_LINE + 1));
+    if (consumed > 0) return { lines, drained: this.#mark!.offset >= size };
+    if (current === undefined || current === this.#mark!.inode) return { lines, drained: true };
+    await this.#file!.close();
+    this.#file = undefined;
+    this.#mark = { inode: current, offset: 0 };
+    return { lines, drained: false };
+  }
+
+  /** One read of the file, cut into lines; a last line without its end stays for the next time. */
+  async #lines(bytes: number): Promise<{ lines: readonly Line[]; consumed: number }> {
+    const { inode, offset, skipping } = this.#mark!;
+    const buffer = Buffer.allocUnsafe(bytes);
+    const { bytesRead } = await this.#file!.read(buffer, 0, bytes, offset);
+    const lines: Line[] = [];
+    let start = 0;
+    let skip = skipping ?? false;
+    for (let end; (end = buffer.subarray(0, bytesRead).indexOf(10, start)) >= 0; start = end + 1) {
+      if (!skip && end - start > MAX_LINE) this.oversized++;
+      else if (!skip && end > start) lines.push({ text: buffer.toString('utf8', start, end), inode, offset: offset + start });
+      skip = false;
+    }
+    if (bytesRead - start > MAX_LINE || (skip && bytesRead > start)) {
+      if (!skip) this.oversized++;
+      skip = true;
+      start = bytesRead;
+    }
+    if (start > 0) this.#mark = { inode, offset: offset + start, ...(skip ? { skipping: true } : {}) };
+    return { lines, consumed: start };
+  }
+
+  /** Opens the file the mark is about, wherever it is named now, else the file at the path. */
+  async #open(current: number | undefined): Promise<boolean> {
+    const old = this.#mark && this.#mark.inode !== current ? await renamed(this.path, this.#mark.inode) : undefined;
+    try {
+      this.#file = await open(old ?? this.path, 'r');
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
+    }
+    const inode = (await this.#file.stat()).ino;
+    if (this.#mark?.inode !== inode) this.#mark = { inode, offset: 0 };
+    return true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file?.close();
+  }
+}
+
+const inodeOf = async (path: string): Promise<number | undefined> => {
+  try {
+    return (await stat(path)).ino;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+};
+
+/** The file beside `path`, named `<path>.…`, that has this inode. */
+const renamed = async (path: string, inode: number): Promise<string | undefined> => {
+  const names = await readdir(dirname(path)).catch(() => []);
+  for (const name of names.filter((entry) => entry.startsWith(`${basename(path)}.`))) {
+    const candidate = join(dirname(path), name);
+    if ((await inodeOf(candidate)) === inode) return candidate;
+  }
+  return undefined;
+};

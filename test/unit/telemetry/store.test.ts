@@ -1,0 +1,148 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { exited, readyReport, READY_STDIO, silentLogger, spawnChild } from '#lib';
+import { layout, type ExchangeRecord } from '#model';
+import { connect, Store as StoreService } from '#wire';
+import { openStore, type Store } from '#telemetry/store';
+import { EXCHANGE_COLUMNS } from '#telemetry';
+import { record } from './records.ts';
+
+const day = 24 * 60 * 60 * 1000;
+const recently = Date.now() - day;
+const at = (ms: number): string => new Date(recently + ms).toISOString();
+
+describe('the store', () => {
+  let dir: string;
+  let store: Store;
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'clrk-store-'));
+    store = await openStore({ dir: join(dir, 'clickhouse'), log: silentLogger });
+  });
+  afterAll(async () => {
+    await store[Symbol.asyncDispose]();
+    await rm(dir, { recursive: true, force: true });
+  });
+  const put = (namespace: string, ...records: readonly Partial<ExchangeRecord>[]): Promise<void> =>
+    store.insertExchanges(records.map((over) => record({ namespace, time: at(0), ...over })));
+
+  test('has a column for every field of a record, and gives back what was put in', async () => {
+    const whole = record({ namespace: 'whole', time: at(7) });
+    expect(EXCHANGE_COLUMNS.flatMap(({ field }) => (field ? [field] : [])).toSorted()).toEqual(Object.keys(whole).toSorted());
+    await store.insertExchanges([whole]);
+    expect(await store.exchanges({ namespace: 'whole' })).toEqual([whole]);
+  });
+
+  test('keeps unknown tokens unknown and zero tokens zero', async () => {
+    const { inputTokens: _, outputTokens: __, ...unknown } = record({ namespace: 'tokens', time: at(1), decisionId: 'a' });
+    const zero = record({ namespace: 'tokens', time: at(2), decisionId: 'b', inputTokens: 0, outputTokens: 0 });
+    await store.insertExchanges([unknown, zero]);
+    expect(await store.exchanges({ namespace: 'tokens' })).toEqual([unknown, zero]);
+  });
+
+  test('gives the newest N, oldest first', async () => {
+    await put('newest', ...[3, 1, 5, 2, 4].map((n) => ({ decisionId: `d${n}`, time: at(n) })));
+    const ids = async (limit?: number) => (await store.exchanges({ namespace: 'newest', ...(limit ? { limit } : {}) })).map((r) => r.decisionId);
+    expect(await ids(3)).toEqual(['d3', 'd4', 'd5']);
+    expect(await ids()).toEqual(['d1', 'd2', 'd3', 'd4', 'd5']);
+  });
+
+  test('filters by invocation, agent and time; `since` is exclusive', async () => {
+    await put('filters', { decisionId: 'a', agent: 'x', invocation: 'i1', time: at(1) }, { decisionId: 'b', agent: 'y', invocation: 'i2', time: at(2) });
+    const ids = async (filter: object) => (await store.exchanges({ namespace: 'filters', ...filter })).map((r) => r.decisionId);
+    expect(await ids({ agent: 'x' })).toEqual(['a']);
+    expect(await ids({ invocation: 'i2' })).toEqual(['b']);
+    expect(await ids({ invocation: 'i2', agent: 'x' })).toEqual([]);
+    expect(await ids({ since: recently + 1 })).toEqual(['b']);
+    expect(await store.exchanges({ namespace: 'other' })).toEqual([]);
+  });
+
+  test('shows a record that was inserted again once, in its later form, before any merge', async () => {
+    await put('again', { decisionId: 'a', reason: 'First' }, { decisionId: 'b' });
+    await put('again', { decisionId: 'a', reason: 'Second' }, { decisionId: 'a', reason: 'Second' });
+    expect((await store.exchanges({ namespace: 'again' })).map((r) => [r.decisionId, r.reason])).toEqual([
+      ['a', 'Second'],
+      ['b', 'Allowed'],
+    ]);
+    expect(await store.exchanges({ namespace: 'again', limit: 2 })).toHaveLength(2);
+  });
+
+  test.each([`' OR 1=1 --`, `x'; DROP TABLE clrk.exchanges; --`, '{namespace:String}', '\\', `\\'`, "a\u0000b\n\t'", '%', '😀'])(
+    'takes %j as a value, never as SQL',
+    async (hostile) => {
+      await put('sql', { decisionId: 'kept' });
+      expect(await store.exchanges({ namespace: hostile })).toEqual([]);
+      expect(await store.exchanges({ namespace: 'sql', agent: hostile, invocation: hostile })).toEqual([]);
+      const mine = record({ namespace: hostile, agent: hostile, invocation: hostile, path: hostile, time: at(1) });
+      await store.insertExchanges([mine]);
+      expect(await store.exchanges({ namespace: hostile, agent: hostile, invocation: hostile })).toEqual([mine]);
+      expect(await store.exchanges({ namespace: 'sql' })).toHaveLength(1);
+    },
+  );
+
+  test('is bounded to 10,000 records and accepts nonsense limits', async () => {
+    await put('many', ...Array.from({ length: 10_001 }, (_, n) => ({ decisionId: `d${n}`, time: at(n) })));
+    expect(await store.exchanges({ namespace: 'many', limit: 1_000_000 })).toHaveLength(10_000);
+    expect(await store.exchanges({ namespace: 'many', limit: 0 })).toHaveLength(1);
+  });
+
+  test('acknowledges every one of many concurrent batches', async () => {
+    await Promise.all(Array.from({ length: 200 }, (_, n) => put('concurrent', { decisionId: `c${n}` })));
+    expect(await store.exchanges({ namespace: 'concurrent' })).toHaveLength(200);
+  });
+});
+
+test('a directory that cannot be a store is refused with what to do', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'clrk-store-'));
+  await writeFile(join(dir, 'clickhouse'), 'not a directory');
+  await expect(openStore({ dir: join(dir, 'clickhouse'), log: silentLogger })).rejects.toMatchObject({ code: 'StoreUnusable' });
+  await rm(dir, { recursive: true, force: true });
+});
+
+describe('cmd/store', () => {
+  const cleanups: (() => Promise<unknown>)[] = [];
+  afterEach(async () => {
+    for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
+  });
+  const start = async (dir: string) => {
+    const child = spawnChild(process.execPath, ['src/cmd/store.ts', '--state', dir, '--run', dir], { stdio: READY_STDIO });
+    let stderr = '';
+    child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    const ended = exited(child);
+    cleanups.push(async () => (child.kill('SIGKILL'), ended));
+    await Promise.race([
+      readyReport(child),
+      ended.then(() => {
+        throw new Error(stderr);
+      }),
+    ]);
+    return { child, ended };
+  };
+
+  test('has every acknowledged row after kill -9 and a restart, and ends on SIGTERM', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'clrk-store-'));
+    cleanups.push(() => rm(dir, { recursive: true, force: true }));
+    const { child, ended } = await start(dir);
+    const client = connect(StoreService, layout(dir, dir).storeSocket);
+    cleanups.push(async () => client.close());
+    const acknowledged: string[] = [];
+    const feed = (async () => {
+      for (let n = 0; ; n++) {
+        await client.insertExchanges({ records: [record({ decisionId: `k${n}`, time: at(n) })] }, { timeoutMs: 5_000 });
+        acknowledged.push(`k${n}`);
+        if (n === 30) child.kill('SIGKILL'); // the next inserts are in the middle
+      }
+    })();
+    await expect(feed).rejects.toThrow();
+    await ended;
+
+    const again = await start(dir);
+    const { records } = await client.exchanges({ namespace: 'default' });
+    const found = new Set(records.map((r) => r.decisionId));
+    expect(acknowledged.length).toBeGreaterThan(30);
+    expect(acknowledged.filter((id) => !found.has(id))).toEqual([]);
+    again.child.kill('SIGTERM');
+    expect(await again.ended).toEqual({ code: 0, signal: null });
+  });
+});
