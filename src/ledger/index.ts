@@ -1,0 +1,4 @@
+// ledger: consumes reservations and settlements by id; produces grants that never let a counter pass its cap.
+// Owns: every counter that outlives a process (token budgets by UTC day), in tables of its own.
+// Heavy dependencies: node:sqlite, through lib.
+export * from './ledger.ts';

@@ -1,0 +1,156 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openDatabase, silentLogger } from '#lib';
+import { openLedger, type Ledger } from '#ledger';
+
+const NOON = Date.UTC(2026, 0, 15, 12);
+const DAY = 86_400_000;
+let dir: string;
+let now: number;
+let ledger: Ledger;
+const open = (): Ledger => openLedger(join(dir, 'dispatch.db'), { clock: { now: () => now, monotonic: () => now }, log: silentLogger });
+const reserve = (id: string, amount: number, cap = 100, key = 'b') => ledger.reserve({ id, budgets: [{ key, cap }], amount, deadline: now + 1000 });
+/** Settled and reserved tokens of a budget today: what a refused question for more than everything says. */
+const usage = async (key = 'b'): Promise<{ used: number; reserved: number }> => {
+  const { used, reserved } = await ledger.reserve({ id: 'probe', budgets: [{ key, cap: 0 }], amount: 1, deadline: now });
+  return { used, reserved };
+};
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'clrk-ledger-'));
+  now = NOON;
+  ledger = open();
+});
+afterEach(async () => {
+  await ledger[Symbol.asyncDispose]();
+  rmSync(dir, { recursive: true });
+});
+
+test('grants until the cap and says what is left when it refuses', async () => {
+  expect((await reserve('a', 60)).granted).toBe(true);
+  expect(await reserve('b', 41)).toEqual({ granted: false, key: 'b', cap: 100, used: 0, reserved: 60, resetAt: Date.UTC(2026, 0, 16) });
+  expect((await reserve('c', 40)).granted).toBe(true);
+});
+
+test('the same id is one reservation, also after it was settled', async () => {
+  await reserve('a', 60);
+  await reserve('a', 60);
+  expect(await usage()).toEqual({ used: 0, reserved: 60 });
+  await ledger.settle({ id: 'a', used: 10 });
+  await ledger.settle({ id: 'a', used: 50 });
+  await reserve('a', 60);
+  expect(await usage()).toEqual({ used: 10, reserved: 0 });
+});
+
+test('several budgets are taken together or not at all', async () => {
+  await reserve('x', 95, 100, 'small');
+  const answer = await ledger.reserve({
+    id: 'a',
+    budgets: [
+      { key: 'large', cap: 1000 },
+      { key: 'small', cap: 100 },
+    ],
+    amount: 10,
+    deadline: now + 1000,
+  });
+  expect(answer).toMatchObject({ granted: false, key: 'small' });
+  expect(await usage('large')).toEqual({ used: 0, reserved: 0 });
+});
+
+test('a reservation past its deadline counts as spent, and a late settlement corrects it', async () => {
+  await reserve('a', 60);
+  now += 1000;
+  expect(ledger.sweep()).toBe(1);
+  expect(await usage()).toEqual({ used: 60, reserved: 0 });
+  await ledger.settle({ id: 'a', used: 25 });
+  expect(await usage()).toEqual({ used: 25, reserved: 0 });
+});
+
+test('the day begins at midnight UTC; what was reserved before it stays in its day', async () => {
+  now = Date.UTC(2026, 0, 15, 23, 59, 59);
+  await reserve('late', 100);
+  now += 2000;
+  expect(await usage()).toEqual({ used: 0, reserved: 0 });
+  expect((await reserve('early', 100)).granted).toBe(true);
+  await ledger.settle({ id: 'late', used: 100 });
+  expect(await usage()).toEqual({ used: 0, reserved: 100 });
+});
+
+test('an unknown id settles nothing, a fraction of a token is refused', async () => {
+  await ledger.settle({ id: 'nobody', used: 5 });
+  expect(await usage()).toEqual({ used: 0, reserved: 0 });
+  await expect(reserve('a', 1.5)).rejects.toThrow(RangeError);
+  await expect(ledger.settle({ id: 'a', used: -1 })).rejects.toThrow(RangeError);
+});
+
+test('a provider that used more than was reserved is counted in full', async () => {
+  await reserve('a', 60);
+  await ledger.settle({ id: 'a', used: 130 });
+  expect(await usage()).toEqual({ used: 130, reserved: 0 });
+});
+
+test('parallel requests get exactly what fits', async () => {
+  const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => reserve(`r${i}`, 10)));
+  expect(answers.filter(({ granted }) => granted)).toHaveLength(10);
+});
+
+test('old reservations are forgotten, a held one never is', async () => {
+  await ledger.reserve({ id: 'held', budgets: [{ key: 'b', cap: 100 }], amount: 10, deadline: now + 90 * DAY });
+  await reserve('done', 10);
+  await ledger.settle({ id: 'done', used: 3 });
+  now += 50 * DAY;
+  ledger.sweep();
+  const db = openDatabase(join(dir, 'dispatch.db'), [], 'test');
+  expect(db.prepare('SELECT id FROM ledger_reservations').all()).toEqual([{ id: 'held' }]);
+  db.close();
+});
+
+type Step =
+  | { readonly kind: 'reserve'; readonly id: number; readonly amount: number; readonly budgets: readonly number[] }
+  | { readonly kind: 'settle'; readonly id: number; readonly share: number }
+  | { readonly kind: 'wait'; readonly ms: number }
+  | { readonly kind: 'restart' };
+
+const ids = fc.nat(12);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({ kind: fc.constant('reserve' as const), id: ids, amount: fc.nat(60), budgets: fc.uniqueArray(fc.nat(2), { minLength: 1 }) }),
+  },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('settle' as const), id: ids, share: fc.double({ min: 0, max: 1, noNaN: true }) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.nat(DAY / 2) }) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'restart' as const }) },
+);
+
+test('no interleaving of reserve, settle, deadlines and restarts passes a cap', async () => {
+  const caps = [100, 70, 150];
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), fc.uuid(), async (steps, run) => {
+      const granted = new Map<string, number>();
+      const key = (budget: number): string => `${run}/${budget}`;
+      for (const s of steps) {
+        if (s.kind === 'reserve') {
+          const budgets = s.budgets.map((b) => ({ key: key(b), cap: caps[b]! }));
+          const { granted: ok } = await ledger.reserve({ id: `${run}/${s.id}`, budgets, amount: s.amount, deadline: now + 5000 });
+          if (ok && !granted.has(`${s.id}`)) granted.set(`${s.id}`, s.amount);
+        } else if (s.kind === 'settle') await ledger.settle({ id: `${run}/${s.id}`, used: Math.floor((granted.get(`${s.id}`) ?? 0) * s.share) });
+        else if (s.kind === 'wait') {
+          now += s.ms;
+          ledger.sweep();
+        } else {
+          await ledger[Symbol.asyncDispose]();
+          ledger = open();
+        }
+        for (const [b, cap] of caps.entries()) {
+          const { used, reserved } = await usage(key(b));
+          expect(used + reserved).toBeLessThanOrEqual(cap);
+          expect(Math.min(used, reserved)).toBeGreaterThanOrEqual(0);
+        }
+      }
+    }),
+    { numRuns: 60 },
+  );
+}, 60_000);
