@@ -1,0 +1,11 @@
+// sandbox: consumes Assignments; produces Runs: stdout in pieces, stderr in the log, one end each.
+// Owns: gVisor sandboxes and their images, addresses and namespaces; the gateway namespace with its nftables rules.
+// Programs used here and nowhere else: runsc, ip, nft, ss, unshare, umount.
+export { Addresses, QUARANTINE_MS, type AddressPair } from './addresses.ts';
+export { GatewayNamespace, type RouteElement } from './gateway-namespace.ts';
+export { Images, ImageError, type ReadyImage } from './images.ts';
+export { FRONT_PORTS, RESERVED } from './ruleset.ts';
+export { SandboxRun, type RunContext, type RunListener } from './run.ts';
+export { Runsc } from './runsc.ts';
+export { Sandboxes } from './sandboxes.ts';
+export { sweep } from './sweep.ts';

@@ -1,0 +1,58 @@
+import type { ChildProcess } from 'node:child_process';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readIfExists, run, spawnChild } from '#lib';
+
+/** runsc's command line, and nothing else of gVisor. `root` is its state directory; keep it under 80 bytes. */
+export class Runsc {
+  readonly #binary: string;
+  readonly #root: string;
+
+  constructor(binary: string, root: string) {
+    this.#binary = binary;
+    this.#root = root;
+  }
+
+  /** Only what it needs: the environment of a runtime that fails is printed in crash output. */
+  get #env(): NodeJS.ProcessEnv {
+    return { PATH: process.env['PATH'] };
+  }
+
+  /**
+   * Runs a bundle in the foreground: the child's exit code is the process's own (128 + signal when one ended it), and
+   * its stdio is the process's. runsc's own messages go to `<bundle>/runsc.log`. The sandbox dies with the child.
+   */
+  run(id: string, bundle: string): ChildProcess {
+    const flags = ['--platform=systrap', '--network=sandbox', '--overlay2=root:memory', '--ignore-cgroups'];
+    const log = [`--log=${join(bundle, 'runsc.log')}`, '--log-format=json'];
+    const args = [`--root=${this.#root}`, ...flags, ...log, 'run', `--bundle=${bundle}`, id];
+    return spawnChild(this.#binary, args, { env: this.#env, stdio: ['pipe', 'pipe', 'pipe'] });
+  }
+
+  /** Why runsc could not start a bundle, or undefined when it did. */
+  async startError(bundle: string): Promise<string | undefined> {
+    const lines = ((await readIfExists(join(bundle, 'runsc.log'))) ?? '').split('\n').filter(Boolean);
+    for (const line of lines) {
+      const { level, msg } = JSON.parse(line) as { level?: string; msg?: string };
+      if ((level === 'error' || level === 'fatal') && msg?.startsWith('running container: ')) return msg.split(': ').slice(1).join(': ');
+    }
+    return undefined;
+  }
+
+  /** Signals every process of a sandbox; throws when it does not run. */
+  async signalAll(id: string, signal: 'TERM' | 'KILL'): Promise<void> {
+    await run(this.#binary, [`--root=${this.#root}`, 'kill', '--all', id, signal], { env: this.#env, timeoutMs: 2_000 });
+  }
+
+  /** Ends a sandbox and forgets it; fine when there is nothing left of it. */
+  async delete(id: string): Promise<void> {
+    const left = (await readdir(this.#root).catch(() => [])).some((name) => name.includes(id));
+    if (left) await run(this.#binary, [`--root=${this.#root}`, 'delete', '--force', id], { env: this.#env, timeoutMs: 10_000 });
+  }
+
+  /** Ids of all sandboxes with state, running or not. */
+  async list(): Promise<string[]> {
+    const { stdout } = await run(this.#binary, [`--root=${this.#root}`, 'list', '--format=json'], { env: this.#env, timeoutMs: 10_000 });
+    return ((JSON.parse(stdout) as { id: string }[] | null) ?? []).map(({ id }) => id);
+  }
+}

@@ -1,0 +1,47 @@
+import type { Assignment, RunUpdate } from '#model';
+import { SandboxRun, type RunContext, type RunListener } from './run.ts';
+
+/** All runs of a worker. Disposing it cancels them (`WorkerStopping`) and waits until nothing is left of any. */
+export class Sandboxes implements AsyncDisposable {
+  readonly #context: RunContext;
+  /** By invocation, until nothing is left of them. */
+  readonly #runs = new Map<string, SandboxRun>();
+  #number = 0;
+  #stopping = false;
+
+  constructor(context: RunContext) {
+    this.#context = context;
+  }
+
+  /** Invocations that run or are being cleaned up. */
+  get running(): readonly string[] {
+    return [...this.#runs.keys()];
+  }
+
+  /** Starts a run; undefined when that invocation already runs here. The end comes to `ended` once. */
+  start(assignment: Assignment, listener: RunListener & { ended(update: RunUpdate): void }): SandboxRun | undefined {
+    const { invocation } = assignment;
+    if (this.#runs.has(invocation)) return undefined;
+    const run = new SandboxRun(this.#context, ++this.#number, assignment, listener);
+    this.#runs.set(invocation, run);
+    if (this.#stopping) run.cancel('WorkerStopping');
+    void run.done.then((update) => listener.ended(update));
+    void run[Symbol.asyncDispose]().then(() => this.#runs.delete(invocation));
+    return run;
+  }
+
+  /** Ends a run early; nothing happens when it is not here. */
+  cancel(invocation: string, reason: string): void {
+    this.#runs.get(invocation)?.cancel(reason);
+  }
+
+  credit(invocation: string, bytes: number): void {
+    this.#runs.get(invocation)?.credit(bytes);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping = true;
+    for (const run of this.#runs.values()) run.cancel('WorkerStopping');
+    await Promise.all([...this.#runs.values()].map((run) => run[Symbol.asyncDispose]()));
+  }
+}
