@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { run } from '#lib';
 import { lockHolder, takeLock } from './lock.ts';
+import { removeRunDir, unmountUnder } from './run-dir.ts';
 
 /** Two network namespaces joined by one veth and to nothing else: a stack in one, a stand-in for a provider in the other. */
 export interface Lab {
@@ -17,27 +18,13 @@ const STACK_IP = '10.213.0.1';
 const FIXTURE_IP = '10.213.0.2';
 const OWNER = 'owner';
 
-/** Namespaces live as bind mounts of nsfs: one file each, deepest path first. */
-const mountsUnder = async (dir: string): Promise<string[]> =>
-  (await readFile('/proc/self/mountinfo', 'utf8'))
-    .split('\n')
-    .map((line) => line.split(' ')[4] ?? '')
-    .filter((point) => point.startsWith(`${dir}/`))
-    .reverse();
-
-/** A namespace goes when its file is unmounted and the last process in it has ended; its end of the veth takes the other along. */
-const removeLab = async (dir: string): Promise<void> => {
-  for (const point of await mountsUnder(dir)) await run('umount', ['--lazy', point]);
-  await rm(dir, { recursive: true, force: true });
-};
-
 /** Labs beside `dir` whose owner was killed. */
 const sweep = async (dir: string): Promise<void> => {
   for (const name of await readdir(dirname(dir))) {
     const other = join(dirname(dir), name);
     // No owner, or one that is just being written: not ours to judge.
     if (name === basename(dir) || !(await readFile(join(other, OWNER), 'utf8').catch(() => ''))) continue;
-    if ((await lockHolder(join(other, OWNER))) === undefined) await removeLab(other);
+    if ((await lockHolder(join(other, OWNER))) === undefined) await removeRunDir(other);
   }
 };
 
@@ -66,11 +53,12 @@ export const createLab = async (dir: string, { signal }: { signal?: AbortSignal 
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await using made = new AsyncDisposableStack();
   made.use(await takeLock(join(dir, OWNER), dir));
-  made.defer(() => removeLab(dir));
+  // A namespace goes when its file is unmounted and the last process in it has ended; its end of the veth takes the other along.
+  made.defer(() => removeRunDir(dir));
   await sweep(dir);
 
   const [stack, fixture] = [join(dir, 'stack.netns'), join(dir, 'fixture.netns')];
-  for (const point of await mountsUnder(dir)) await run('umount', ['--lazy', point]);
+  await unmountUnder(dir);
   await Promise.all([rm(stack, { force: true }), rm(fixture, { force: true })]);
   await Promise.all([newNamespace(stack, signal), newNamespace(fixture, signal)]);
   const veth = ['link', 'add', 'uplink0', 'type', 'veth', 'peer', 'name', 'uplink0', 'netns', fixture];

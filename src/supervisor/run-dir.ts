@@ -14,9 +14,14 @@ const mountsUnder = async (dir: string): Promise<string[]> =>
     .filter((point) => point === dir || point.startsWith(`${dir}/`))
     .reverse();
 
-/** Removes a run directory with whatever a killed stack left mounted in it. */
-export const removeRunDir = async (dir: string): Promise<void> => {
+/** Unmounts everything in a directory: namespaces are bind mounts of their files. */
+export const unmountUnder = async (dir: string): Promise<void> => {
   for (const point of await mountsUnder(dir)) await run('umount', ['--lazy', point]);
+};
+
+/** Removes a run directory with whatever a killed owner left mounted in it. */
+export const removeRunDir = async (dir: string): Promise<void> => {
+  await unmountUnder(dir);
   await rm(dir, { recursive: true, force: true });
 };
 
