@@ -7,6 +7,7 @@ export type * from './extra.ts';
 export * from './kind.ts';
 export * from './kinds.ts';
 export * from './labels.ts';
+export * from './openapi.ts';
 export * from './providers.ts';
 export type { BuiltCheck, Infer, JsonSchema, Rule, Schema } from './schema.ts';
 export type { Condition, ParentRef } from './shared.ts';

@@ -74,7 +74,8 @@ export interface FieldError {
     | 'FieldValueForbidden'
     | 'FieldValueTypeInvalid'
     | 'FieldValueDuplicate'
-    | 'FieldValueTooLong';
+    | 'FieldValueTooLong'
+    | 'FieldValueTooMany';
   /** As Kubernetes words it: `Invalid value: -1: must be …`. */
   readonly message: string;
 }

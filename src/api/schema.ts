@@ -72,7 +72,7 @@ export const oneOf = <const V extends readonly string[]>(description: string, va
 export const duration = (description: string, options?: Options): Schema<string> =>
   node('string', description, {
     maxLength: 64,
-    pattern: '^[+-]?(0|([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(ns|us|µs|ms|s|m|h))+$',
+    pattern: '^[+-]?(0|(([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(ns|us|µs|ms|s|m|h))+)$',
     rules: [{ rule: "duration(self) > duration('0s')", message: 'must be greater than zero' }],
     ...options,
   });

@@ -1,0 +1,72 @@
+import { celEnv, isCelError, parse, plan, type CelInput, type CelResult } from '@bufbuild/cel';
+import type { FieldError, JsonSchema, Rule } from '#api';
+import { messageOf } from '#lib';
+import { get, isObject } from './json.ts';
+
+/** CEL rules (`x-kubernetes-validations`). Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules */
+
+type Evaluate = (bindings: Record<string, CelInput>) => CelResult;
+
+const environment = celEnv();
+const compiled = new Map<string, Evaluate>();
+
+const compile = (rule: string): Evaluate => {
+  let evaluate = compiled.get(rule);
+  if (!evaluate) {
+    evaluate = plan(environment, parse(rule)) as Evaluate;
+    compiled.set(rule, evaluate);
+  }
+  return evaluate;
+};
+
+/** JSON as CEL sees it: maps with string keys, and int where the schema says integer (CEL does not compare int with double). */
+const toCel = (schema: JsonSchema | undefined, value: unknown): CelInput => {
+  if (typeof value === 'number') return schema?.type === 'integer' ? BigInt(value) : value;
+  if (Array.isArray(value)) return value.map((item) => toCel(schema?.items, item)) as unknown as CelInput;
+  if (!isObject(value)) return value as CelInput;
+  const fields = Object.entries(value).map(([name, child]) => [name, toCel(schema?.properties?.[name] ?? schema?.additionalProperties, child)] as const);
+  return new Map(fields) as unknown as CelInput;
+};
+
+const show = (value: unknown): string => (isObject(value) || Array.isArray(value) ? '' : `${JSON.stringify(value)}: `);
+
+const asError = (rule: Rule, value: unknown, path: string, why: string): FieldError => {
+  const field = `${path}${rule.fieldPath ?? ''}`;
+  const reason = rule.reason ?? 'FieldValueInvalid';
+  if (reason === 'FieldValueRequired') return { field, reason, message: `Required value: ${why}` };
+  if (reason === 'FieldValueForbidden') return { field, reason, message: `Forbidden: ${why}` };
+  return { field, reason, message: `Invalid value: ${show(value)}${why}` };
+};
+
+const checkRule = (rule: Rule, schema: JsonSchema, value: unknown, old: unknown, path: string): FieldError[] => {
+  const transition = /\boldSelf\b/.test(rule.rule);
+  if (transition && old === undefined) return [];
+  try {
+    const result = compile(rule.rule)({ self: toCel(schema, value), ...(transition && { oldSelf: toCel(schema, old) }) });
+    if (isCelError(result)) return [asError(rule, value, path, `rule ${rule.rule} failed: ${result.message}`)];
+    return result === true ? [] : [asError(rule, value, path, rule.message)];
+  } catch (error) {
+    return [asError(rule, value, path, `rule ${rule.rule} failed: ${messageOf(error)}`)];
+  }
+};
+
+/** The old value an item of a list is compared with: the one with the same keys in a map list, none in other lists. */
+const oldItem = (schema: JsonSchema, item: unknown, old: unknown): unknown => {
+  const keys = schema['x-kubernetes-list-map-keys'];
+  return keys && Array.isArray(old) ? old.find((other) => keys.every((key) => get(other, key) === get(item, key))) : undefined;
+};
+
+/** Every rule that `value` breaks, here and below; `old` is what it replaces, if anything. */
+export const checkRules = (schema: JsonSchema, value: unknown, old: unknown, path = ''): FieldError[] => {
+  const own = (schema['x-kubernetes-validations'] ?? []).flatMap((rule) => checkRule(rule, schema, value, old, path));
+  if (Array.isArray(value)) {
+    if (!schema.items) return own;
+    return [...own, ...value.flatMap((item, index) => checkRules(schema.items!, item, oldItem(schema, item, old), `${path}[${index}]`))];
+  }
+  if (!isObject(value)) return own;
+  const inside = Object.entries(value).flatMap(([name, child]) => {
+    const known = schema.properties && Object.hasOwn(schema.properties, name) ? schema.properties[name] : schema.additionalProperties;
+    return known ? checkRules(known, child, get(old, name), path ? `${path}.${name}` : name) : [];
+  });
+  return [...own, ...inside];
+};

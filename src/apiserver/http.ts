@@ -1,0 +1,96 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { stringify } from 'yaml';
+import { badRequest, notAcceptable, StatusError, tooLarge, unsupportedMedia } from './status.ts';
+
+/** Bodies and media types. */
+
+/** The most a body may have. */
+export const MAX_BODY = 3 * 1024 * 1024;
+
+/** Reads a request body. Throws StatusError 413 beyond `limit`, 415 when it is compressed. */
+export const readBody = async (request: IncomingMessage, limit = MAX_BODY): Promise<Uint8Array> => {
+  if (request.headers['content-encoding'] && request.headers['content-encoding'] !== 'identity')
+    throw unsupportedMedia(['application/json', 'application/yaml']);
+  if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Uint8Array>) {
+    size += chunk.length;
+    if (size > limit) throw tooLarge(limit);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+};
+
+/** The media type of a body, lower case, without parameters. */
+export const mediaType = (request: IncomingMessage): string => (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase();
+
+/** The format of a request object. */
+export const objectFormat = (request: IncomingMessage): 'json' | 'yaml' => {
+  const type = mediaType(request);
+  if (type === '' || type === 'application/json') return 'json';
+  if (type === 'application/yaml') return 'yaml';
+  throw unsupportedMedia(['application/json', 'application/yaml']);
+};
+
+export interface Answer {
+  readonly format: 'json' | 'yaml';
+  /** A Table was asked for. */
+  readonly table: boolean;
+  /** Aggregated discovery was asked for. */
+  readonly aggregated: boolean;
+}
+
+/** Picks the first acceptable form. Throws StatusError 406. */
+export const negotiate = (accept: string | undefined): Answer => {
+  for (const part of (accept ?? '*/*').split(',')) {
+    const [type, ...parameters] = part.split(';').map((piece) => piece.trim());
+    const as = parameters.find((parameter) => parameter.startsWith('as='))?.slice(3);
+    if (as !== undefined && as !== 'Table' && as !== 'APIGroupDiscoveryList') continue;
+    if (as === 'APIGroupDiscoveryList' && !parameters.includes('v=v2')) continue;
+    if (type === 'application/json' || type === '*/*' || type === 'application/*') {
+      return { format: 'json', table: as === 'Table', aggregated: as === 'APIGroupDiscoveryList' };
+    }
+    if (type === 'application/yaml') return { format: 'yaml', table: false, aggregated: false };
+  }
+  throw notAcceptable();
+};
+
+export const sendText = (response: ServerResponse, status: number, text: string, headers: Readonly<Record<string, string>> = {}): void => {
+  if (response.headersSent) return void response.destroy();
+  response.writeHead(status, {
+    'Content-Type': 'text/plain; charset=utf-8',
+    'X-Content-Type-Options': 'nosniff',
+    'Content-Length': Buffer.byteLength(text),
+    ...headers,
+  });
+  response.end(text);
+};
+
+export const sendObject = (
+  response: ServerResponse,
+  status: number,
+  object: object,
+  format: Answer['format'] = 'json',
+  headers: Readonly<Record<string, string>> = {},
+): void =>
+  sendText(response, status, format === 'yaml' ? stringify(object) : JSON.stringify(object), {
+    'Content-Type': `application/${format}`,
+    'Cache-Control': 'no-cache, private',
+    ...headers,
+  });
+
+export const sendError = (response: ServerResponse, error: StatusError): void => {
+  const after = error.details?.retryAfterSeconds;
+  const headers: Record<string, string> = after === undefined ? {} : { 'Retry-After': String(after) };
+  sendObject(response, error.code, error.body(), 'json', headers);
+};
+
+/** A segment of the path. Throws StatusError 400. */
+export const decodeSegment = (segment: string): string => {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    throw badRequest(`invalid path segment ${JSON.stringify(segment)}`);
+  }
+};

@@ -1,0 +1,335 @@
+import { randomInt, randomUUID } from 'node:crypto';
+import { apiVersionOf, type FieldError, type Kind, type KubeObject } from '#api';
+import { kubeTime, type Clock } from '#lib';
+import { checkRules } from './cel.ts';
+import { get, isObject, mergePatch, sameJson, type Decoded, type JsonObject, type MutableJson } from './json.ts';
+import { apply, keepOwners, trackUpdate, type Writer } from './managed-fields.ts';
+import { checkMetadata, objectSchema } from './meta.ts';
+import { alreadyExists, badRequest, conflict, forbidden, invalid, notFound, resourceName, staleVersion } from './status.ts';
+import type { Location, Store, StoredObject } from './store.ts';
+import { prune, validate, withDefaults } from './structural.ts';
+
+/** Stored objects: what each verb does to one of them. Synchronous, so that every verb is atomic. */
+
+export interface WriteOptions {
+  readonly manager: string;
+  readonly fieldValidation: 'Strict' | 'Warn' | 'Ignore';
+  readonly dryRun: boolean;
+  /** Server-side apply: take over fields of others. */
+  readonly force?: boolean;
+  /** Called for each thing that is odd but accepted. */
+  readonly warn: (text: string) => void;
+}
+
+export interface DeleteOptions {
+  readonly propagationPolicy: 'Background' | 'Foreground' | 'Orphan';
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+  readonly dryRun: boolean;
+}
+
+export interface Target {
+  readonly kind: Kind;
+  /** Empty for cluster-wide kinds. */
+  readonly namespace: string;
+  readonly name: string;
+  /** Empty, or `status`. */
+  readonly subresource: string;
+}
+
+/** Namespaces that are always there. */
+export const PERMANENT_NAMESPACES: readonly string[] = ['default', 'clrk'];
+
+const NAME_LETTERS = 'bcdfghjklmnpqrstvwxz2456789';
+const randomSuffix = (): string => Array.from({ length: 5 }, () => NAME_LETTERS[randomInt(NAME_LETTERS.length)]).join('');
+
+export const locate = ({ kind, namespace, name }: Pick<Target, 'kind' | 'namespace' | 'name'>): Location => ({ resource: resourceName(kind), namespace, name });
+
+const metadataOf = (object: JsonObject): JsonObject => (isObject(object['metadata']) ? object['metadata'] : {});
+const finalizersOf = (object: JsonObject): readonly string[] => (metadataOf(object)['finalizers'] as readonly string[] | undefined) ?? [];
+
+/** `object` without the named fields of metadata that are undefined. */
+const withMetadata = (object: JsonObject, changes: JsonObject): JsonObject => ({
+  ...object,
+  metadata: Object.fromEntries(Object.entries({ ...metadataOf(object), ...changes }).filter(([, value]) => value !== undefined && value !== null)),
+});
+
+/** Everything but type, metadata and status: what `generation` counts changes of. */
+const desired = (kind: Kind, object: JsonObject): JsonObject =>
+  Object.fromEntries(
+    Object.entries(object).filter(
+      ([name]) => name !== 'apiVersion' && name !== 'kind' && name !== 'metadata' && !(name === 'status' && kind.subresources.status),
+    ),
+  );
+
+export class Objects {
+  readonly store: Store;
+  readonly #clock: Clock;
+
+  constructor(store: Store, clock: Clock) {
+    this.store = store;
+    this.#clock = clock;
+  }
+
+  get(target: Target): StoredObject {
+    const object = this.store.get(locate(target));
+    if (!object) throw notFound(target.kind, target.name);
+    return object;
+  }
+
+  create(target: Target, body: Decoded, options: WriteOptions): JsonObject {
+    const incoming = this.#accept(target, body, options);
+    if (metadataOf(incoming)['resourceVersion']) throw badRequest('resourceVersion should not be set on objects to be created');
+    return this.#insert(target, incoming, options, (object) => trackUpdate(objectSchema(target.kind), undefined, object, this.#writer(target, options)));
+  }
+
+  /** PUT: the whole object. Kinds of ours need the resourceVersion they were read at; core kinds may leave it out. */
+  update(target: Target, body: Decoded, options: WriteOptions): JsonObject {
+    const incoming = this.#accept(target, body, options);
+    const live = this.get(target);
+    if (!metadataOf(incoming)['resourceVersion'] && !target.kind.native) {
+      throw invalid({ group: target.kind.group, kind: target.kind.plural }, target.name, [
+        { field: 'metadata.resourceVersion', reason: 'FieldValueInvalid', message: 'Invalid value: 0: must be specified for an update' },
+      ]);
+    }
+    return this.#replace(target, live, incoming, (object) => trackUpdate(objectSchema(target.kind), live, object, this.#writer(target, options)), options);
+  }
+
+  /** PATCH with a JSON merge patch. */
+  mergePatch(target: Target, patch: Decoded, options: WriteOptions): JsonObject {
+    if (!isObject(patch.value)) throw badRequest('the patch is not a JSON object');
+    const live = this.get(target);
+    const patched = mergePatch(live, patch.value);
+    const incoming = this.#accept(target, { value: patched, duplicates: patch.duplicates }, options);
+    return this.#replace(target, live, incoming, (object) => trackUpdate(objectSchema(target.kind), live, object, this.#writer(target, options)), options);
+  }
+
+  /** PATCH with an applied configuration. Returns whether the object was made. */
+  apply(target: Target, body: Decoded, options: WriteOptions): { readonly object: JsonObject; readonly created: boolean } {
+    const incoming = this.#accept(target, body, options);
+    const live = this.store.get(locate(target));
+    const { status: _, ...main } = incoming;
+    const { metadata, status, apiVersion, kind } = incoming;
+    const hasStatus = target.kind.subresources.status;
+    // Each endpoint owns its half only; of metadata, the status endpoint takes nothing but the identity.
+    const half: JsonObject = target.subresource
+      ? { apiVersion, kind, metadata: { name: get(metadata, 'name') }, ...(status !== undefined && { status }) }
+      : hasStatus
+        ? main
+        : incoming;
+    const config = withMetadata(half, { resourceVersion: undefined, uid: undefined, creationTimestamp: undefined, generation: undefined });
+    const schema = objectSchema(target.kind);
+    const merged = apply(schema, live, config, this.#writer(target, options), options.force === true);
+    if (!live) {
+      if (target.subresource) throw notFound(target.kind, target.name);
+      return { object: this.#insert(target, merged, options, (object) => keepOwners(schema, merged, object)), created: true };
+    }
+    const asked = get(metadataOf(incoming), 'resourceVersion');
+    const current = withMetadata(merged, { resourceVersion: asked ?? live.metadata.resourceVersion });
+    return { object: this.#replace(target, live, current, (object) => keepOwners(schema, merged, object), options), created: false };
+  }
+
+  /** Removes the object, or marks it while finalizers are left. Returns its last state and whether it is gone. */
+  delete(target: Target, options: DeleteOptions): { readonly object: StoredObject; readonly gone: boolean } {
+    const { kind, name } = target;
+    const live = this.get(target);
+    const { uid, resourceVersion } = live.metadata;
+    if (options.uid !== undefined && options.uid !== uid) {
+      throw conflict(kind, name, `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${uid}`);
+    }
+    if (options.resourceVersion !== undefined && options.resourceVersion !== resourceVersion) {
+      throw conflict(
+        kind,
+        name,
+        `Precondition failed: ResourceVersion in precondition: ${options.resourceVersion}, ResourceVersion in object meta: ${resourceVersion}`,
+      );
+    }
+    if (kind.kind === 'Namespace' && PERMANENT_NAMESPACES.includes(name)) throw forbidden(kind, name, 'this namespace may not be deleted');
+    if (options.dryRun) return { object: live, gone: true };
+    return this.store.write(() => {
+      if (options.propagationPolicy === 'Orphan') this.#orphan(uid);
+      if (finalizersOf(live).length === 0 && kind.kind !== 'Namespace') return { object: this.store.remove(locate(target)) ?? live, gone: true };
+      if (live.metadata['deletionTimestamp']) return { object: live, gone: false };
+      const marked = withMetadata(live, {
+        deletionTimestamp: kubeTime(this.#clock.now()),
+        deletionGracePeriodSeconds: 0,
+        ...(!kind.native && { generation: Number(live.metadata['generation'] ?? 1) + 1 }),
+      });
+      const object = (kind.normalise?.(marked as unknown as KubeObject) ?? marked) as unknown as JsonObject;
+      return { object: this.store.put(locate(target), object), gone: false };
+    });
+  }
+
+  /** Dependents of `uid` forget it. */
+  #orphan(uid: string): void {
+    for (const at of this.store.dependents(uid)) {
+      const object = this.store.get(at);
+      if (object) this.store.put(at, this.disowned(object, uid));
+    }
+  }
+
+  /** `object` without its reference to owner `uid`. */
+  disowned(object: StoredObject, uid: string): JsonObject {
+    const left = ((object.metadata['ownerReferences'] ?? []) as { readonly uid: string }[]).filter((owner) => owner.uid !== uid);
+    return withMetadata(object, { ownerReferences: left.length > 0 ? left : undefined });
+  }
+
+  #writer({ kind, subresource }: Target, { manager }: WriteOptions): Writer {
+    return { manager, apiVersion: apiVersionOf(kind), subresource, time: kubeTime(this.#clock.now()) };
+  }
+
+  /** Checks type and place of a decoded body, prunes what the schema does not know, and reports it as asked. */
+  #accept({ kind, namespace, name, subresource }: Target, { value, duplicates }: Decoded, options: WriteOptions): JsonObject {
+    if (!isObject(value))
+      throw badRequest(`the object provided is unrecognized (must be of type ${kind.kind}): couldn't get version/kind; the body is not an object`);
+    const apiVersion = apiVersionOf(kind);
+    if (value['kind'] !== undefined && value['kind'] !== kind.kind) {
+      throw badRequest(
+        `${String(value['kind'])} in version ${JSON.stringify(kind.version)} cannot be handled as a ${kind.kind}: the path is for ${kind.plural}`,
+      );
+    }
+    if (value['apiVersion'] !== undefined && value['apiVersion'] !== apiVersion) {
+      throw badRequest(`the API version in the data (${String(value['apiVersion'])}) does not match the expected API version (${apiVersion})`);
+    }
+    if (value['metadata'] !== undefined && !isObject(value['metadata'])) throw badRequest('metadata is not an object');
+    const unknown: string[] = [];
+    const pruned = prune(objectSchema(kind), value, unknown) as JsonObject;
+    const problems = [
+      ...duplicates.map((path) => `duplicate field ${JSON.stringify(path)}`),
+      ...unknown.map((path) => `unknown field ${JSON.stringify(path)}`),
+    ];
+    if (problems.length > 0 && options.fieldValidation === 'Strict') {
+      throw badRequest(
+        `${kind.kind} in version ${JSON.stringify(kind.version)} cannot be handled as a ${kind.kind}: strict decoding error: ${problems.join(', ')}`,
+      );
+    }
+    if (options.fieldValidation === 'Warn') for (const problem of problems) options.warn(problem);
+
+    const metadata = metadataOf(pruned);
+    const givenNamespace = metadata['namespace'] ?? '';
+    if (givenNamespace !== '' && givenNamespace !== namespace) {
+      throw badRequest('the namespace of the provided object does not match the namespace sent on the request');
+    }
+    if (name !== '' && (metadata['name'] ?? name) !== name) {
+      throw badRequest(`the name of the object (${String(metadata['name'])}) does not match the name on the URL (${name})`);
+    }
+    const placed = withMetadata({ ...pruned, apiVersion, kind: kind.kind }, { namespace: namespace || undefined, ...(name && { name }), selfLink: undefined });
+    return placed['status'] === null || subresource === ''
+      ? Object.fromEntries(Object.entries(placed).filter(([field, v]) => !(field === 'status' && v === null)))
+      : placed;
+  }
+
+  #checkNamespace({ kind, namespace, name }: Target): void {
+    if (!kind.namespaced) return;
+    const found = this.store.get({ resource: 'namespaces', namespace: '', name: namespace });
+    if (!found) throw notFound({ group: '', plural: 'namespaces' }, namespace);
+    if (found.metadata['deletionTimestamp'])
+      throw forbidden(kind, name, `unable to create new content in namespace ${namespace} because it is being terminated`);
+  }
+
+  #insert(target: Target, incoming: JsonObject, options: WriteOptions, own: (object: JsonObject) => JsonObject): JsonObject {
+    const { kind } = target;
+    const given = metadataOf(incoming);
+    const prefix = given['generateName'];
+    const name = String(given['name'] ?? (typeof prefix === 'string' && prefix ? prefix.slice(0, 248) + randomSuffix() : ''));
+    if (name === '')
+      throw invalid(kind, '', [{ field: 'metadata.name', reason: 'FieldValueRequired', message: 'Required value: name or generateName is required' }]);
+    const fresh = withMetadata(kind.subresources.status ? Object.fromEntries(Object.entries(incoming).filter(([field]) => field !== 'status')) : incoming, {
+      name,
+      uid: randomUUID(),
+      creationTimestamp: kubeTime(this.#clock.now()),
+      generation: kind.native ? undefined : 1,
+      deletionTimestamp: undefined,
+      deletionGracePeriodSeconds: undefined,
+      resourceVersion: undefined,
+    });
+    this.#checkNamespace({ ...target, name });
+    const object = own(this.#admit({ ...target, name }, fresh, undefined));
+    const at = { ...locate(target), name };
+    return this.store.write(() => {
+      if (this.store.get(at)) throw alreadyExists(kind, name);
+      return options.dryRun ? object : this.store.put(at, object);
+    });
+  }
+
+  #replace(target: Target, live: StoredObject, incoming: JsonObject, own: (object: JsonObject) => JsonObject, options: WriteOptions): JsonObject {
+    const { kind, name } = target;
+    const given = metadataOf(incoming);
+    if (given['resourceVersion'] !== undefined && given['resourceVersion'] !== live.metadata.resourceVersion) throw staleVersion(kind, name);
+    if (given['uid'] !== undefined && given['uid'] !== live.metadata.uid) {
+      throw conflict(kind, name, `Precondition failed: UID in precondition: ${String(given['uid'])}, UID in object meta: ${live.metadata.uid}`);
+    }
+    const candidate = this.#admit(target, this.#combine(target, live, incoming), live);
+    const changed = !kind.native && !sameJson(desired(kind, candidate), desired(kind, live));
+    const object = own(changed ? withMetadata(candidate, { generation: Number(live.metadata['generation'] ?? 1) + 1 }) : candidate);
+    if (sameJson(withoutTimes(object), withoutTimes(live))) return live;
+    if (options.dryRun) return object;
+    if (object['metadata'] && live.metadata['deletionTimestamp'] && finalizersOf(object).length === 0 && kind.kind !== 'Namespace') {
+      return this.store.write(() => {
+        this.store.put(locate(target), object);
+        return this.store.remove(locate(target)) ?? object;
+      });
+    }
+    return this.store.put(locate(target), object);
+  }
+
+  /** What a write through this endpoint may change, taken from `incoming`; the rest from `live`. */
+  #combine({ kind, subresource, name }: Target, live: StoredObject, incoming: JsonObject): JsonObject {
+    const system = Object.fromEntries(
+      ['uid', 'resourceVersion', 'generation', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generateName'].map((field) => [
+        field,
+        live.metadata[field],
+      ]),
+    );
+    if (subresource === 'status') return { ...live, ...('status' in incoming && { status: incoming['status'] }) };
+    const added = finalizersOf(incoming).filter((finalizer) => !finalizersOf(live).includes(finalizer));
+    if (live.metadata['deletionTimestamp'] && added.length > 0) {
+      throw invalid(kind, name, [
+        {
+          field: 'metadata.finalizers',
+          reason: 'FieldValueForbidden',
+          message: `Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers ${JSON.stringify(added)}`,
+        },
+      ]);
+    }
+    const placed = withMetadata(incoming, system);
+    if (!kind.subresources.status) return placed;
+    const { status: _, ...rest } = placed;
+    return { ...rest, ...(live['status'] !== undefined && { status: live['status'] }) };
+  }
+
+  /** Normalises, defaults and validates. Throws StatusError 422 with everything that is wrong. */
+  #admit({ kind, name }: Target, object: JsonObject, old: JsonObject | undefined): JsonObject {
+    const schema = objectSchema(kind);
+    const shaped = validate(schema, object);
+    const normalised = shaped.length === 0 && kind.normalise ? (kind.normalise(object as unknown as KubeObject) as unknown as JsonObject) : object;
+    const complete = withDefaults(schema, normalised) as MutableJson;
+    const errors = this.#violations(kind, complete, old);
+    if (errors.length > 0) throw invalid(kind, name, errors);
+    return complete;
+  }
+
+  #violations(kind: Kind, object: JsonObject, old: JsonObject | undefined): readonly FieldError[] {
+    const schema = objectSchema(kind);
+    const structural = validate(schema, object);
+    const metadata = structural.some(({ field }) => field.startsWith('metadata')) ? [] : checkMetadata(kind, metadataOf(object));
+    if (structural.length > 0) {
+      const unchecked: FieldError = {
+        field: '<nil>',
+        reason: 'FieldValueInvalid',
+        message:
+          'Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation',
+      };
+      return [...structural, ...metadata, ...(kind.native ? [] : [unchecked])];
+    }
+    const unchanged = old !== undefined && sameJson(desired(kind, object), desired(kind, old));
+    const admitted = unchanged ? [] : (kind.admission?.(object as unknown as KubeObject, old as unknown as KubeObject | undefined) ?? []);
+    return [...metadata, ...checkRules(schema, object, old), ...admitted];
+  }
+}
+
+/** For "did anything change": managedFields times do not count. */
+const withoutTimes = (object: JsonObject): JsonObject => {
+  const managed = metadataOf(object)['managedFields'];
+  return Array.isArray(managed) ? withMetadata(object, { managedFields: managed.map((entry) => ({ ...(entry as JsonObject), time: undefined })) }) : object;
+};
