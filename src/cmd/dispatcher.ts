@@ -2,12 +2,16 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createClient } from '#kube';
 import { ClrkError, readIfExists, runProgram, writeFileAtomic, type Program } from '#lib';
+import { openLedger } from '#ledger';
 import { layout } from '#model';
 import { Scheduler, workService } from '#scheduler';
 import { Invoker, Journal, startIngress } from '#trigger';
-import { createRpcServer, Runs, Work } from '#wire';
+import { createRpcServer, Ledger, Runs, Work } from '#wire';
 import { openDirectory } from './dispatcher/directory.ts';
-import { runsService } from './dispatcher/services.ts';
+import { ledgerService, runsService } from './dispatcher/services.ts';
+
+/** How often overdue reservations are counted as spent. */
+const SWEEP_MS = 5_000;
 
 /** `--api https://127.0.0.1:PORT`: triggers, the scheduler, the journal and the ledger of a stack. */
 const main = async (program: Program): Promise<void> => {
@@ -26,10 +30,16 @@ const main = async (program: Program): Promise<void> => {
   const invoker = new Invoker({ journal, directory, scheduler, log });
   invoker.recover();
 
-  // Consumes and produces the same over the wire: workers, egress, the runtime API.
+  // Consumes reservations and settlements of egress; produces grants that never let a counter pass its cap.
+  const ledger = resources.use(openLedger(at.dispatchDb, { log }));
+  const sweeping = setInterval(() => ledger.sweep(), SWEEP_MS);
+  resources.defer(() => clearInterval(sweeping));
+
+  // The same over the wire, one socket for one kind of client: workers, egress, the runtime API.
   const work = resources.use(createRpcServer().add(Work, workService(scheduler, log)));
   const runs = resources.use(createRpcServer().add(Runs, runsService(invoker)));
-  await Promise.all([work.listen(at.workSocket), runs.listen(at.runsSocket)]);
+  const budgets = resources.use(createRpcServer().add(Ledger, ledgerService(ledger)));
+  await Promise.all([work.listen(at.workSocket), runs.listen(at.runsSocket), budgets.listen(at.ledgerSocket)]);
 
   // Consumes HTTP requests, on the port of last time when it is free.
   const portFile = join(state, 'ingress.port');
