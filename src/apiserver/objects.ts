@@ -303,7 +303,7 @@ export class Objects {
     const schema = objectSchema(kind);
     const shaped = validate(schema, object);
     const normalised = shaped.length === 0 && kind.normalise ? (kind.normalise(object as unknown as KubeObject) as unknown as JsonObject) : object;
-    const complete = withDefaults(schema, normalised) as MutableJson;
+    const complete = withDefaults(schema, withoutEmptyMetadata(normalised)) as MutableJson;
     const errors = this.#violations(kind, complete, old);
     if (errors.length > 0) throw invalid(kind, name, errors);
     return complete;
@@ -327,6 +327,12 @@ export class Objects {
     return [...metadata, ...checkRules(schema, object, old), ...admitted];
   }
 }
+
+/** Empty lists and maps of metadata are as good as absent, and are left out. */
+const withoutEmptyMetadata = (object: JsonObject): JsonObject => {
+  const empty = Object.entries(metadataOf(object)).filter(([, value]) => value !== null && typeof value === 'object' && Object.keys(value).length === 0);
+  return empty.length > 0 ? withMetadata(object, Object.fromEntries(empty.map(([name]) => [name, undefined]))) : object;
+};
 
 /** For "did anything change": managedFields times do not count. */
 const withoutTimes = (object: JsonObject): JsonObject => {
