@@ -64,9 +64,9 @@ export const fetchExchanges = async ({ client }: Target, { namespace, ...filter 
   return list.items;
 };
 
-export const exchangeLine = (exchange: Exchange): string => `${JSON.stringify(Object.fromEntries(FIELDS.map((field) => [field, exchange[field]])))}\n`;
+/** Facts that are unknown (tokens of a denied request) are null. */
+export const exchangeLine = (exchange: Exchange): string => `${JSON.stringify(Object.fromEntries(FIELDS.map((field) => [field, exchange[field] ?? null])))}\n`;
 
-/** Path of a route without its kind, `ns/name`; `-` when no route admitted it. */
 const tokens = (count: number | undefined): string => (count === undefined ? '-' : String(count));
 
 export const exchangeTable = (io: Io, exchanges: readonly Exchange[]): string =>

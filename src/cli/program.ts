@@ -8,6 +8,7 @@ import { paint, printable, processIo, type Io } from './output.ts';
 
 /** Exit codes of api and run outcomes are 0, 1, 77 and 124; a wrong command line is 2. */
 const USAGE = 2;
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
 const globalOptions = (program: Command): Command =>
   program
@@ -49,7 +50,9 @@ const define = (spec: CommandSpec, io: Io, done: (code: number) => void): Comman
     const options = command.optsWithGlobals<Record<string, unknown>>();
     if (options['logLevel']) process.env['CLRK_LOG_LEVEL'] = options['logLevel'] as string;
     const abort = new AbortController();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(new Error(`stopped by ${signal}`)));
+    // Once: a second Ctrl-C ends the process at once, whatever it is waiting for.
+    const stop = (signal: NodeJS.Signals): void => abort.abort(new Error(`stopped by ${signal}`));
+    for (const signal of STOP_SIGNALS) process.once(signal, stop);
     const context: CommandContext = {
       io,
       global: globalsOf(options, io.env),
@@ -59,7 +62,11 @@ const define = (spec: CommandSpec, io: Io, done: (code: number) => void): Comman
       flags: (name) => (options[camel(name)] as string[] | undefined) ?? [],
       has: (name) => options[camel(name)] === true,
     };
-    done((await spec.run(context)) ?? 0);
+    try {
+      done((await spec.run(context)) ?? 0);
+    } finally {
+      for (const signal of STOP_SIGNALS) process.off(signal, stop);
+    }
   });
   return command;
 };

@@ -1,0 +1,121 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { runCli } from '#cli';
+import { COMMANDS } from '../../../src/cli/commands/index.ts';
+import { parseSecretFlag } from '../../../src/cli/commands/dev.ts';
+import { exchangeLine } from '../../../src/cli/exchanges.ts';
+import { printable, table, type Io } from '../../../src/cli/output.ts';
+
+const capture = (env: NodeJS.ProcessEnv = {}) => {
+  const seen = { out: '', err: '' };
+  const io: Io = { out: (text) => void (seen.out += text), err: (text) => void (seen.err += text), terminal: false, env: { HOME: '/nonexistent', ...env } };
+  return { io, seen };
+};
+
+describe('help', () => {
+  test.each(COMMANDS.filter(({ hidden }) => !hidden).map(({ path }) => [path]))('%j shows what it does and examples', async (path) => {
+    const { io, seen } = capture();
+    expect(await runCli([...path, '--help'], io)).toBe(0);
+    expect(seen.out).toMatch(/Usage: clrk/);
+    expect(seen.out).toMatch(/Examples:\n {2}\S/);
+  });
+
+  test('a command line that is wrong exits 2 and says what is wrong', async () => {
+    const { io, seen } = capture();
+    expect(await runCli(['no-such-command'], io)).toBe(2);
+    expect(await runCli(['agents', 'run-task'], io)).toBe(2);
+    expect(await runCli(['apply', '--no-such-flag'], io)).toBe(2);
+    expect(seen.err).toMatch(/unknown command 'no-such-command'[^]*missing required argument 'NAME'[^]*unknown option '--no-such-flag'/);
+  });
+});
+
+describe('errors say what to do', () => {
+  test('no API to talk to', async () => {
+    const { io, seen } = capture();
+    expect(await runCli(['agents', 'list'], io)).toBe(1);
+    expect(seen.err).toMatch(/clrk dev.*--clrk-dir.*--kubeconfig/);
+  });
+
+  test('a state directory without a stack', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'clrk-cli-'));
+    const { io, seen } = capture();
+    expect(await runCli(['egress', 'log', '--clrk-dir', dir], io)).toBe(1);
+    expect(seen.err).toContain(`No clrk stack runs in ${dir}`);
+    await writeFile(join(dir, 'dev.json'), JSON.stringify({ pid: process.pid, api: 'https://127.0.0.1:1', ingress: '' }));
+    expect(await runCli(['egress', 'log', '--clrk-dir', dir], io)).toBe(1); // left by a stack that is gone
+    await rm(dir, { recursive: true });
+  });
+
+  test.each([
+    [['secret', 'set', 'a'], /at least one value/],
+    [['secret', 'set', 'a', '--from-literal', 'novalue'], /KEY=/],
+    [['secret', 'set', 'a', '--from-env', 'k=NOT_SET_ANYWHERE'], /NOT_SET_ANYWHERE is not set/],
+    [['secret', 'set', 'a', '--from-file', 'k=/no/such/file'], /Cannot read \/no\/such\/file/],
+    [['dev', 'wait-ready', '--timeout', 'soon'], /--timeout soon is not a positive duration/],
+    [['image', 'build', '.'], /-t NAME/],
+    [['image', 'build', '-t', 'a/b:1', '--runtime', 'cobol', '.'], /cobol/],
+    [['apply'], /file or directory/],
+  ])('%j', async (argv, text) => {
+    const { io, seen } = capture();
+    expect(await runCli(argv, io)).toBe(1);
+    expect(seen.err).toMatch(text);
+  });
+});
+
+test('--secret: NAME=ENVVAR[:KEY], checked before anything starts', () => {
+  expect(parseSecretFlag('openai=OPENAI_AUTH', { OPENAI_AUTH: 'v' })).toEqual({ name: 'openai', key: 'openai-auth', value: 'v' });
+  expect(parseSecretFlag('openai=X:authorization', { X: '' })).toEqual({ name: 'openai', key: 'authorization', value: '' });
+  expect(() => parseSecretFlag('openai=X', {})).toThrow(/X is not set/);
+  for (const bad of ['openai', '=X', 'Open=X', 'a=1X', 'a=X:']) expect(() => parseSecretFlag(bad, { X: '1' })).toThrow(/NAME=ENVVAR/);
+});
+
+test('tables align, and foreign text cannot write to the terminal', () => {
+  expect(table(['NAME', 'B'], [['long-name', 'x']])).toBe('NAME        B\nlong-name   x\n');
+  expect(printable('a\u001b[31mred\u0007\nb')).toBe('ared\\x07\\x0ab');
+});
+
+test('egress log -o json has exactly the promised fields, in order', () => {
+  const exchange = {
+    time: 't',
+    invocation: 'i',
+    agent: 'a',
+    gateway: 'g',
+    route: 'r',
+    protocol: 'https',
+    method: 'POST',
+    host: 'h',
+    path: '/p',
+    status: 200,
+    verdict: 'Allowed',
+    reason: 'Allowed',
+    decisionId: 'd',
+    revision: 'v',
+    model: 'm',
+    inputTokens: 1,
+    outputTokens: 2,
+    durationMs: 3,
+    traceId: 'not shown',
+  } as const;
+  expect(Object.keys(JSON.parse(exchangeLine(exchange)) as object)).toEqual([
+    'time',
+    'invocation',
+    'agent',
+    'gateway',
+    'route',
+    'protocol',
+    'method',
+    'host',
+    'path',
+    'status',
+    'verdict',
+    'reason',
+    'decisionId',
+    'revision',
+    'model',
+    'inputTokens',
+    'outputTokens',
+    'durationMs',
+  ]);
+});
