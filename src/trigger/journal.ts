@@ -95,16 +95,19 @@ export class Journal implements AsyncDisposable {
       .map(recordOf);
   }
 
-  /** Current ones first, oldest to newest, then every change. */
+  /** What has not ended and the newest of the others first, then every change. */
   async *watch(filter: InvocationFilter, signal: AbortSignal): AsyncGenerator<Invocation, void> {
-    const current = this.list(filter).toReversed();
+    const newest = this.list(filter).toReversed();
+    const listed = new Set(newest.map(({ id }) => id));
+    const older = this.unfinished().filter(({ invocation }) => matches(filter, invocation) && !listed.has(invocation.id));
     const watcher = { filter, queue: new AsyncQueue<Invocation>() };
     const stop = (): void => watcher.queue.end();
     this.#watchers.add(watcher);
     signal.addEventListener('abort', stop, { once: true });
     try {
       if (signal.aborted) return;
-      yield* current;
+      for (const { invocation } of older) yield invocation;
+      yield* newest;
       for await (const invocation of watcher.queue) {
         if (signal.aborted) return;
         yield invocation;

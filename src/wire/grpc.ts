@@ -145,12 +145,7 @@ const handlerOf = (method: DescMethod, implement: (request: unknown, context: Ca
     try {
       for await (const message of implement(input, context) as AsyncIterable<unknown>) {
         if (context.signal.aborted) return;
-        if (!stream.write(message)) {
-          await new Promise<void>((resolve) => {
-            stream.once('drain', resolve);
-            context.signal.addEventListener('abort', () => resolve(), { once: true });
-          });
-        }
+        if (!stream.write(message)) await drained(stream);
       }
       stream.end();
     } catch (error) {
@@ -166,6 +161,17 @@ const readable = (stream: NodeJS.EventEmitter): AsyncIterable<unknown> => {
   for (const event of ['end', 'error', 'cancelled', 'close']) stream.on(event, () => queue.end());
   return queue;
 };
+
+/** Resolves when a stream takes more, or never will. */
+const drained = (stream: NodeJS.EventEmitter): Promise<void> =>
+  new Promise((resolve) => {
+    const events = ['drain', 'cancelled', 'close'];
+    const done = (): void => {
+      for (const event of events) stream.off(event, done);
+      resolve();
+    };
+    for (const event of events) stream.on(event, done);
+  });
 
 /** A client of one service on a Unix socket. It connects when used and reconnects by itself within half a second. */
 export const connect = <S extends DescService>(service: S, socket: string): Client<S> => {
@@ -220,7 +226,7 @@ const pump = async (from: AsyncIterable<unknown>, to: import('@grpc/grpc-js').Cl
   try {
     for await (const message of from) {
       if (to.destroyed || to.writableEnded) return;
-      if (!to.write(message)) await new Promise<void>((resolve) => to.once('drain', resolve).once('close', resolve));
+      if (!to.write(message)) await drained(to);
     }
     to.end();
   } catch {
