@@ -6,14 +6,17 @@
 /** Longest text of a field, in UTF-16 code units; what is cut is marked with `…`. */
 export const MAX_TEXT = 1_024;
 
+/** What is looked at; the rest could not be kept anyway. */
+const MAX_READ = 8 * MAX_TEXT;
+
 const MASK = '[redacted]';
 const SECRETS: readonly RegExp[] = [
   // keys with a well-known prefix: OpenAI, Anthropic, Stripe (sk-, sk_, pk_, rk_), GitHub, GitLab, Slack, Google, AWS
   /(?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9_-]{12,}/gi,
   /(?<![A-Za-z0-9])(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|AIza|ya29\.)[A-Za-z0-9_.-]{10,}/g,
   /(?<![A-Za-z0-9])(?:AKIA|ASIA)[0-9A-Z]{16}/g,
-  // JSON Web Tokens
-  /eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*/g,
+  // JSON Web Tokens (`eyJ` is `{"` in base64)
+  /eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+){0,4}/g,
   // values of an Authorization header
   /(?:bearer|basic|token)(?:\s|\+|%20|%09)+[A-Za-z0-9+/=_.~%-]{6,}/gi,
 ];
@@ -46,7 +49,7 @@ export const plain = (text: string): string => bounded(printable(text));
  * form hides is masked whole. Masking goes first, so that no cut leaves the half of a key that no longer looks like one.
  */
 export const redact = (text: string): string => {
-  const kept = masked(text);
+  const kept = masked(text.slice(0, MAX_READ));
   const open = decoded(decoded(kept));
   return open !== kept && masked(open) !== open ? MASK : plain(kept);
 };

@@ -49,8 +49,8 @@ export class Tail {
     const { size } = await this.#file!.stat();
     if (size < mark.offset) this.#mark = { inode: mark.inode, offset: 0 };
     const { lines, consumed } = await this.#lines(Math.max(maxBytes, MAX_LINE + 1));
-    if (consumed > 0) return { lines, drained: this.#mark!.offset >= size };
-    if (current === undefined || current === this.#mark!.inode) return { lines, drained: true };
+    const rotated = current !== undefined && current !== this.#mark!.inode;
+    if (consumed > 0 || !rotated) return { lines, drained: !rotated && (consumed === 0 || this.#mark!.offset >= size) };
     await this.#file!.close();
     this.#file = undefined;
     this.#mark = { inode: current, offset: 0 };
