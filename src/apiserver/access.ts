@@ -10,12 +10,20 @@ export interface Principal {
   readonly groups: readonly string[];
 }
 
-/** Throws StatusError 401: there is no anonymous access. */
-export const authenticate = (socket: TLSSocket): Principal => {
+const fromCertificate = (socket: TLSSocket): Principal => {
   const certificate: PeerCertificate | undefined = socket.authorized ? socket.getPeerCertificate() : undefined;
   const subject = certificate?.subject as { readonly CN?: unknown; readonly O?: string | readonly string[] } | undefined;
   if (typeof subject?.CN !== 'string' || subject.CN === '') throw unauthorized();
   return { name: subject.CN, groups: typeof subject.O === 'string' ? [subject.O] : [...(subject.O ?? [])] };
+};
+
+const known = new WeakMap<TLSSocket, Principal>();
+
+/** Throws StatusError 401: there is no anonymous access. */
+export const authenticate = (socket: TLSSocket): Principal => {
+  const principal = known.get(socket) ?? fromCertificate(socket);
+  known.set(socket, principal);
+  return principal;
 };
 
 export interface Attributes {

@@ -19,12 +19,15 @@ const compile = (rule: string): Evaluate => {
   return evaluate;
 };
 
+const fieldSchema = (schema: JsonSchema | undefined, name: string): JsonSchema | undefined =>
+  schema?.properties && Object.hasOwn(schema.properties, name) ? schema.properties[name] : schema?.additionalProperties;
+
 /** JSON as CEL sees it: maps with string keys, and int where the schema says integer (CEL does not compare int with double). */
 const toCel = (schema: JsonSchema | undefined, value: unknown): CelInput => {
   if (typeof value === 'number') return schema?.type === 'integer' ? BigInt(value) : value;
   if (Array.isArray(value)) return value.map((item) => toCel(schema?.items, item)) as unknown as CelInput;
   if (!isObject(value)) return value as CelInput;
-  const fields = Object.entries(value).map(([name, child]) => [name, toCel(schema?.properties?.[name] ?? schema?.additionalProperties, child)] as const);
+  const fields = Object.entries(value).map(([name, child]) => [name, toCel(fieldSchema(schema, name), child)] as const);
   return new Map(fields) as unknown as CelInput;
 };
 
@@ -65,7 +68,7 @@ export const checkRules = (schema: JsonSchema, value: unknown, old: unknown, pat
   }
   if (!isObject(value)) return own;
   const inside = Object.entries(value).flatMap(([name, child]) => {
-    const known = schema.properties && Object.hasOwn(schema.properties, name) ? schema.properties[name] : schema.additionalProperties;
+    const known = fieldSchema(schema, name);
     return known ? checkRules(known, child, get(old, name), path ? `${path}.${name}` : name) : [];
   });
   return [...own, ...inside];

@@ -25,12 +25,8 @@ export class Collector {
     const stored = catalogue.groupVersions.flatMap(({ resources }) => resources).filter((served) => served.stored);
     this.#served = new Map(stored.map((served) => [resourceName(served), served]));
     this.#unsubscribe = objects.store.subscribe((change) => this.#look(change));
-    for (const resource of this.#served.keys()) {
-      for (const object of objects.store.list(resource)) {
-        const { name, namespace } = object.metadata;
-        this.#add({ resource, namespace: typeof namespace === 'string' ? namespace : '', name });
-      }
-    }
+    for (const at of objects.store.owned()) this.#add(at);
+    for (const { metadata } of objects.store.list('namespaces')) this.#add({ resource: 'namespaces', namespace: '', name: metadata.name });
   }
 
   close(): void {
@@ -78,11 +74,7 @@ export class Collector {
     const gone = owners.filter((uid) => !store.has(uid));
     if (gone.length === 0) return;
     if (gone.length === owners.length) this.#delete(at);
-    else
-      store.put(
-        at,
-        gone.reduce((current, uid) => ({ ...this.#objects.disowned({ ...object, ...current } as typeof object, uid) }), object as Record<string, unknown>),
-      );
+    else store.put(at, this.#objects.disowned(object, gone));
   }
 
   #finishNamespace(at: Location): void {

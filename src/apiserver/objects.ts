@@ -164,13 +164,13 @@ export class Objects {
   #orphan(uid: string): void {
     for (const at of this.store.dependents(uid)) {
       const object = this.store.get(at);
-      if (object) this.store.put(at, this.disowned(object, uid));
+      if (object) this.store.put(at, this.disowned(object, [uid]));
     }
   }
 
-  /** `object` without its reference to owner `uid`. */
-  disowned(object: StoredObject, uid: string): JsonObject {
-    const left = ((object.metadata['ownerReferences'] ?? []) as { readonly uid: string }[]).filter((owner) => owner.uid !== uid);
+  /** `object` without its references to these owners. */
+  disowned(object: StoredObject, uids: readonly string[]): JsonObject {
+    const left = ((object.metadata['ownerReferences'] ?? []) as { readonly uid: string }[]).filter(({ uid }) => !uids.includes(uid));
     return withMetadata(object, { ownerReferences: left.length > 0 ? left : undefined });
   }
 

@@ -9,7 +9,7 @@ import { Catalogue } from './catalogue.ts';
 import { Collector } from './collector.ts';
 import * as discovery from './discovery.ts';
 import { ExtraHandler } from './extra-handler.ts';
-import { decodeSegment, negotiate, sendError, sendObject, sendText } from './http.ts';
+import { decodeSegment, negotiate, sendError, sendObject, sendText, type Answer } from './http.ts';
 import { Objects, PERMANENT_NAMESPACES } from './objects.ts';
 import { openApi, type OpenApi } from './openapi.ts';
 import { route } from './route.ts';
@@ -47,6 +47,7 @@ const VERSION = {
   compiler: 'node',
   platform: `${process.platform}/${process.arch === 'x64' ? 'amd64' : process.arch}`,
 };
+const JSON_ANSWER: Answer = { format: 'json', table: false, aggregated: false };
 const AGGREGATED = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
 
 /** An embedded Kubernetes API server: kinds in SQLite, TLS with client certificates, kubectl and client-go as clients. */
@@ -145,7 +146,9 @@ class EmbeddedServer implements ApiServer {
     if (!target) return this.#fixed(request, response, method, path);
     const { served, verb, namespace, name, subresource } = target;
     authorise(principal, { verb, group: served.group, resource: served.plural, subresource, namespace, name });
-    const exchange = { request, response, query, answer: negotiate(request.headers.accept) };
+    // The handler of a subresource (`invoke`) decides itself what it answers with.
+    const answer = served.extra && subresource ? JSON_ANSWER : negotiate(request.headers.accept);
+    const exchange = { request, response, query, answer };
     if (!served.stored) return this.#extraRequest(target, exchange, principal);
     const stream = await this.#stored.handle(target, served.stored, exchange);
     if (!stream) return;

@@ -91,6 +91,7 @@ export class Store {
       own: prepare('INSERT INTO owners (owner, resource, namespace, name) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING'),
       dependents: prepare('SELECT resource, namespace, name FROM owners WHERE owner = ?'),
       byUid: prepare('SELECT 1 FROM objects WHERE uid = ? LIMIT 1'),
+      owned: prepare('SELECT DISTINCT resource, namespace, name FROM owners'),
       inNamespace: prepare('SELECT resource, namespace, name FROM objects WHERE namespace = ?'),
     };
     const { top } = prepare("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'changes'), 0) AS top").get() as { top: number };
@@ -194,6 +195,11 @@ export class Store {
   /** Objects that name `uid` as an owner. */
   dependents(uid: string): Location[] {
     return this.#statements.dependents.all(uid) as unknown as Location[];
+  }
+
+  /** Objects that have an owner. */
+  owned(): Location[] {
+    return this.#statements.owned.all() as unknown as Location[];
   }
 
   has(uid: string): boolean {

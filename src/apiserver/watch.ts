@@ -22,9 +22,12 @@ export interface WatchOptions {
 const MAX_BUFFERED = 32 * 1024 * 1024;
 const BOOKMARK_MS = 60_000;
 const DEFAULT_TIMEOUT_S = 2700;
+const MAX_TIMEOUT_S = 86_400;
 
 /** One response that carries events. */
 export class EventStream {
+  /** How long the watch lasts, in milliseconds. */
+  readonly timeoutMs: number;
   readonly #response: ServerResponse;
   readonly #options: WatchOptions;
   #first = true;
@@ -36,14 +39,9 @@ export class EventStream {
     this.#options = options;
     response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private' });
     response.flushHeaders();
-    const seconds = Number(options.query.get('timeoutSeconds') ?? '') || DEFAULT_TIMEOUT_S;
-    this.#timer = setTimeout(() => this.end(), Math.min(seconds, 86_400) * 1000);
+    this.timeoutMs = Math.min(Number(options.query.get('timeoutSeconds')) || DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S) * 1000;
+    this.#timer = setTimeout(() => this.end(), this.timeoutMs);
     response.once('close', () => this.end());
-  }
-
-  /** How long the watch lasts, in milliseconds. */
-  get timeoutMs(): number {
-    return (Number(this.#options.query.get('timeoutSeconds') ?? '') || DEFAULT_TIMEOUT_S) * 1000;
   }
 
   onEnd(callback: () => void): void {
