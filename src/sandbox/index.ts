@@ -8,4 +8,5 @@ export { FRONT_PORTS, RESERVED } from './ruleset.ts';
 export { SandboxRun, type RunContext, type RunListener } from './run.ts';
 export { Runsc } from './runsc.ts';
 export { Sandboxes } from './sandboxes.ts';
+export { pumpLines } from './stdio.ts';
 export { sweep } from './sweep.ts';

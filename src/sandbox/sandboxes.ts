@@ -4,13 +4,16 @@ import { SandboxRun, type RunContext, type RunListener } from './run.ts';
 /** All runs of a worker. Disposing it cancels them (`WorkerStopping`) and waits until nothing is left of any. */
 export class Sandboxes implements AsyncDisposable {
   readonly #context: RunContext;
+  readonly #changed: () => void;
   /** By invocation, until nothing is left of them. */
   readonly #runs = new Map<string, SandboxRun>();
   #number = 0;
   #stopping = false;
 
-  constructor(context: RunContext) {
+  /** `changed` is called when `running` has changed. */
+  constructor({ changed, ...context }: RunContext & { readonly changed?: () => void }) {
     this.#context = context;
+    this.#changed = changed ?? (() => {});
   }
 
   /** Invocations that run or are being cleaned up. */
@@ -24,9 +27,13 @@ export class Sandboxes implements AsyncDisposable {
     if (this.#runs.has(invocation)) return undefined;
     const run = new SandboxRun(this.#context, ++this.#number, assignment, listener);
     this.#runs.set(invocation, run);
+    this.#changed();
     if (this.#stopping) run.cancel('WorkerStopping');
     void run.done.then((update) => listener.ended(update));
-    void run[Symbol.asyncDispose]().then(() => this.#runs.delete(invocation));
+    void run[Symbol.asyncDispose]().then(() => {
+      this.#runs.delete(invocation);
+      this.#changed();
+    });
     return run;
   }
 

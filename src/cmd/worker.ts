@@ -1,0 +1,92 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ClrkError, runProgram, systemClock, type Program } from '#lib';
+import { sweepStore } from '#image';
+import { layout, type ClaimsPort } from '#model';
+import { Addresses, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
+import { Claims, connect, createRpcServer, Host } from '#wire';
+import { keepProgram } from './worker/children.ts';
+import { DesiredLink } from './worker/desired-link.ts';
+import { Envoys } from './worker/envoys.ts';
+import { hostService } from './worker/host-service.ts';
+import { WorkLink } from './worker/work-link.ts';
+
+/** `--tools DIR --name 0 --pool default/default`: the sandboxes of one worker, and what they need around them. */
+const main = async (program: Program): Promise<void> => {
+  const { state, run, args, log, resources } = program;
+  const { name: worker, pool, tools } = args;
+  if (!worker || !pool || !tools) throw new ClrkError('BadArgument', { what: 'worker needs --name, --pool and --tools.', fix: 'clrk dev passes them.' });
+  const stack = layout(state, run);
+  const at = stack.worker(worker);
+  const runsc = new Runsc(join(tools, 'bin', 'runsc'), at.runsc);
+
+  // Consumes what an earlier life left; produces empty directories. The same again at the end.
+  const clean = (): Promise<void> => sweep(at.dir, at.runsc, runsc, log);
+  await clean();
+  await sweepStore(stack.images);
+  for (const dir of [at.dir, at.runsc, at.sandboxes, at.records, at.spool, at.names, at.offsets, stack.images])
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+  resources.defer(clean);
+
+  // Produces the namespace sandboxes are attached to, with its rules, and the service by which `egress` uses it.
+  const gateway = resources.use(await GatewayNamespace.create(at.gatewayNetns));
+  const envoys = resources.use(new Envoys({ binary: join(tools, 'bin', 'envoy'), dir: at.dir, log }));
+  let front: Promise<AsyncDisposable> | undefined;
+  resources.defer(async () => (await front)?.[Symbol.asyncDispose]());
+  const startFront = async (): Promise<void> => void (await (front ??= keepProgram(program, 'front', { netns: gateway.path })));
+  const host = resources.use(createRpcServer().add(Host, hostService(envoys, gateway, startFront)));
+  await host.listen(at.hostSocket);
+
+  // Produces policy decisions (egress) and records (recorder) of this worker's sandboxes.
+  const children = await Promise.all([keepProgram(program, 'egress'), keepProgram(program, 'recorder')]);
+  for (const child of children) resources.use(child);
+
+  // Consumes Assignments; produces runs: sandboxes claim their address in egress, stdout and ends go to the dispatcher.
+  const images = new Images(stack.images);
+  const desired = resources.use(
+    new DesiredLink({ socket: stack.desiredSocket, worker, pool, images, store: stack.images, active: () => sandboxes.running.length, log }),
+  );
+  const claims = connect(Claims, at.claimsSocket);
+  resources.defer(async () => claims.close());
+  const port: ClaimsPort = {
+    bind: (binding, signal) => claims.bind({ ...binding, gateways: [...binding.gateways] }, { signal }),
+    release: async (binding) => void (await claims.release(binding, { timeoutMs: 2_000 })),
+  };
+  const sandboxes = new Sandboxes({
+    dir: at.sandboxes,
+    runsc,
+    images,
+    gateway,
+    addresses: new Addresses(systemClock),
+    claims: port,
+    rootOf: (of) => desired.rootOf(of),
+    changed: () => desired.report(),
+    log,
+  });
+  const work = new WorkLink({
+    socket: stack.workSocket,
+    worker,
+    pool,
+    log,
+    handler: {
+      running: () => sandboxes.running,
+      cancel: (invocation, reason) => sandboxes.cancel(invocation, reason),
+      credit: (invocation, bytes) => sandboxes.credit(invocation, bytes),
+      assign: (assignment) => {
+        const { invocation } = assignment;
+        sandboxes.start(assignment, {
+          running: () => work.update({ invocation, phase: 'Running', reason: '', message: '' }),
+          output: (data) => work.output(invocation, data),
+          ended: (update) => work.update(update),
+        });
+      },
+    },
+  });
+  resources.use(work);
+  resources.use(sandboxes); // ends first, while their ends can still be told
+  desired.start();
+  work.start();
+  program.ready({});
+};
+
+await runProgram('worker', main);

@@ -1,0 +1,114 @@
+import { watch, type FSWatcher } from 'node:fs';
+import { AsyncQueue, messageOf, retry, type Logger } from '#lib';
+import type { DesiredRevision, ImageState, WorkerDesired, WorkerReport } from '#model';
+import type { Images } from '#sandbox';
+import { connect, Desired } from '#wire';
+
+const REPORT_EVERY_MS = 5_000;
+
+/**
+ * The stream to controller-manager: what the worker should have comes down, what it has goes up, on every change and every
+ * 5 s. While controller-manager is away the last desired state stays in force.
+ */
+export class DesiredLink implements AsyncDisposable {
+  readonly #socket: string;
+  readonly #who: { readonly worker: string; readonly pool: string };
+  readonly #images: Images;
+  readonly #active: () => number;
+  readonly #log: Logger;
+  readonly #abort = new AbortController();
+  readonly #states = new Map<string, ImageState>();
+  readonly #watcher: FSWatcher;
+  readonly #timer: NodeJS.Timeout;
+  #desired: WorkerDesired = { revisions: [], gateways: [] };
+  #up: AsyncQueue<WorkerReport> | undefined;
+  #refreshing: Promise<void> | undefined;
+  #again = false;
+  #loop: Promise<void> = Promise.resolve();
+
+  constructor(options: { socket: string; worker: string; pool: string; images: Images; store: string; active: () => number; log: Logger }) {
+    this.#socket = options.socket;
+    this.#who = { worker: options.worker, pool: options.pool };
+    this.#images = options.images;
+    this.#active = options.active;
+    this.#log = options.log;
+    // An image built now makes a waiting revision ready now.
+    this.#watcher = watch(options.store, (_, file) => file === 'index.json' && this.#refresh());
+    this.#timer = setInterval(() => {
+      this.#refresh();
+      this.report();
+    }, REPORT_EVERY_MS);
+  }
+
+  /** PEM of the root certificate of a gateway (`namespace/name`). */
+  rootOf(gateway: string): string | undefined {
+    return this.#desired.gateways.find((root) => root.gateway === gateway)?.rootPem;
+  }
+
+  /** Sends a report now. */
+  report(): void {
+    this.#up?.push({ ...this.#who, maxExecutions: 0, activeExecutions: this.#active(), images: [...this.#states.values()] });
+  }
+
+  start(): void {
+    const { signal } = this.#abort;
+    const onError = (error: unknown, n: number): void => (n === 0 ? this.#log.warn(`controller-manager is away: ${messageOf(error)}`) : undefined);
+    this.#loop = (async () => {
+      while (!signal.aborted) await retry(() => this.#follow(), { signal, onError });
+    })().catch(() => {});
+  }
+
+  async #follow(): Promise<void> {
+    const client = connect(Desired, this.#socket);
+    this.#up = new AsyncQueue<WorkerReport>();
+    this.report();
+    try {
+      const reports = mutable(this.#up);
+      for await (const desired of client.worker(reports, { signal: this.#abort.signal })) {
+        this.#desired = desired;
+        this.#refresh();
+      }
+    } finally {
+      this.#up?.end();
+      this.#up = undefined;
+      client.close();
+    }
+    throw new Error('the stream ended');
+  }
+
+  /** Brings image states in line with the wanted revisions; one pass at a time, and another when something came up during it. */
+  #refresh(): void {
+    this.#again = true;
+    this.#refreshing ??= this.#pass().finally(() => (this.#refreshing = undefined));
+  }
+
+  async #pass(): Promise<void> {
+    while (this.#again && !this.#abort.signal.aborted) {
+      this.#again = false;
+      const { revisions } = this.#desired;
+      const wanted = new Set(revisions.map(keyOf));
+      for (const key of this.#states.keys()) if (!wanted.has(key)) this.#states.delete(key);
+      for (const revision of revisions) {
+        const before = this.#states.get(keyOf(revision));
+        if (before?.ready) continue;
+        const state = await this.#images.state(revision);
+        this.#states.set(state.revision, state);
+        if (state.ready !== before?.ready || state.reason !== before.reason) this.report();
+      }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#watcher.close();
+    clearInterval(this.#timer);
+    this.#abort.abort();
+    await Promise.all([this.#loop, this.#refreshing]);
+  }
+}
+
+const keyOf = ({ namespace, name }: DesiredRevision): string => `${namespace}/${name}`;
+
+/** Messages of the wire have mutable lists. */
+async function* mutable(reports: AsyncIterable<WorkerReport>) {
+  for await (const report of reports) yield { ...report, images: [...report.images] };
+}

@@ -1,0 +1,97 @@
+import { join } from 'node:path';
+import { AsyncQueue, describeExit, exited, KeptChild, spawnChild, writeFileAtomic, type Logger } from '#lib';
+import { pumpLines } from '#sandbox';
+
+export interface EnvoyEnd {
+  readonly index: number;
+  /** Milliseconds since the epoch. */
+  readonly time: number;
+  readonly outcome: string;
+}
+
+interface Envoy {
+  readonly bootstrap: string;
+  readonly child: KeptChild;
+}
+
+/** Every Envoy of a worker, one a gateway: started on demand, restarted when it ends, all gone when disposed. */
+export class Envoys implements AsyncDisposable {
+  readonly #binary: string;
+  readonly #dir: string;
+  readonly #log: Logger;
+  readonly #envoys = new Map<number, Envoy>();
+  readonly #readers = new Set<AsyncQueue<EnvoyEnd>>();
+  /** Ends that nobody listened for: `egress` hears of them when it is back. */
+  #unheard: EnvoyEnd[] = [];
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: { binary: string; dir: string; log: Logger }) {
+    this.#binary = options.binary;
+    this.#dir = options.dir;
+    this.#log = options.log;
+  }
+
+  /** Starts the Envoy of a gateway, or starts it anew when its bootstrap differs. */
+  start(index: number, gateway: string, bootstrap: string): Promise<void> {
+    return this.#inOrder(async () => {
+      const running = this.#envoys.get(index);
+      if (running?.bootstrap === bootstrap) return;
+      await this.#stop(index);
+      const file = join(this.#dir, `envoy-${index}.json`);
+      await writeFileAtomic(file, bootstrap);
+      const log = this.#log.with({ gateway });
+      const child = new KeptChild({ log, start: () => this.#spawn(index, file, log) });
+      this.#envoys.set(index, { bootstrap, child });
+      await child.start();
+    });
+  }
+
+  stop(index: number): Promise<void> {
+    return this.#inOrder(() => this.#stop(index));
+  }
+
+  /** Every end of an Envoy from now on, and those since the last reader went away. */
+  async *ends(signal: AbortSignal): AsyncGenerator<EnvoyEnd, void> {
+    const queue = new AsyncQueue<EnvoyEnd>();
+    for (const end of this.#unheard) queue.push(end);
+    this.#unheard = [];
+    this.#readers.add(queue);
+    signal.addEventListener('abort', () => queue.end(), { once: true });
+    try {
+      yield* queue;
+    } finally {
+      this.#readers.delete(queue);
+    }
+  }
+
+  #spawn(index: number, file: string, log: Logger): ReturnType<typeof spawnChild> {
+    const args = ['-c', file, '--concurrency', '1', '--disable-hot-restart', '--drain-time-s', '600', '-l', 'warn', '--log-format', '%l %n %v'];
+    const child = spawnChild(this.#binary, args, { env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'ignore', 'pipe'] });
+    void pumpLines(child.stderr!, (line) => log.warn('envoy', { line })).catch(() => {}); // its pipe breaks when it is killed
+    void exited(child).then((exit) => this.#ended({ index, time: Date.now(), outcome: describeExit(exit) }));
+    return child;
+  }
+
+  #ended(end: EnvoyEnd): void {
+    if (this.#readers.size === 0) this.#unheard = [...this.#unheard, end].slice(-1000);
+    for (const reader of this.#readers) reader.push(end);
+  }
+
+  async #stop(index: number): Promise<void> {
+    const envoy = this.#envoys.get(index);
+    this.#envoys.delete(index);
+    await envoy?.child[Symbol.asyncDispose]();
+  }
+
+  async #inOrder(change: () => Promise<void>): Promise<void> {
+    const turn = this.#last.then(change);
+    this.#last = turn.catch(() => {});
+    await turn;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#last;
+    await Promise.all([...this.#envoys.keys()].map((index) => this.#stop(index)));
+    for (const reader of this.#readers) reader.end();
+  }
+}

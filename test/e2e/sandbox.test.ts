@@ -1,0 +1,281 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { buildImage } from '#image';
+import { createLogger, run as runCommand, systemClock, type Logger } from '#lib';
+import type { Assignment, Binding, ClaimsPort, RunUpdate } from '#model';
+import { Addresses, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
+
+/** Cold runs on the real runsc, in a gateway namespace of their own; only the claims port is the test's. */
+
+const TOOLS = process.env['CLRK_TOOLS'] ?? join(process.env['CLRK_DIR'] ?? join(process.env['HOME']!, '.clrk'), 'tools');
+
+/** Does what its first argument says; stdin stays unread unless a mode reads it. */
+const AGENT = `
+const fs = require('node:fs'), net = require('node:net');
+const [mode, arg] = process.argv.slice(2);
+const dial = (host, port) => new Promise((resolve) => {
+  const since = performance.now(), socket = net.connect({ host, port, timeout: 5000 });
+  const end = (word) => (socket.destroy(), resolve({ word, ms: performance.now() - since }));
+  socket.on('connect', () => end('connected')).on('timeout', () => end('timeout')).on('error', (e) => end(e.code));
+});
+const modes = {
+  echo: () => process.stdout.write(fs.readFileSync(0)),
+  exit: () => process.exit(Number(arg)),
+  print: () => console.log(arg),
+  stderr: () => console.error(arg),
+  self: () => process.kill(process.pid, 'SIGKILL'),
+  hang: () => { process.on('SIGTERM', () => console.log('not yet')); console.log('up'); setInterval(() => {}, 1000); },
+  polite: () => { process.on('SIGTERM', () => process.exit(0)); console.log('up'); setInterval(() => {}, 1000); },
+  flood: () => { for (let left = Number(arg); left > 0; left -= 65536) fs.writeSync(1, Buffer.alloc(Math.min(left, 65536), 97)); },
+  look: () => console.log(JSON.stringify({
+    uid: process.getuid(), gid: process.getgid(), cwd: process.cwd(), env: process.env, app: fs.readdirSync('.'),
+    resolv: fs.readFileSync('/etc/resolv.conf', 'utf8'), hosts: fs.readFileSync('/etc/hosts', 'utf8'),
+    ca: ['/etc/ssl/certs/ca-certificates.crt', '/etc/ssl/cert.pem', '/etc/pki/tls/certs/ca-bundle.crt', '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem'].map((f) => fs.readFileSync(f, 'utf8')),
+    status: fs.readFileSync('/proc/self/status', 'utf8'),
+    write: (() => { try { fs.writeFileSync('/etc/ssl/cert.pem', 'x'); return 'written'; } catch (e) { return e.code; } })(),
+    tmp: (() => { fs.writeFileSync('/tmp/x', 'y'); return fs.readFileSync('/tmp/x', 'utf8'); })(),
+  })),
+  net: async () => console.log(JSON.stringify({
+    public: await dial('203.0.113.7', 443), metadata: await dial('169.254.169.254', 80), dns: await dial('198.19.255.3', 53),
+    own: await dial(arg, 15001), neighbour: await dial('100.64.0.9', 22), v6: await dial('2001:db8::1', 443),
+  })),
+};
+Promise.resolve(modes[mode]()).catch((e) => { console.error(e); process.exit(99); });
+`;
+
+let state: string;
+let dir: string;
+let gateway: GatewayNamespace;
+let runsc: Runsc;
+const lines: { invocation?: string; line?: string; msg?: string }[] = [];
+const collect = (extra: object): Logger => {
+  const add = (msg: string, fields: object = {}): void => void lines.push({ msg, ...extra, ...fields });
+  return { debug: add, info: add, warn: add, error: add, with: (more) => collect({ ...extra, ...more }) };
+};
+
+beforeAll(async () => {
+  state = await mkdtemp(join(tmpdir(), 'clrk-e2e-'));
+  dir = await mkdtemp('/run/clrk-e2e-');
+  for (const part of ['runsc', 'sandboxes']) await mkdir(join(dir, part));
+  const app = join(state, 'app');
+  await mkdir(app);
+  await writeFile(join(app, 'agent.js'), AGENT, { mode: 0o600 });
+  await writeFile(join(app, 'package.json'), '{"main":"./agent"}');
+  await buildImage({ store: join(state, 'images'), name: 'test/agent', dir: app, runtime: 'node', nodeBinary: process.execPath });
+  gateway = await GatewayNamespace.create(join(dir, 'gw.netns'));
+  runsc = new Runsc(join(TOOLS, 'bin', 'runsc'), join(dir, 'runsc'));
+});
+
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  await sweep(dir, join(dir, 'runsc'), runsc, createLogger('test', 'silent'));
+  await rm(state, { recursive: true, force: true });
+});
+
+/** Whatever a run left behind: the loopback alone is what a gateway namespace without sandboxes shows. */
+const leftovers = async (): Promise<readonly string[]> => {
+  const { stdout: links } = await runCommand('ip', ['-o', 'link'], { netns: gateway.path });
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => line.includes(`${dir}/sandboxes`));
+  const files = (await readdir(join(dir, 'sandboxes'))).filter((name) => !name.endsWith('.pem'));
+  const interfaces = links.split('\n').filter((line) => /: sb\d+/.test(line));
+  return [...interfaces, ...mounts, ...files, ...(await runsc.list())];
+};
+
+afterEach(async () => {
+  expect(await leftovers()).toEqual([]);
+});
+
+interface Outcome {
+  readonly update: RunUpdate;
+  readonly phases: readonly string[];
+  readonly stdout: string;
+  readonly claims: readonly string[];
+  readonly binding: Binding | undefined;
+  readonly ms: number;
+}
+
+interface Script {
+  readonly claims?: Partial<ClaimsPort>;
+  readonly roots?: Readonly<Record<string, string>>;
+  /** Called with each piece of stdout. */
+  readonly onOutput?: (data: Uint8Array, sandboxes: Sandboxes, invocation: string) => void;
+}
+
+const invoke = async (args: readonly string[], overrides: Partial<Assignment> = {}, script: Script = {}): Promise<Outcome> => {
+  const calls: string[] = [];
+  let binding: Binding | undefined;
+  const claims: ClaimsPort = {
+    async bind(asked) {
+      calls.push(`bind ${asked.address}`);
+      binding = asked;
+      return { refused: '', message: '' };
+    },
+    async release({ address }) {
+      expect(await runsc.list()).toEqual([]); // the sandbox is gone before its address is anybody's
+      calls.push(`release ${address}`);
+    },
+    ...script.claims,
+  };
+  const sandboxes = new Sandboxes({
+    dir: join(dir, 'sandboxes'),
+    runsc,
+    images: new Images(join(state, 'images')),
+    gateway,
+    addresses: new Addresses(systemClock),
+    claims,
+    rootOf: (name) => script.roots?.[name],
+    log: collect({}),
+  });
+  const invocation = randomUUID();
+  const assignment: Assignment = {
+    invocation,
+    namespace: 'default',
+    agent: 'agent',
+    revision: 'agent-00001',
+    image: 'test/agent:latest',
+    command: [],
+    args: ['agent.js', ...args],
+    env: [],
+    timeoutMs: 60_000,
+    traceId: '0'.repeat(31) + '1',
+    spanId: '0'.repeat(15) + '1',
+    gateways: [],
+    event: Buffer.from('{}'),
+    ...overrides,
+    ...(overrides.args ? {} : { command: ['node', 'agent.js', ...args], args: [] }),
+  };
+  const phases: string[] = [];
+  const output: Uint8Array[] = [];
+  const ended = Promise.withResolvers<RunUpdate>();
+  const since = performance.now();
+  sandboxes.start(assignment, {
+    running: () => phases.push('Running'),
+    output: (data) => {
+      output.push(data);
+      script.onOutput?.(data, sandboxes, invocation);
+    },
+    ended: (update) => {
+      phases.push(update.phase);
+      ended.resolve(update);
+    },
+  });
+  const update = await ended.promise;
+  const ms = performance.now() - since;
+  await sandboxes[Symbol.asyncDispose]();
+  return { update, phases, stdout: Buffer.concat(output).toString(), claims: calls, binding, ms };
+};
+
+test('the event comes in on stdin, stdout goes out, and the claim spans the run', async () => {
+  const event = JSON.stringify({ data: 'x'.repeat(300_000) });
+  const { update, stdout, phases, claims, binding } = await invoke(['echo'], { event: Buffer.from(event) });
+  expect(stdout).toBe(event);
+  expect(update).toMatchObject({ phase: 'Succeeded', exitCode: 0, outputBytes: event.length });
+  expect(phases).toEqual(['Running', 'Succeeded']);
+  expect(claims).toEqual([`bind ${binding!.address}`, `release ${binding!.address}`]);
+  expect(binding).toMatchObject({ block: '100.64.0.0/20', namespace: 'default', agent: 'agent', gateways: [] });
+});
+
+test('exit codes are exact, also runsc own one', async () => {
+  for (const code of [1, 7, 128]) {
+    const { update } = await invoke(['exit', String(code)]);
+    expect(update).toMatchObject({ phase: 'Failed', reason: 'ExitCode', exitCode: code });
+  }
+  expect((await invoke(['self'])).update).toMatchObject({ phase: 'Failed', reason: 'Killed', exitCode: 137 });
+});
+
+test('a process that never reads its event is not disturbed', async () => {
+  const { update, stdout } = await invoke(['print', 'done'], { event: Buffer.alloc(4 * 1024 * 1024, 32) });
+  expect({ phase: update.phase, stdout }).toEqual({ phase: 'Succeeded', stdout: 'done\n' });
+});
+
+test('a process that does not start says why', async () => {
+  const { update } = await invoke([], { args: [], command: ['no-such-program'] });
+  expect(update).toMatchObject({ phase: 'Failed', reason: 'StartFailed' });
+  expect(update.message).toContain('no-such-program');
+});
+
+test('a missing image and a refused claim end the run with their reason', async () => {
+  const { update } = await invoke(['print', 'x'], { image: 'no/such:1' });
+  expect(update).toMatchObject({ phase: 'Failed', reason: 'ImageNotFound' });
+  expect(update.message).toContain('clrk image build -t no/such:1');
+  const refused = await invoke(['print', 'x'], {}, { claims: { bind: async () => ({ refused: 'GatewayNotReady', message: 'not yet' }) } });
+  expect(refused.update).toMatchObject({ phase: 'Failed', reason: 'GatewayNotReady', message: 'not yet' });
+  expect(refused.phases).toEqual(['Failed']);
+});
+
+test('a claim is asked again while egress is away', async () => {
+  let attempts = 0;
+  const bind = async (): Promise<{ refused: string; message: string }> => {
+    if (++attempts < 4) throw new Error('away');
+    return { refused: '', message: '' };
+  };
+  expect((await invoke(['print', 'x'], {}, { claims: { bind } })).update.phase).toBe('Succeeded');
+  expect(attempts).toBe(4);
+});
+
+test('timeout: SIGTERM first, SIGKILL to a process that stays', async () => {
+  const polite = await invoke(['polite'], { timeoutMs: 1_500 });
+  expect(polite.update).toMatchObject({ phase: 'Timeout', reason: 'Timeout' });
+  expect(polite.ms).toBeLessThan(5_000);
+  const stubborn = await invoke(['hang'], { timeoutMs: 1_500 });
+  expect(stubborn.update).toMatchObject({ phase: 'Timeout', reason: 'Timeout' });
+  expect(stubborn.stdout).toContain('up\n');
+  expect(stubborn.ms).toBeGreaterThan(6_000);
+});
+
+test('a cancelled run ends Failed with the reason', async () => {
+  const { update } = await invoke(['polite'], {}, { onOutput: (_, sandboxes, invocation) => sandboxes.cancel(invocation, 'CallerGone') });
+  expect(update).toMatchObject({ phase: 'Failed', reason: 'CallerGone' });
+});
+
+test('stdout waits for credit, and loses nothing', async () => {
+  let received = 0;
+  const granted = Promise.withResolvers<number>();
+  const size = 3 * 1024 * 1024 + 17;
+  const { update, stdout } = await invoke(['flood', String(size)], {}, {
+    onOutput: (data, sandboxes, invocation) => {
+      received += data.length;
+      if (received !== 1024 * 1024) return;
+      // Nothing more may come before credit is given: the event loop turns many times first.
+      setTimeout(() => {
+        granted.resolve(received);
+        sandboxes.credit(invocation, 4 * 1024 * 1024);
+      }, 300);
+    },
+  });
+  expect(await granted.promise).toBe(1024 * 1024);
+  expect(stdout.length).toBe(size);
+  expect(update).toMatchObject({ phase: 'Succeeded', outputBytes: size });
+});
+
+test('what a process sees: its user, directory, roots and names, and nothing it could change', async () => {
+  const { stdout } = await invoke(['look'], { gateways: ['default/gw'], env: [{ name: 'GREETING', value: 'hi' }, { name: 'CURL_CA_BUNDLE', value: '/mine' }] }, { roots: { 'default/gw': 'GATEWAY ROOT\n' } });
+  const seen = JSON.parse(stdout) as Record<string, never> & { env: Record<string, string>; ca: string[]; status: string };
+  expect(seen).toMatchObject({ uid: 65534, gid: 65534, cwd: '/app', app: ['agent.js', 'package.json'], tmp: 'y', resolv: 'nameserver 198.19.255.3\n' });
+  expect(seen.env).toMatchObject({ HOME: '/tmp', GREETING: 'hi', CURL_CA_BUNDLE: '/mine', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' });
+  for (const bundle of seen.ca) expect(bundle.endsWith('GATEWAY ROOT\n')).toBe(true);
+  expect(seen.write).toMatch(/EACCES|EROFS|EPERM/);
+  expect(seen.status).toMatch(/CapEff:\s*0+\n/);
+  expect(seen.status).toMatch(/CapBnd:\s*0+\n/);
+  expect(seen.hosts).toContain('127.0.0.1 localhost');
+});
+
+test('a gateway whose root is not known is not replaced by no gateway', async () => {
+  expect((await invoke(['print', 'x'], { gateways: ['default/none'] })).update).toMatchObject({ phase: 'Failed', reason: 'GatewayNotReady' });
+});
+
+test('without a gateway every connection is refused at once', async () => {
+  const { stdout } = await invoke(['net', '100.64.0.0']);
+  for (const [name, { word, ms }] of Object.entries(JSON.parse(stdout) as Record<string, { word: string; ms: number }>)) {
+    expect.soft(word, name).toMatch(/ECONNREFUSED|ENETUNREACH|EHOSTUNREACH/);
+    expect.soft(ms, name).toBeLessThan(500);
+  }
+});
+
+test('stderr becomes lines of the log, with the invocation', async () => {
+  const { update } = await invoke(['stderr', 'from inside']);
+  expect(lines).toContainEqual(expect.objectContaining({ line: 'from inside', invocation: update.invocation }));
+});
