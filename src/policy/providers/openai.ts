@@ -3,24 +3,40 @@ import type { BodyFacts, Misread, ModelLimits, Provider } from './provider.ts';
 
 /** OpenAI chat completions. Source: https://platform.openai.com/docs/api-reference/chat/create */
 
-/** First prefix that fits wins. Source: https://platform.openai.com/docs/models */
-const MODELS: readonly (readonly [prefix: string, limits: ModelLimits])[] = [
-  ['gpt-5', { contextWindow: 400_000, maxOutput: 128_000, hiddenReasoning: true }],
-  ['gpt-4.1', { contextWindow: 1_047_576, maxOutput: 32_768, hiddenReasoning: false }],
-  ['gpt-4o', { contextWindow: 128_000, maxOutput: 16_384, hiddenReasoning: false }],
-  ['chatgpt-4o', { contextWindow: 128_000, maxOutput: 16_384, hiddenReasoning: false }],
-  ['gpt-4-turbo', { contextWindow: 128_000, maxOutput: 4_096, hiddenReasoning: false }],
-  ['gpt-4-32k', { contextWindow: 32_768, maxOutput: 32_768, hiddenReasoning: false }],
-  ['gpt-4-0', { contextWindow: 8_192, maxOutput: 8_192, hiddenReasoning: false }],
-  ['gpt-3.5-turbo', { contextWindow: 16_385, maxOutput: 4_096, hiddenReasoning: false }],
-  ['o1-mini', { contextWindow: 128_000, maxOutput: 65_536, hiddenReasoning: true }],
-  ['o1-preview', { contextWindow: 128_000, maxOutput: 32_768, hiddenReasoning: true }],
-  ['o1', { contextWindow: 200_000, maxOutput: 100_000, hiddenReasoning: true }],
-  ['o3', { contextWindow: 200_000, maxOutput: 100_000, hiddenReasoning: true }],
-  ['o4', { contextWindow: 200_000, maxOutput: 100_000, hiddenReasoning: true }],
+type Row = readonly [models: readonly string[], contextWindow: number, maxOutput: number, hiddenReasoning: boolean];
+/** A name stands for itself and its variants (`gpt-4o-mini`, `gpt-4o-2024-08-06`); the longest that fits wins. Source: https://platform.openai.com/docs/models */
+const MODELS: readonly Row[] = [
+  [['gpt-5', 'gpt-5.1'], 400_000, 128_000, true],
+  [['o1', 'o3', 'o4'], 200_000, 100_000, true],
+  [['o1-mini'], 128_000, 65_536, true],
+  [['o1-preview'], 128_000, 32_768, true],
+  [['gpt-4.1'], 1_047_576, 32_768, false],
+  [['gpt-4o', 'chatgpt-4o'], 128_000, 16_384, false],
+  [['gpt-4-turbo', 'gpt-4-1106-preview', 'gpt-4-0125-preview'], 128_000, 4_096, false],
+  [['gpt-4-32k'], 32_768, 32_768, false],
+  [['gpt-4-0314', 'gpt-4-0613'], 8_192, 8_192, false],
+  [['gpt-3.5-turbo'], 16_385, 4_096, false],
 ];
-const GPT_4: ModelLimits = { contextWindow: 8_192, maxOutput: 8_192, hiddenReasoning: false };
-const UNKNOWN_MODEL: ModelLimits = { contextWindow: 128_000, maxOutput: 8_192, hiddenReasoning: true };
+const LIMITS: ReadonlyMap<string, ModelLimits> = new Map([
+  ...MODELS.flatMap(([models, contextWindow, maxOutput, hiddenReasoning]) =>
+    models.map((model) => [model, { known: true, contextWindow, maxOutput, hiddenReasoning }] as const),
+  ),
+  // Not a family: `gpt-4-…` are models of other sizes.
+  ['gpt-4$', { known: true, contextWindow: 8_192, maxOutput: 8_192, hiddenReasoning: false }],
+]);
+const UNKNOWN_MODEL: ModelLimits = { known: false, contextWindow: 128_000, maxOutput: 8_192, hiddenReasoning: true };
+
+/** Limits of a model, of what it was fine-tuned from (`ft:gpt-4o-mini:org::id`), or safe ones for a stranger. */
+const limits = (model: string): ModelLimits => {
+  const base = model.startsWith('ft:') ? (model.split(':')[1] ?? '') : model;
+  const exact = LIMITS.get(`${base}$`);
+  if (exact) return exact;
+  for (let name = base; name !== ''; name = name.slice(0, Math.max(0, name.lastIndexOf('-')))) {
+    const found = LIMITS.get(name);
+    if (found) return found;
+  }
+  return UNKNOWN_MODEL;
+};
 
 /** Both limit fields; `max_completion_tokens` is the one every chat model takes. */
 const LIMIT_FIELDS = ['max_completion_tokens', 'max_tokens'] as const;
@@ -66,7 +82,7 @@ const read = (_operation: string, body: JsonObject): BodyFacts | Misread => {
   const other = Object.keys(body).find((key) => !ACTED_ON.has(key) && ACTED_ON.has(key.toLowerCase()));
   if (other !== undefined) return { reason: 'AmbiguousField', message: `\`${other}\` differs from a known field only in case.` };
   const { model, stream, stream_options: streamOptions } = body;
-  if (typeof model !== 'string' || model === '') return misread('`model` must be the name of a model.');
+  if (typeof model !== 'string' || model === '' || model.length > 256) return misread('`model` must be the name of a model.');
   if (stream !== undefined && stream !== null && typeof stream !== 'boolean') return misread('`stream` must be true or false.');
   if (streamOptions !== undefined && streamOptions !== null && !isObject(streamOptions)) return misread('`stream_options` must be an object.');
   const n = count(body, 'n', 128);
@@ -106,11 +122,7 @@ export const openai: Provider = {
   hosts: ['api.openai.com'],
   operation: (method, path) => (method === 'POST' && path === '/v1/chat/completions' ? 'chat' : undefined),
   read,
-  limits: (model) => {
-    const base = model.startsWith('ft:') ? model.slice(3) : model;
-    if (base === 'gpt-4') return GPT_4;
-    return MODELS.find(([prefix]) => base.startsWith(prefix))?.[1] ?? UNKNOWN_MODEL;
-  },
+  limits,
   edit,
   usage: [
     { selectors: ['usage', 'prompt_tokens'], key: 'input' },

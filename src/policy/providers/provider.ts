@@ -22,6 +22,8 @@ export interface Misread {
 }
 
 export interface ModelLimits {
+  /** False for a model that is not in the table: then the context window bounds nothing, only the bytes of the text do. */
+  readonly known: boolean;
   /** Tokens of input at most. */
   readonly contextWindow: number;
   /** Tokens of output at most. */

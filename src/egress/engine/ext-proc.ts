@@ -1,0 +1,123 @@
+import { RpcError, type Implementation } from '#wire';
+import {
+  CommonResponse_ResponseStatus,
+  HeaderValueOption_HeaderAppendAction,
+  type ExternalProcessor,
+  type HttpHeaders,
+  type ProcessingRequest,
+  type ProcessingResponseSchema,
+} from '#wire/xds';
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { EngineMetadata } from '#model';
+import { createJudge, type Admitted, type Denied, type EngineOptions } from './judge.ts';
+import type { RequestHead } from './request.ts';
+
+/** Implementation of `envoy.service.ext_proc.v3.ExternalProcessor`. */
+export type Engine = Implementation<typeof ExternalProcessor>;
+
+type Response = MessageInitShape<typeof ProcessingResponseSchema>;
+
+/** Stream metadata (`grpc_service.initial_metadata`) that names the gateway, `namespace/name`. */
+export const GATEWAY_METADATA = 'x-clrk-gateway';
+/** Namespace of the dynamic metadata that carries EngineMetadata to the access log. */
+export const METADATA_NAMESPACE = 'clrk.engine';
+
+const utf8 = new TextDecoder();
+
+/** Envoy sends values as bytes; several lines of one header are joined as RFC 9110 5.3 says. */
+const headersOf = ({ headers }: HttpHeaders): ReadonlyMap<string, string> => {
+  const map = new Map<string, string>();
+  for (const { key, value, rawValue } of headers?.headers ?? []) {
+    const text = rawValue.byteLength > 0 ? utf8.decode(rawValue) : value;
+    map.set(key, map.has(key) ? `${map.get(key)}, ${text}` : text);
+  }
+  return map;
+};
+
+const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
+  const headers = headersOf(message);
+  const id = headers.get('x-clrk-id');
+  const source = headers.get('x-clrk-source');
+  // Without these the request cannot be attributed: the stream fails, and Envoy refuses the request.
+  if (!gateway || !id || !source) throw new RpcError('INVALID_ARGUMENT', 'stream without gateway, decision id or source');
+  return {
+    gateway,
+    id,
+    source,
+    method: headers.get(':method') ?? '',
+    authority: headers.get(':authority') ?? '',
+    path: (headers.get(':path') ?? '').replace(/\?.*$/s, ''),
+    contentType: headers.get('content-type') ?? '',
+    contentEncoding: headers.get('content-encoding') ?? '',
+  };
+};
+
+const metadata = (engine: EngineMetadata): Response['dynamicMetadata'] => ({ [METADATA_NAMESPACE]: { ...engine } });
+
+const setHeaders = (headers: Readonly<Record<string, string>>) =>
+  Object.entries(headers).map(([key, value]) => ({
+    header: { key, rawValue: Buffer.from(value) },
+    appendAction: HeaderValueOption_HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+  }));
+
+const denial = ({ status, reason, headers, body, metadata: engine }: Denied): Response => ({
+  response: {
+    case: 'immediateResponse',
+    value: { status: { code: status }, headers: { setHeaders: setHeaders(headers) }, body: Buffer.from(body), details: reason },
+  },
+  dynamicMetadata: metadata(engine),
+});
+
+const admission = ({ body, setHeaders: set, removeHeaders, metadata: engine }: Admitted): Response => ({
+  response: {
+    case: 'requestBody',
+    value: {
+      response: {
+        status: CommonResponse_ResponseStatus.CONTINUE,
+        headerMutation: { setHeaders: setHeaders(set), removeHeaders: [...removeHeaders] },
+        bodyMutation: { mutation: { case: 'body', value: body } },
+      },
+    },
+  },
+  dynamicMetadata: metadata(engine),
+});
+
+const PROCEED: Response = { response: { case: 'requestHeaders', value: { response: { status: CommonResponse_ResponseStatus.CONTINUE } } } };
+const NO_BODY = new Uint8Array();
+
+/**
+ * The engine: one stream a request, headers first, then the whole body (mode BUFFERED). The stream ends with OK only after
+ * the verdict was sent; every other end is an error status, which makes Envoy refuse the request (`failure_mode_allow: false`).
+ */
+export const createEngine = (options: EngineOptions): Engine => {
+  const judge = createJudge(options);
+
+  const verdict = async (head: RequestHead, body: Uint8Array, signal: AbortSignal): Promise<Response> => {
+    const outcome = await judge.whole(head, body, signal);
+    return outcome.verdict === 'Denied' ? denial(outcome) : admission(outcome);
+  };
+
+  return {
+    async *process(requests: AsyncIterable<ProcessingRequest>, context) {
+      let head: RequestHead | undefined;
+      try {
+        for await (const { request } of requests) {
+          if (request.case === 'requestHeaders' && !head) {
+            head = headOf(request.value, context.metadata(GATEWAY_METADATA) ?? '');
+            const refused = await judge.head(head);
+            if (refused) return yield denial(refused);
+            // A request without a body never gets a body message; none of the operations we admit is one.
+            if (request.value.endOfStream) return yield await verdict(head, NO_BODY, context.signal);
+            yield PROCEED;
+          } else if (request.case === 'requestBody' && head) {
+            return yield await verdict(head, request.value.body, context.signal);
+          } else throw new RpcError('INVALID_ARGUMENT', `unexpected ${request.case ?? 'message'}`);
+        }
+        throw new RpcError('ABORTED', 'the stream ended before its verdict');
+      } catch (error) {
+        if (!context.signal.aborted && !(error instanceof RpcError)) options.log.error('judging a request failed', { err: error, decision: head?.id });
+        throw error;
+      }
+    },
+  };
+};

@@ -1,0 +1,233 @@
+import { messageOf, newSpanId, type Clock, type Logger } from '#lib';
+import type { Binding, Decision, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
+import { admitsHost, AI_PORT, canonicalHost, decide, providerOfHost, ruleOf, type BodyFacts, type Provider } from '#policy';
+import { checkBodyHeaders, hostOf, readBody, Refusal, type RequestHead } from './request.ts';
+import { boundsOf, BudgetExhausted, reserve } from './reserve.ts';
+
+export interface EngineOptions {
+  /** The set to judge by; undefined while the gateway has none. */
+  readonly policy: (gateway: string) => PolicySet | undefined;
+  /** The run that has this address now; undefined when none has. */
+  readonly binding: (address: string) => Binding | undefined;
+  readonly ledger: LedgerPort;
+  /** Makes a line durable; a request leaves only after its line is. */
+  readonly record: (line: EgressLine) => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** See ReserveOptions; 1,500 ms by default. */
+  readonly holdMs?: number;
+}
+
+export interface Denied {
+  readonly verdict: 'Denied';
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** The JSON the agent reads. */
+  readonly body: string;
+  readonly metadata: EngineMetadata;
+}
+
+export interface Admitted {
+  readonly verdict: 'Allowed';
+  /** What is forwarded: the JSON that was judged, written anew. */
+  readonly body: Uint8Array;
+  readonly setHeaders: Readonly<Record<string, string>>;
+  readonly removeHeaders: readonly string[];
+  readonly metadata: EngineMetadata;
+}
+
+/** A reservation that is not settled this long after the request must be over counts as spent. */
+const SETTLE_GRACE_MS = 30_000;
+/** Headers between Envoy and the engine, and the one that would make answers unreadable to the usage filters. */
+const INTERNAL_HEADERS = ['x-clrk-id', 'x-clrk-source', 'accept-encoding'];
+/** Bodies of one gateway being judged at the same time, in bytes. */
+const MAX_GATEWAY_BYTES = 256 * 1024 * 1024;
+
+/** What is known when a request is refused; grows while it is judged. */
+interface Known {
+  set?: PolicySet;
+  decision?: Decision;
+  provider?: Provider;
+  operation?: string;
+  facts?: BodyFacts;
+}
+
+/** Judges requests one by one: `head` may refuse at once, `whole` decides. Neither throws for a request's own faults. */
+export interface Judge {
+  /** A refusal that needs no body, or undefined. */
+  head(head: RequestHead): Promise<Denied | undefined>;
+  whole(head: RequestHead, body: Uint8Array, signal: AbortSignal): Promise<Denied | Admitted>;
+}
+
+export const createJudge = (options: EngineOptions): Judge => {
+  const { clock, log, ledger } = options;
+  const inFlight = new Map<string, number>();
+
+  /** The first half: who asks, by which rules, for which provider. Throws what refuses it. */
+  const recognise = (head: RequestHead, known: Known): { readonly set: PolicySet; readonly binding: Binding; readonly facts: RequestFacts } => {
+    const binding = options.binding(head.source);
+    if (!binding?.gateways.includes(head.gateway)) throw new Refusal(403, 'NotClaimed', `No run has the address ${head.source} at this gateway.`);
+    const set = options.policy(head.gateway);
+    if (!set) throw new Refusal(503, 'GatewayNotReady', `Gateway ${head.gateway} has no rules yet.`);
+    known.set = set;
+    const host = hostOf(head);
+    const provider = providerOfHost(host);
+    const operation = provider?.operation(head.method, head.path);
+    if (provider) known.provider = provider;
+    if (operation) known.operation = operation;
+    return { set, binding, facts: { host, port: AI_PORT, method: head.method, path: head.path, ...(provider && { provider: provider.name }) } };
+  };
+
+  const decided = (set: PolicySet, facts: RequestFacts, known: Known): Decision => {
+    const decision = decide(set, facts);
+    known.decision = decision;
+    if (decision.verdict === 'Denied') throw new Refusal(decision.status, decision.reason, decision.message);
+    return decision;
+  };
+
+  /** The second half: the body, the decision, the budget, the record. Throws what refuses it. */
+  const admit = async (head: RequestHead, body: Uint8Array, signal: AbortSignal, known: Known): Promise<Admitted> => {
+    const { set, binding, facts } = recognise(head, known);
+    const { provider, operation } = known;
+    // Nobody understands such a request: the decision can only refuse it, and says why.
+    if (!provider || operation === undefined) throw impossible(decided(set, facts, known));
+    checkBodyHeaders(head);
+    const json = readBody(body);
+    const read = provider.read(operation, json);
+    if ('reason' in read) throw new Refusal(400, read.reason, read.message);
+    known.facts = read;
+    const decision = decided(set, { ...facts, model: read.model }, known);
+    const { route, rule } = ruleOf(set, decision)!;
+    const fetched = read.fetches.find((host) => !admitsHost(set, canonicalHost(host) ?? ''));
+    if (fetched !== undefined)
+      throw new Refusal(
+        403,
+        'ProviderFetchNotAllowed',
+        `The provider would fetch from ${fetched === '*' ? 'any host' : JSON.stringify(fetched)} for the agent, which no route admits.`,
+      );
+
+    const now = clock.now();
+    const bounds = boundsOf(read, provider.limits(read.model), Buffer.byteLength(JSON.stringify(json)));
+    const metered = rule.budgets.length > 0;
+    const deadline = now + set.requestTimeoutMs + SETTLE_GRACE_MS;
+    const output = metered
+      ? await reserve({ id: head.id, budgets: rule.budgets, bounds, now, deadline }, { ledger, log, holdMs: options.holdMs ?? 1_500, signal })
+      : undefined;
+    const giveBack = (): void => {
+      if (metered) ledger.settle({ id: head.id, used: 0 }).catch(() => {}); // spent at its deadline when this fails
+    };
+
+    const spanId = newSpanId();
+    const metadata: EngineMetadata = {
+      ...metadataOf('Allowed', 'Allowed', known),
+      ...(output !== undefined && { reservedInput: bounds.input, reservedOutput: output * bounds.n }),
+      spanId,
+    };
+    if (signal.aborted) {
+      giveBack();
+      throw new Error('the request was cancelled');
+    }
+    try {
+      await options.record(lineOf('admit', head, metadata, now));
+    } catch (error) {
+      giveBack();
+      log.error('cannot record a request, refusing it', { err: error, decision: head.id });
+      throw new Refusal(503, 'RecordUnavailable', 'The request cannot be recorded right now.');
+    }
+    const forwarded = Buffer.from(JSON.stringify(provider.edit(operation, json, output)));
+    return {
+      verdict: 'Allowed',
+      body: forwarded,
+      setHeaders: { 'content-length': String(forwarded.byteLength), traceparent: `00-${binding.traceId}-${spanId}-01` },
+      removeHeaders: [...INTERNAL_HEADERS, ...(route.credential ? provider.credentialHeaders : [])],
+      metadata,
+    };
+  };
+
+  const refuse = async (head: RequestHead, refusal: Refusal, known: Known): Promise<Denied> => {
+    const metadata = metadataOf('Denied', refusal.reason, known);
+    try {
+      await options.record(lineOf('refused', head, metadata, clock.now()));
+    } catch (error) {
+      log.error('cannot record a refusal', { decision: head.id, reason: refusal.reason, err: messageOf(error) });
+    }
+    return {
+      verdict: 'Denied',
+      status: refusal.status,
+      reason: refusal.reason,
+      headers: { 'content-type': 'application/json', ...(refusal instanceof BudgetExhausted && refusal.headers) },
+      body: JSON.stringify({
+        error: {
+          code: refusal.reason,
+          message: refusal.message,
+          decision: head.id,
+          policy: known.decision?.policies[0] ?? '',
+          route: known.decision?.route ?? '',
+          gateway: head.gateway,
+          revision: known.set?.revision ?? '',
+        },
+      }),
+      metadata,
+    };
+  };
+
+  const guarded = async <T>(head: RequestHead, work: (known: Known) => Promise<T>): Promise<T | Denied> => {
+    const known: Known = {};
+    try {
+      return await work(known);
+    } catch (error) {
+      if (error instanceof Refusal) return refuse(head, error, known);
+      throw error;
+    }
+  };
+
+  return {
+    head: (head) =>
+      guarded(head, async (known) => {
+        const { set, facts } = recognise(head, known);
+        if (known.operation === undefined) throw impossible(decided(set, facts, known));
+        checkBodyHeaders(head);
+        return undefined;
+      }),
+    whole: (head, body, signal) =>
+      guarded(head, async (known) => {
+        const bytes = (inFlight.get(head.gateway) ?? 0) + body.byteLength;
+        if (bytes > MAX_GATEWAY_BYTES) throw new Refusal(503, 'GatewayBusy', 'Too many large requests are being judged at this gateway.');
+        inFlight.set(head.gateway, bytes);
+        try {
+          return await admit(head, body, signal, known);
+        } finally {
+          inFlight.set(head.gateway, inFlight.get(head.gateway)! - body.byteLength);
+        }
+      }),
+  };
+};
+
+/** `decide` allows only operations a provider file knows; should it ever not, the stream fails closed. */
+const impossible = (decision: Decision): Error => new Error(`allowed without an operation: ${decision.message}`);
+
+const metadataOf = (verdict: EngineMetadata['verdict'], reason: string, { set, decision, provider, operation, facts }: Known): EngineMetadata => ({
+  verdict,
+  reason,
+  route: decision?.route ?? '',
+  rule: decision?.rule ?? -1,
+  revision: set?.revision ?? '',
+  ...(provider && { provider: provider.name }),
+  ...(operation && { operation }),
+  ...(facts && { model: facts.model, stream: facts.stream }),
+});
+
+const lineOf = (event: 'admit' | 'refused', head: RequestHead, metadata: EngineMetadata, time: number): EgressLine => ({
+  event,
+  time,
+  id: head.id,
+  gateway: head.gateway,
+  source: head.source,
+  host: head.authority.slice(0, 255),
+  method: head.method.slice(0, 32),
+  path: head.path.slice(0, 2048),
+  verdict: metadata.verdict,
+  reason: metadata.reason,
+  engine: metadata,
+});

@@ -1,0 +1,65 @@
+import { AI_PORT, canonicalHost, parseStrictJson, portOf, JsonRefused, isJsonObject, type JsonObject } from '#policy';
+
+/** One request as Envoy tells it: the headers it adds itself (`x-clrk-*`) and those of the agent. */
+export interface RequestHead {
+  /** `namespace/name`, from stream metadata Envoy sets. */
+  readonly gateway: string;
+  /** Decision id, Envoy's stream id. */
+  readonly id: string;
+  /** Address of the sandbox. */
+  readonly source: string;
+  readonly method: string;
+  readonly authority: string;
+  /** Path without query. */
+  readonly path: string;
+  /** As sent; several header lines are joined by a comma. */
+  readonly contentType: string;
+  readonly contentEncoding: string;
+}
+
+/** Why a request is refused before policy is asked, or because of what its body is. */
+export class Refusal extends Error {
+  readonly status: number;
+  readonly reason: string;
+  constructor(status: number, reason: string, message: string) {
+    super(message);
+    this.status = status;
+    this.reason = reason;
+  }
+}
+
+export const MAX_BODY_BYTES = 32 * 1024 * 1024;
+
+/** The canonical host a request is for; an authority that is spelled as anything else is refused. */
+export const hostOf = ({ authority }: RequestHead): string => {
+  const host = canonicalHost(authority);
+  const port = portOf(authority) ?? AI_PORT;
+  if (host === undefined || port !== AI_PORT) throw new Refusal(421, 'Misdirected', 'The Host of the request is not a name this gateway serves.');
+  return host;
+};
+
+// Parameters other than the charset would let a server read the body in another way.
+const JSON_TYPE = /^application\/json(?:\s*;\s*charset="?utf-8"?)?\s*$/i;
+
+/** Refuses a body that could be read as something other than the JSON it is judged as. */
+export const checkBodyHeaders = ({ contentType, contentEncoding }: RequestHead): void => {
+  if (contentEncoding !== '' && contentEncoding.toLowerCase() !== 'identity')
+    throw new Refusal(415, 'EncodedBody', 'The body must be sent without content-encoding.');
+  if (!JSON_TYPE.test(contentType)) throw new Refusal(415, 'UnsupportedMediaType', 'The body must be application/json.');
+};
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** The body as JSON without any ambiguity, or a Refusal. */
+export const readBody = (body: Uint8Array): JsonObject => {
+  if (body.byteLength > MAX_BODY_BYTES) throw new Refusal(413, 'BodyTooLarge', `The body is larger than ${MAX_BODY_BYTES / 1024 / 1024} MiB.`);
+  try {
+    const value = parseStrictJson(utf8.decode(body));
+    if (isJsonObject(value)) return value;
+    throw new Refusal(400, 'InvalidJson', 'The body must be a JSON object.');
+  } catch (error) {
+    if (error instanceof JsonRefused) throw new Refusal(400, error.reason, error.message);
+    if (error instanceof TypeError) throw new Refusal(400, 'InvalidUtf8', 'The body is not UTF-8.');
+    throw error;
+  }
+};

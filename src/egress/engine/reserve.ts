@@ -1,0 +1,103 @@
+import { messageOf, sleep, type Logger } from '#lib';
+import type { LedgerPort, ReserveAnswer, ReserveRequest, TokenBudget } from '#model';
+import type { BodyFacts, ModelLimits } from '#policy';
+import { Refusal } from './request.ts';
+
+/** Tokens a request can use at most. */
+export interface Bounds {
+  readonly input: number;
+  /** Of one answer; a request asks for `n`. */
+  readonly output: number;
+  readonly n: number;
+}
+
+/**
+ * A token is at least one byte, and everything the provider counts as input is in the body, so the bytes of the body bound
+ * the input; so does the context window of a known model. A part without a visible size counts as a whole window.
+ */
+export const boundsOf = (facts: BodyFacts, limits: ModelLimits, bodyBytes: number): Bounds => {
+  const input = facts.unknownInput
+    ? Math.max(limits.contextWindow, limits.known ? 0 : bodyBytes)
+    : limits.known
+      ? Math.min(bodyBytes, limits.contextWindow)
+      : bodyBytes;
+  return { input, output: facts.outputLimit ?? limits.maxOutput, n: facts.n };
+};
+
+export interface ReserveOptions {
+  readonly ledger: LedgerPort;
+  readonly log: Logger;
+  /** How long a request waits for a ledger that is away, in ms; below Envoy's message timeout (2 s). */
+  readonly holdMs: number;
+  readonly signal: AbortSignal;
+}
+
+export interface ReserveInput {
+  readonly id: string;
+  readonly budgets: readonly TokenBudget[];
+  readonly bounds: Bounds;
+  /** Ms since the epoch. */
+  readonly now: number;
+  readonly deadline: number;
+}
+
+/** 429 with what a client needs to know about the budget. */
+export class BudgetExhausted extends Refusal {
+  readonly headers: Readonly<Record<string, string>>;
+  constructor({ cap, used, reserved, resetAt }: ReserveAnswer, needed: number, now: number) {
+    const remaining = Math.max(0, cap - used - reserved);
+    const resetSeconds = Math.max(1, Math.ceil((resetAt - now) / 1000));
+    super(429, 'BudgetExhausted', `The request needs at least ${needed} tokens; ${remaining} of ${cap} are left until ${new Date(resetAt).toISOString()}.`);
+    this.headers = {
+      'x-clrk-budget-limit': String(cap),
+      'x-clrk-budget-remaining': String(remaining),
+      'x-clrk-budget-reset': String(resetSeconds),
+      'retry-after': String(resetSeconds),
+      // The OpenAI SDKs would repeat a 429 at once; the day does not end that soon.
+      'x-should-retry': 'false',
+    };
+  }
+}
+
+/**
+ * Reserves input + n answers of output, the output cut to what is left of the budget, and returns the output tokens granted
+ * for one answer. Throws BudgetExhausted when not even one token of output fits, and a 503 when the ledger stays away.
+ */
+export const reserve = async (input: ReserveInput, options: ReserveOptions): Promise<number> => {
+  const { id, budgets, bounds, now, deadline } = input;
+  const caps = budgets.map(({ key, maxTokensPerDay }) => ({ key, cap: maxTokensPerDay }));
+  const held = AbortSignal.any([options.signal, AbortSignal.timeout(options.holdMs)]);
+  const late = new Promise<never>((_, reject) => held.addEventListener('abort', () => reject(held.reason as Error), { once: true }));
+  late.catch(() => {}); // heard of where it is raced
+  let output = bounds.output;
+  for (;;) {
+    const amount = bounds.input + output * bounds.n;
+    const answer = await ask({ id, budgets: caps, amount, deadline }, held, late, options);
+    if (answer.granted) return output;
+    // Others reserve meanwhile, so what is left may shrink again; each turn asks for less, and this ends.
+    const left = answer.cap - answer.used - answer.reserved;
+    const fits = Math.min(output - 1, Math.floor((left - bounds.input) / bounds.n));
+    if (fits < 1) throw new BudgetExhausted(answer, bounds.input + bounds.n, now);
+    output = fits;
+  }
+};
+
+/** Asks until there is an answer or the time is over. The same id is one reservation, so asking again is safe. */
+const ask = async (request: ReserveRequest, held: AbortSignal, late: Promise<never>, { ledger, log, signal }: ReserveOptions): Promise<ReserveAnswer> => {
+  try {
+    for (;;) {
+      try {
+        return await Promise.race([ledger.reserve(request), late]);
+      } catch (error) {
+        if (held.aborted) throw error;
+        log.debug('ledger does not answer', { err: messageOf(error) });
+        await sleep(50, held);
+      }
+    }
+  } catch (error) {
+    // It may have been granted without our hearing of it; what cannot be given back now is spent at its deadline.
+    ledger.settle({ id: request.id, used: 0 }).catch(() => {});
+    if (signal.aborted) throw error;
+    throw new Refusal(503, 'LedgerUnavailable', 'The token budget cannot be checked right now.');
+  }
+};

@@ -1,0 +1,131 @@
+import { mkdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { messageOf, retry, sleep, type Logger } from '#lib';
+import type { AccessLine, LedgerPort } from '#model';
+import { providerNamed } from '#policy';
+import { Tail } from './tail.ts';
+
+export interface SettlerOptions {
+  /** Paths of the access logs there are now; asked again on every round. Files may not exist yet. */
+  readonly accessLogs: () => readonly string[];
+  /** Directory for the durable position in each file. */
+  readonly offsets: string;
+  readonly ledger: LedgerPort;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+}
+
+export interface Settlement {
+  readonly id: string;
+  readonly used: number;
+}
+
+/** Envoy's response flags of a request of which nothing reached an upstream. */
+const NOTHING_SENT = new Set(['NR', 'UH', 'UF', 'UO', 'NC', 'DPE', 'UAEX', 'RL', 'RLSE', 'IH', 'DF', 'OM']);
+
+const tokens = (reported: number | undefined): number | undefined =>
+  typeof reported === 'number' && reported >= 0 && reported <= Number.MAX_SAFE_INTEGER / 2 ? Math.ceil(reported) : undefined;
+
+/**
+ * What a finished request used, or undefined for a line without a reservation. Reported usage is taken as it is. Without it:
+ * nothing when no upstream got the request or it refused it (4xx); the bound when it failed (5xx, reset) or when output can
+ * be spent that the agent never sees; a stream that was cut otherwise costs its input and at most a token a response byte.
+ */
+export const settlementOf = (line: AccessLine): Settlement | undefined => {
+  const { id, engine, usage, status = 0, upstream } = line;
+  if (!id || engine?.reservedInput === undefined) return undefined;
+  const bound = { input: engine.reservedInput, output: engine.reservedOutput ?? 0 };
+  const input = tokens(usage?.input);
+  const output = tokens(usage?.output);
+  if (input !== undefined || output !== undefined) return { id, used: (input ?? bound.input) + (output ?? bound.output) };
+  const flags = (line.flags ?? '').split(',').filter((flag) => flag !== '' && flag !== '-');
+  if (!upstream || flags.some((flag) => NOTHING_SENT.has(flag))) return { id, used: 0 };
+  if (status >= 400 && status < 500 && flags.length === 0) return { id, used: 0 };
+  const hidden = providerNamed(engine.provider ?? '')?.limits(engine.model ?? '').hiddenReasoning ?? true;
+  if (status >= 200 && status < 300 && engine.stream && !hidden) return { id, used: bound.input + Math.min(bound.output, line.responseBytes ?? bound.output) };
+  return { id, used: bound.input + bound.output };
+};
+
+const POLL_MS = 100;
+/** Settlements under way at the same time for one file. */
+const PARALLEL = 64;
+
+const parse = (text: string): AccessLine | undefined => {
+  try {
+    const line = JSON.parse(text) as AccessLine | null;
+    return line !== null && typeof line === 'object' ? line : undefined;
+  } catch {
+    return undefined;
+  }
+};
+
+/**
+ * Follows Envoy's access logs and settles every request that has a reservation, at least once (settling is idempotent): a
+ * position is stored after the settlements before it succeeded. Ends with its signal or when disposed.
+ */
+export const createSettler = (options: SettlerOptions): AsyncDisposable => {
+  const { ledger, log, offsets } = options;
+  const abort = new AbortController();
+  const signal = AbortSignal.any([options.signal, abort.signal]);
+  const tails = new Map<string, Tail>();
+
+  const settle = (line: AccessLine): Promise<void> | undefined => {
+    const settlement = settlementOf(line);
+    if (!settlement) return undefined;
+    const reserved = line.engine!.reservedInput! + (line.engine!.reservedOutput ?? 0);
+    if (settlement.used > reserved)
+      log.warn('a provider reported more than was reserved', { decision: settlement.id, reserved, used: settlement.used, reason: 'BudgetOverrun' });
+    return retry(() => ledger.settle(settlement), {
+      signal,
+      onError: (error, n) => n === 0 && log.warn('cannot settle, trying again', { err: messageOf(error) }),
+    });
+  };
+
+  const drain = async (path: string): Promise<void> => {
+    let tail = tails.get(path);
+    if (!tail) tails.set(path, (tail = new Tail(path, join(offsets, `settled-${basename(path)}`))));
+    for (;;) {
+      const lines = await tail.read();
+      if (lines.length === 0) return;
+      for (let at = 0; at < lines.length; at += PARALLEL) {
+        await Promise.all(
+          lines.slice(at, at + PARALLEL).map((text) => {
+            const line = parse(text);
+            if (!line && text !== '') log.warn('skipping a line of an access log that is not JSON', { path });
+            return line && settle(line);
+          }),
+        );
+      }
+      await tail.commit();
+    }
+  };
+
+  const round = async (): Promise<void> => {
+    const paths = options.accessLogs();
+    for (const [path, tail] of tails) {
+      if (paths.includes(path)) continue;
+      tails.delete(path);
+      await tail[Symbol.asyncDispose]();
+    }
+    await Promise.all(
+      paths.map((path) => drain(path).catch((error: unknown) => !signal.aborted && log.error('cannot read an access log', { path, err: error }))),
+    );
+  };
+
+  const loop = (async () => {
+    await mkdir(offsets, { recursive: true });
+    while (!signal.aborted) {
+      await round();
+      await sleep(POLL_MS, signal).catch(() => {});
+    }
+  })();
+  loop.catch((error: unknown) => log.error('settling ended', { err: error }));
+
+  return {
+    async [Symbol.asyncDispose]() {
+      abort.abort();
+      await loop.catch(() => {});
+      await Promise.all([...tails.values()].map((tail) => tail[Symbol.asyncDispose]()));
+    },
+  };
+};
