@@ -141,13 +141,14 @@ describe('verdict and reason', () => {
     expect(`${verdict}/${reason}`).toBe(expected);
   });
 
-  test.each([
-    [{ chain: 'refused', sni: 'evil.example' }, 'tls', 'evil.example'],
-    [{ chain: 'refused', sni: undefined }, 'tcp', ''],
-    [{ sni: undefined, destination: '198.18.0.5:80', host: 'a.example' }, 'http', 'a.example'],
+  const hosts: readonly [Partial<AccessLine>, string, string][] = [
+    [{ chain: 'refused', sni: 'evil.example', ...without('host') }, 'tls', 'evil.example'],
+    [{ chain: 'refused', ...without('sni', 'host') }, 'tcp', ''],
+    [{ ...without('sni'), destination: '198.18.0.5:80', host: 'a.example' }, 'http', 'a.example'],
     [{ host: 'A.Example.:8443' }, 'https', 'a.example'],
-  ] as const)('protocol and host of %j', (over, protocol, host) => {
-    expect(joined(access({ ...(over.chain ? { host: undefined } : {}), ...over } as Partial<AccessLine>))).toMatchObject({ protocol, host });
+  ];
+  test.each(hosts)('protocol and host of %j', (over, protocol, host) => {
+    expect(joined(access(over))).toMatchObject({ protocol, host });
   });
 });
 
