@@ -56,6 +56,8 @@ import { file_envoy_config_listener_v3_udp_listener_config } from "./envoy/confi
 import { file_envoy_config_listener_v3_listener } from "./envoy/config/listener/v3/listener_pb.js";
 import { file_envoy_config_route_v3_route } from "./envoy/config/route/v3/route_pb.js";
 import { file_envoy_extensions_access_loggers_file_v3_file } from "./envoy/extensions/access_loggers/file/v3/file_pb.js";
+import { file_envoy_config_core_v3_cel } from "./envoy/config/core/v3/cel_pb.js";
+import { file_envoy_extensions_access_loggers_filters_cel_v3_cel } from "./envoy/extensions/access_loggers/filters/cel/v3/cel_pb.js";
 import { file_envoy_extensions_filters_http_json_to_metadata_v3_json_to_metadata } from "./envoy/extensions/filters/http/json_to_metadata/v3/json_to_metadata_pb.js";
 import { file_envoy_extensions_content_parsers_json_v3_json_content_parser } from "./envoy/extensions/content_parsers/json/v3/json_content_parser_pb.js";
 import { file_envoy_extensions_filters_http_credential_injector_v3_credential_injector } from "./envoy/extensions/filters/http/credential_injector/v3/credential_injector_pb.js";
@@ -65,7 +67,6 @@ import { file_envoy_type_v3_http_status } from "./envoy/type/v3/http_status_pb.j
 import { file_envoy_extensions_filters_http_ext_proc_v3_ext_proc } from "./envoy/extensions/filters/http/ext_proc/v3/ext_proc_pb.js";
 import { file_envoy_extensions_filters_http_header_mutation_v3_header_mutation } from "./envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js";
 import { file_envoy_extensions_filters_http_lua_v3_lua } from "./envoy/extensions/filters/http/lua/v3/lua_pb.js";
-import { file_envoy_config_core_v3_cel } from "./envoy/config/core/v3/cel_pb.js";
 import { file_envoy_type_matcher_v3_path } from "./envoy/type/matcher/v3/path_pb.js";
 import { file_google_api_expr_v1alpha1_syntax } from "./google/api/expr/v1alpha1/syntax_pb.js";
 import { file_google_api_expr_v1alpha1_checked } from "./google/api/expr/v1alpha1/checked_pb.js";
@@ -83,6 +84,7 @@ import { file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector }
 import { file_envoy_extensions_filters_network_rbac_v3_rbac } from "./envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
 import { file_envoy_type_v3_hash_policy } from "./envoy/type/v3/hash_policy_pb.js";
 import { file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy } from "./envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
+import { file_envoy_extensions_http_early_header_mutation_header_mutation_v3_header_mutation } from "./envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js";
 import { file_envoy_extensions_transport_sockets_tls_v3_common } from "./envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { file_envoy_extensions_transport_sockets_tls_v3_secret } from "./envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
 import { file_envoy_extensions_http_injected_credentials_generic_v3_generic } from "./envoy/extensions/http/injected_credentials/generic/v3/generic_pb.js";
@@ -159,6 +161,8 @@ export const files = [
   file_envoy_config_listener_v3_listener,
   file_envoy_config_route_v3_route,
   file_envoy_extensions_access_loggers_file_v3_file,
+  file_envoy_config_core_v3_cel,
+  file_envoy_extensions_access_loggers_filters_cel_v3_cel,
   file_envoy_extensions_filters_http_json_to_metadata_v3_json_to_metadata,
   file_envoy_extensions_content_parsers_json_v3_json_content_parser,
   file_envoy_extensions_filters_http_credential_injector_v3_credential_injector,
@@ -168,7 +172,6 @@ export const files = [
   file_envoy_extensions_filters_http_ext_proc_v3_ext_proc,
   file_envoy_extensions_filters_http_header_mutation_v3_header_mutation,
   file_envoy_extensions_filters_http_lua_v3_lua,
-  file_envoy_config_core_v3_cel,
   file_envoy_type_matcher_v3_path,
   file_google_api_expr_v1alpha1_syntax,
   file_google_api_expr_v1alpha1_checked,
@@ -186,6 +189,7 @@ export const files = [
   file_envoy_extensions_filters_network_rbac_v3_rbac,
   file_envoy_type_v3_hash_policy,
   file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy,
+  file_envoy_extensions_http_early_header_mutation_header_mutation_v3_header_mutation,
   file_envoy_extensions_transport_sockets_tls_v3_common,
   file_envoy_extensions_transport_sockets_tls_v3_secret,
   file_envoy_extensions_http_injected_credentials_generic_v3_generic,

@@ -1,0 +1,38 @@
+/**
+ * Addresses and ports of gateways, by their index on this worker. Gateway i owns the /20 at 198.18.0.0/15 + i * 4096:
+ * the lower /21 for names its routes admit, the upper /21 for names it denies. The last /20 holds the reserved addresses.
+ */
+
+/** Gateways one worker can serve. */
+export const MAX_GATEWAYS = 31;
+/** Addresses of a /21 that stand for names: neither the first nor the last. */
+export const NAMES_PER_SLICE = 2046;
+
+const BASE = (198 << 24) | (18 << 16);
+const FIRST_PORT = 15_001;
+
+export const formatIp = (value: number): string => [24, 16, 8, 0].map((shift) => (value >>> shift) & 0xff).join('.');
+
+export interface Slice {
+  /** Both halves, for the map of the gateway namespace. */
+  readonly all: string;
+  readonly admitted: string;
+  readonly denied: string;
+  /** Where the gateway's Envoy listens in the gateway namespace. */
+  readonly port: number;
+}
+
+export const sliceOf = (index: number): Slice => {
+  const start = BASE + index * 4096;
+  return { all: `${formatIp(start)}/20`, admitted: `${formatIp(start)}/21`, denied: `${formatIp(start + 2048)}/21`, port: FIRST_PORT + index };
+};
+
+/** The address of slot `slot` (0 to NAMES_PER_SLICE - 1) of a half of a slice. */
+export const slotAddress = (index: number, half: 'admitted' | 'denied', slot: number): string =>
+  formatIp(BASE + index * 4096 + (half === 'denied' ? 2048 : 0) + 1 + slot);
+
+/** Names that mean the same in every sandbox. */
+export const RESERVED_NAMES: Readonly<Record<string, string>> = {
+  'metadata.clrk.internal': '198.19.255.1',
+  'otlp.clrk.internal': '198.19.255.2',
+};

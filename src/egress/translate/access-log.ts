@@ -1,0 +1,74 @@
+import { extension, type Json } from './envoy.ts';
+import { gatewayName, type TranslateInput } from './input.ts';
+
+/**
+ * Access log lines have the shape of model `AccessLine`. Upstream filters edit the request's own headers, so an operator that
+ * reads a header or the full path after injection would log the secret: only those listed in `SAFE_OPERATORS` may appear.
+ */
+export const SAFE_OPERATORS: readonly string[] = [
+  'START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)',
+  'STREAM_ID',
+  'DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT',
+  'DOWNSTREAM_LOCAL_ADDRESS',
+  'REQUESTED_SERVER_NAME',
+  'REQ(:METHOD)',
+  'DYNAMIC_METADATA(clrk:host)',
+  'DYNAMIC_METADATA(clrk.engine)',
+  'DYNAMIC_METADATA(clrk.usage)',
+  'PATH(NQ:PATH)',
+  'PROTOCOL',
+  'RESPONSE_CODE',
+  'DURATION',
+  'BYTES_RECEIVED',
+  'BYTES_SENT',
+  'RESPONSE_FLAGS',
+  'RESPONSE_CODE_DETAILS',
+  'CONNECTION_TERMINATION_DETAILS',
+  'UPSTREAM_HOST',
+  'UPSTREAM_TRANSPORT_FAILURE_REASON',
+  'METADATA(ROUTE:clrk:route)',
+  'METADATA(ROUTE:clrk:reason)',
+  'METADATA(ROUTE:clrk:revision)',
+];
+
+const CONNECTION: Json = {
+  time: '%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%',
+  id: '%STREAM_ID%',
+  source: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%',
+  destination: '%DOWNSTREAM_LOCAL_ADDRESS%',
+  sni: '%REQUESTED_SERVER_NAME%',
+  durationMs: '%DURATION%',
+  requestBytes: '%BYTES_RECEIVED%',
+  responseBytes: '%BYTES_SENT%',
+  flags: '%RESPONSE_FLAGS%',
+};
+
+/** Of requests. `json_format` keeps the type of a value that is one operator, so numbers stay numbers. */
+export const HTTP_FORMAT: Json = {
+  ...CONNECTION,
+  chain: 'http',
+  method: '%REQ(:METHOD)%',
+  host: '%DYNAMIC_METADATA(clrk:host)%',
+  path: '%PATH(NQ:PATH)%',
+  protocol: '%PROTOCOL%',
+  status: '%RESPONSE_CODE%',
+  details: '%RESPONSE_CODE_DETAILS%',
+  upstream: '%UPSTREAM_HOST%',
+  upstreamFailure: '%UPSTREAM_TRANSPORT_FAILURE_REASON%',
+  route: '%METADATA(ROUTE:clrk:route)%',
+  reason: '%METADATA(ROUTE:clrk:reason)%',
+  revision: '%METADATA(ROUTE:clrk:revision)%',
+  engine: '%DYNAMIC_METADATA(clrk.engine)%',
+  usage: '%DYNAMIC_METADATA(clrk.usage)%',
+};
+
+/** Of connections that no chain takes. */
+export const REFUSED_FORMAT: Json = { ...CONNECTION, chain: 'refused', details: '%CONNECTION_TERMINATION_DETAILS%' };
+
+/** A JSON-lines file shared by all chains of the gateway; what is unknown is left out of a line. */
+export const accessLog = (input: TranslateInput, format: Json): readonly Json[] => [
+  extension('envoy.access_loggers.file', 'envoy.extensions.access_loggers.file.v3.FileAccessLog', {
+    path: input.accessLog,
+    log_format: { json_format: { ...format, gateway: gatewayName(input.policy) }, omit_empty_values: true },
+  }),
+];

@@ -1,0 +1,103 @@
+import { AI_PORT, FORBIDDEN_ALIAS_CIDRS, FORBIDDEN_UPSTREAM_CIDRS } from '#policy';
+import type { AiRoute } from '#model';
+import type { ResourceJson } from '#wire/xds';
+import { ADS, any, cidr, extension, type Json } from './envoy.ts';
+import type { TranslateInput } from './input.ts';
+import { aliasOf, servedRoutes } from './routes.ts';
+
+/** SDS name of what upstream certificates are verified with. SNI names never contain a colon, so no client can name it. */
+export const UPSTREAM_CA = 'ca:upstream';
+
+/** One cluster for each (route, host, credential): no upstream connection is shared between two of them. */
+export const clusterName = ({ route, credential }: AiRoute, host: string): string =>
+  `ai/${route.namespace}/${route.name}/${host}${credential ? `/${credential.credential}` : ''}`;
+
+const upstreamTls = (host: string): Json =>
+  extension('envoy.transport_sockets.tls', 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
+    sni: host,
+    common_tls_context: {
+      alpn_protocols: ['h2', 'http/1.1'],
+      tls_params: { tls_minimum_protocol_version: 'TLSv1_2' },
+      combined_validation_context: {
+        default_validation_context: { match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: host } }] },
+        validation_context_sds_secret_config: { name: UPSTREAM_CA, sds_config: ADS },
+      },
+    },
+  });
+
+const injector = ({ credential, header }: NonNullable<AiRoute['credential']>): Json =>
+  extension('credential', 'envoy.extensions.filters.http.credential_injector.v3.CredentialInjector', {
+    overwrite: true,
+    allow_request_without_credential: false,
+    credential: extension('envoy.http.injected_credentials.generic', 'envoy.extensions.http.injected_credentials.generic.v3.Generic', {
+      header,
+      credential: { name: credential, sds_config: ADS },
+    }),
+  });
+
+/**
+ * Denies forbidden addresses after name resolution, so the address that was checked is the one that is dialled. An alias may
+ * name a private address, and then that one alone.
+ */
+const addressGuard = (ranges: readonly string[]): Json =>
+  extension('addresses', 'envoy.extensions.filters.http.rbac.v3.RBAC', {
+    rules: {
+      action: 'DENY',
+      policies: {
+        forbidden: {
+          principals: [{ any: true }],
+          permissions: ranges.map((range) => ({
+            matcher: extension('address', 'envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher', { upstream_ip: cidr(range) }),
+          })),
+        },
+      },
+    },
+  });
+
+const aiCluster = (input: TranslateInput, route: AiRoute, host: string): ResourceJson => {
+  const name = clusterName(route, host);
+  const alias = aliasOf(input.policy, host);
+  const own = input.ownAddresses.filter((address) => !address.includes(':')).map((address) => `${address}/32`);
+  const forbidden = [...(alias === undefined ? FORBIDDEN_UPSTREAM_CIDRS : FORBIDDEN_ALIAS_CIDRS), '::/0', ...own];
+  return any('envoy.config.cluster.v3.Cluster', {
+    name,
+    connect_timeout: '5s',
+    ...(alias === undefined
+      ? // A name that does not resolve must not hold up the others.
+        { type: 'STRICT_DNS', dns_lookup_family: 'V4_ONLY', respect_dns_ttl: true, wait_for_warm_on_init: false }
+      : { type: 'STATIC' }),
+    // No connection to an upstream is shared between two connections of sandboxes.
+    connection_pool_per_downstream_connection: true,
+    circuit_breakers: { thresholds: [{ max_connections: 4096, max_pending_requests: 4096, max_requests: 4096 }] },
+    transport_socket: upstreamTls(host),
+    load_assignment: {
+      cluster_name: name,
+      endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: alias ?? host, port_value: AI_PORT } } } }] }],
+    },
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': any('envoy.extensions.upstreams.http.v3.HttpProtocolOptions', {
+        auto_config: { http2_protocol_options: {} },
+        common_http_protocol_options: { idle_timeout: '60s' },
+        http_filters: [
+          ...(route.credential ? [injector(route.credential)] : []),
+          { ...addressGuard(forbidden), name: 'envoy.filters.http.upstream_rbac' },
+          extension('envoy.filters.http.upstream_codec', 'envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
+        ],
+      }),
+    },
+  });
+};
+
+/** Where refused connections are proxied to: it has no endpoint, and they never get that far. */
+const NOWHERE = any('envoy.config.cluster.v3.Cluster', { name: 'nowhere', type: 'STATIC', connect_timeout: '1s' });
+
+export const clusters = (input: TranslateInput): readonly ResourceJson[] => [
+  NOWHERE,
+  ...servedRoutes(input).map(({ route, host }) => aiCluster(input, route, host)),
+];
+
+/** SDS names the clusters refer to. */
+export const secretNames = (input: TranslateInput): readonly string[] => {
+  const served = servedRoutes(input);
+  return [...new Set([...(served.length > 0 ? [UPSTREAM_CA] : []), ...served.flatMap(({ route }) => route.credential?.credential ?? [])])].sort();
+};

@@ -1,0 +1,145 @@
+import { usageRules } from '#policy';
+import { accessLog, HTTP_FORMAT } from './access-log.ts';
+import { ADS, any, extension, type Json } from './envoy.ts';
+import { gatewayName, type TranslateInput } from './input.ts';
+import { localReplies } from './local-reply.ts';
+import type { RouteTable } from './routes.ts';
+
+/** Headers of ours on the way to the engine; an agent's own are dropped before routing, ours before the upstream. */
+export const OWN_HEADERS = { id: 'x-clrk-id', source: 'x-clrk-source', route: 'x-clrk-route' } as const;
+
+/** Dynamic metadata namespaces: what the engine judged, and what the provider reported. */
+const ENGINE_NAMESPACE = 'clrk.engine';
+const USAGE_NAMESPACE = 'clrk.usage';
+
+/** An event of a stream can carry a whole tool call. */
+const MAX_SSE_EVENT = 1024 * 1024;
+
+const dropOwnHeaders = extension(
+  'envoy.http.early_header_mutation.header_mutation',
+  'envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation',
+  { mutations: Object.values(OWN_HEADERS).map((remove) => ({ remove })) },
+);
+
+const setHeader = (key: string, value: string): Json => ({ append: { header: { key, value }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' } });
+
+const tellEngine = extension('clrk.headers', 'envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
+  mutations: {
+    request_mutations: [setHeader(OWN_HEADERS.id, '%STREAM_ID%'), setHeader(OWN_HEADERS.source, '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%')],
+  },
+});
+
+/**
+ * SNI = Host, else 421: the certificate was made for the SNI, and the route chosen by the Host. Also keeps the authority as it
+ * came, for the record. A port other than the dialled one is still part of the authority here, and differs.
+ */
+const sameName = (input: TranslateInput): Json => {
+  const gateway = JSON.stringify(gatewayName(input.policy)).slice(1, -1);
+  const code = `
+function envoy_on_request(handle)
+  local info = handle:streamInfo()
+  local headers = handle:headers()
+  local host = headers:get(":authority") or ""
+  info:dynamicMetadata():set("clrk", "host", host)
+  local sni = info:requestedServerName() or ""
+  if sni == "" or string.lower(sni) ~= string.lower(host) then
+    local revision = (handle:metadata():get("revision") or "")
+    handle:respond(
+      {[":status"] = "421", ["content-type"] = "application/json"},
+      '{"error":{"code":"HostMismatch","message":"Host and the TLS server name differ.","decision":"' .. (headers:get("${OWN_HEADERS.id}") or "")
+        .. '","policy":"","route":"","gateway":"${gateway}","revision":"' .. revision .. '"}}')
+  end
+end
+`;
+  return extension('clrk', 'envoy.extensions.filters.http.lua.v3.Lua', { default_source_code: { inline_string: code.trimStart() } });
+};
+
+const engine = (input: TranslateInput): Json =>
+  extension('engine', 'envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor', {
+    stat_prefix: 'engine',
+    grpc_service: { envoy_grpc: { cluster_name: 'engine' }, initial_metadata: [{ key: 'x-clrk-gateway', value: gatewayName(input.policy) }] },
+    message_timeout: '2s',
+    failure_mode_allow: false,
+    status_on_error: { code: 'ServiceUnavailable' },
+    mutation_rules: { disallow_is_error: true },
+    metadata_options: { receiving_namespaces: { untyped: [ENGINE_NAMESPACE] } },
+    processing_mode: {
+      request_header_mode: 'SEND',
+      request_body_mode: 'BUFFERED',
+      request_trailer_mode: 'SKIP',
+      response_header_mode: 'SKIP',
+      response_body_mode: 'NONE',
+      response_trailer_mode: 'SKIP',
+    },
+  });
+
+/** Usage as the provider reports it, read in Envoy: no byte of an answer goes through the engine. */
+const usageFilters = (): readonly Json[] => {
+  const rules = usageRules().map(({ selectors, key }) => ({
+    selectors: selectors.map((selector) => ({ key: selector })),
+    on_present: { metadata_namespace: USAGE_NAMESPACE, key, type: 'NUMBER' },
+  }));
+  return [
+    extension('usage-json', 'envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata', {
+      response_rules: { rules, allow_content_types: ['application/json'], allow_content_types_regex: { regex: 'application/json *;.*' } },
+    }),
+    extension('usage-sse', 'envoy.extensions.filters.http.sse_to_metadata.v3.SseToMetadata', {
+      response_rules: {
+        max_event_size: MAX_SSE_EVENT,
+        content_parser: extension('envoy.content_parsers.json', 'envoy.extensions.content_parsers.json.v3.JsonContentParser', {
+          rules: rules.map((rule) => ({ rule })),
+        }),
+      },
+    }),
+  ];
+};
+
+const router = extension('envoy.filters.http.router', 'envoy.extensions.filters.http.router.v3.Router', { suppress_envoy_headers: true });
+
+/** The filters of a chain are the same for the life of a gateway: changing them would cut its streams. */
+const filtersOf = (input: TranslateInput, table: RouteTable): readonly Json[] =>
+  table === 'l7' ? [tellEngine, sameName(input), engine(input), ...usageFilters(), router] : [tellEngine, sameName(input), router];
+
+/** The HTTP half of a chain; its routes come by RDS. */
+export const connectionManager = (input: TranslateInput, table: RouteTable): Json =>
+  extension('envoy.filters.network.http_connection_manager', 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', {
+    stat_prefix: table,
+    codec_type: 'AUTO',
+    rds: { route_config_name: table, config_source: ADS },
+    // The sandbox is an external client: its x-request-id, x-forwarded-for and x-envoy-* are replaced or dropped.
+    use_remote_address: true,
+    skip_xff_append: true,
+    internal_address_config: { cidr_ranges: [] },
+    generate_request_id: true,
+    via: '',
+    server_header_transformation: 'PASS_THROUGH',
+    early_header_mutation_extensions: [dropOwnHeaders],
+    normalize_path: true,
+    merge_slashes: false,
+    path_with_escaped_slashes_action: 'KEEP_UNCHANGED',
+    strip_trailing_host_dot: true,
+    strip_matching_host_port: true,
+    max_request_headers_kb: 64,
+    stream_idle_timeout: '300s',
+    request_headers_timeout: '10s',
+    delayed_close_timeout: '1s',
+    common_http_protocol_options: {
+      idle_timeout: '300s',
+      max_connection_duration: '3600s',
+      headers_with_underscores_action: 'REJECT_REQUEST',
+      max_headers_count: 100,
+    },
+    http_protocol_options: { allow_chunked_length: false, enable_trailers: false, ignore_http_11_upgrade: [{ prefix: 'h2c' }] },
+    http2_protocol_options: {
+      max_concurrent_streams: 100,
+      initial_stream_window_size: 262_144,
+      initial_connection_window_size: 1_048_576,
+      allow_connect: false,
+    },
+    http_filters: filtersOf(input, table),
+    access_log: accessLog(input, HTTP_FORMAT),
+    local_reply_config: localReplies(input),
+  });
+
+/** Switches the engine off for a virtual host or route. */
+export const WITHOUT_ENGINE: Json = { engine: any('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute', { disabled: true }) };

@@ -1,0 +1,28 @@
+// egress/translate: consumes a PolicySet and where things are on this worker; produces Envoy's resources as literals.
+// Owns: the shape of Envoy's configuration. Pure: the same input gives the same bytes, tested by golden pairs.
+import type { ResourceJson } from '#wire/xds';
+import { clusters, secretNames } from './clusters.ts';
+import type { TranslateInput } from './input.ts';
+import { listener } from './listener.ts';
+import { routeTables } from './routes.ts';
+
+export { SAFE_OPERATORS } from './access-log.ts';
+export { bootstrap } from './bootstrap.ts';
+export { UPSTREAM_CA } from './clusters.ts';
+export { gatewayName, type BootstrapInput, type TranslateInput } from './input.ts';
+export { terminates } from './listener.ts';
+
+/** What a gateway's Envoy gets by ADS, but for secrets, of which only the names are known here. */
+export interface Translated {
+  readonly clusters: readonly ResourceJson[];
+  readonly listeners: readonly ResourceJson[];
+  readonly routes: readonly ResourceJson[];
+  readonly secrets: readonly string[];
+}
+
+export const translate = (input: TranslateInput): Translated => ({
+  clusters: clusters(input),
+  listeners: [listener(input)],
+  routes: routeTables(input),
+  secrets: secretNames(input),
+});

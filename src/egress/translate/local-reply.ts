@@ -1,0 +1,86 @@
+import { any, type Json } from './envoy.ts';
+import { gatewayName, type TranslateInput } from './input.ts';
+
+/**
+ * Answers Envoy makes itself, as one JSON shape: `{error:{code, message, decision, policy, route, gateway, revision}}`.
+ * Each row says which answers it is for (CEL over Envoy's attributes; first match wins) in words of ours: Envoy's own details
+ * name sockets and files, and quote what an upstream said.
+ */
+interface Row {
+  readonly when: string;
+  readonly code: string;
+  readonly message: string;
+  readonly status?: number;
+}
+
+const details = (text: string): string => `response.code_details.startsWith('${text}')`;
+
+export const ROWS: readonly Row[] = [
+  { when: details('ext_proc_error'), code: 'EngineUnavailable', message: 'The policy engine of this gateway does not answer; nothing was sent.', status: 503 },
+  { when: details('rbac_access_denied'), code: 'ForbiddenAddress', message: 'The name resolved to an address this gateway never dials.' },
+  {
+    when: details('failed_to_inject_credential'),
+    code: 'CredentialUnavailable',
+    message: 'The credential of this route is not there yet; nothing was sent.',
+    status: 503,
+  },
+  {
+    when: `upstream.transport_failure_reason.contains('CERTIFICATE_VERIFY_FAILED')`,
+    code: 'UpstreamCertificateInvalid',
+    message: 'The upstream did not prove its name with a certificate this gateway trusts.',
+    status: 502,
+  },
+  { when: 'response.code == 504 || response.code == 408', code: 'Timeout', message: 'The request was not answered in time.' },
+  { when: details('request_payload_too_large'), code: 'BodyTooLarge', message: 'The request body is larger than this gateway takes.' },
+  { when: details('upgrade_failed'), code: 'UpgradeNotAllowed', message: 'No route allows a protocol upgrade.' },
+  { when: details('route_not_found'), code: 'NoRoute', message: 'No route of this gateway admits this request.', status: 403 },
+  { when: 'response.code >= 500', code: 'UpstreamUnavailable', message: 'The upstream could not be reached or broke off.' },
+  { when: 'response.code >= 400', code: 'BadRequest', message: 'The request is not well formed, or larger than this gateway takes.' },
+];
+
+const cel = (expression: string): Json => ({
+  extension_filter: { name: 'cel', typed_config: any('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter', { expression }) },
+});
+
+/** The parts of a denial that say where it comes from. */
+const origin = (gateway: string): Json => ({
+  decision: '%STREAM_ID%',
+  policy: '%METADATA(ROUTE:clrk:policy)%',
+  route: '%METADATA(ROUTE:clrk:route)%',
+  gateway,
+  revision: '%METADATA(ROUTE:clrk:revision)%',
+});
+
+/** An answer the engine gave keeps its body: it has said more than we know here. */
+const ENGINE_ANSWER: Json = {
+  filter: {
+    metadata_filter: {
+      matcher: { filter: 'clrk.engine', path: [{ key: 'verdict' }], value: { string_match: { exact: 'Denied' } } },
+      match_if_key_not_found: false,
+    },
+  },
+  body_format_override: { text_format_source: { inline_string: '%LOCAL_REPLY_BODY%' }, content_type: 'application/json' },
+};
+
+export const localReplies = ({ policy }: TranslateInput): Json => {
+  const gateway = gatewayName(policy);
+  const json = (code: string, message: string): Json => ({
+    json_format: { error: { code, message, ...origin(gateway) } },
+    content_type: 'application/json',
+  });
+  return {
+    mappers: [
+      ENGINE_ANSWER,
+      // A route that refuses carries its reason and sentence in its metadata.
+      {
+        filter: cel(`response.code_details == 'direct_response'`),
+        body_format_override: json('%METADATA(ROUTE:clrk:reason)%', '%METADATA(ROUTE:clrk:message)%'),
+      },
+      ...ROWS.map(({ when, code, message, status }) => ({
+        filter: cel(when),
+        ...(status ? { status_code: status } : {}),
+        body_format_override: json(code, message),
+      })),
+    ],
+  };
+};

@@ -1,0 +1,149 @@
+import { admittedHosts, isForbiddenAlias, listenersFor, AI_PORT, providerOfHost } from '#policy';
+import type { AiRoute, PolicySet } from '#model';
+import type { ResourceJson } from '#wire/xds';
+import { clusterName } from './clusters.ts';
+import { any, duration, type Json } from './envoy.ts';
+import { OWN_HEADERS, WITHOUT_ENGINE } from './http.ts';
+import { gatewayName, type TranslateInput } from './input.ts';
+
+/** The two route tables: of admitted names, and of the deny slice. */
+export type RouteTable = 'l7' | 'deny';
+
+/** Methods of APIs. Others (TRACE, CONNECT, …) are claimed by no route. */
+const METHODS = '^(GET|HEAD|POST|PUT|PATCH|DELETE)$';
+
+/** Largest body of an AI request; the engine judges it whole. */
+const MAX_REQUEST_BODY = 32 * 1024 * 1024;
+
+/** Removed from every request: ours, and what Envoy adds. */
+const REMOVED_REQUEST_HEADERS = [...Object.values(OWN_HEADERS), 'x-forwarded-proto', 'x-forwarded-for'];
+
+/** Every form of credential an agent could bring along, beside what the provider's own table names. */
+const CREDENTIAL_HEADERS = ['authorization', 'proxy-authorization', 'x-api-key', 'api-key', 'x-goog-api-key', 'cookie'];
+
+export const routeName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
+
+interface About {
+  readonly route: string;
+  readonly policy: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** Read by the access log and local replies (`clrk`), and by the filter of that name. */
+const metadata = (policy: PolicySet, about: Partial<About> = {}): Json => ({
+  filter_metadata: { clrk: { route: '', policy: '', ...about, gateway: gatewayName(policy), revision: policy.revision } },
+});
+
+const refusal = (policy: PolicySet, status: number, about: Partial<About>, match: Json = { prefix: '/' }): Json => ({
+  name: about.reason,
+  match,
+  direct_response: { status },
+  metadata: metadata(policy, about),
+  typed_per_filter_config: WITHOUT_ENGINE,
+});
+
+/** Routes that claim a host, in the order they are asked; the same order as `policy.decide`. */
+const routesOf = (policy: PolicySet, host: string): readonly AiRoute[] => {
+  const listeners = new Set(
+    listenersFor(policy, AI_PORT)
+      .filter(({ built }) => built)
+      .map(({ name }) => name),
+  );
+  return policy.aiRoutes
+    .filter((route) => route.hosts.includes(host) && route.listeners.some((name) => listeners.has(name)))
+    .toSorted((a, b) => a.createdAt - b.createdAt || (a.route.name < b.route.name ? -1 : 1));
+};
+
+/** Why an AI route cannot be served at a host at all; undefined when it can. */
+export const impediment = (input: TranslateInput, route: AiRoute, host: string): (About & { readonly status: number }) | undefined => {
+  const name = routeName(route);
+  const policy = route.credential ? `CredentialInjectionPolicy/${route.credential.policy}` : '';
+  const missing = route.credential && (route.credential.missing ?? (input.credentials.has(route.credential.credential) ? undefined : 'SecretNotFound'));
+  if (missing) {
+    return { route: name, policy, reason: missing, message: `${name} needs a credential that cannot be injected (${missing}).`, status: 503 };
+  }
+  const alias = aliasOf(input.policy, host);
+  if (alias !== undefined && (isForbiddenAlias(alias) || input.ownAddresses.includes(alias))) {
+    return { route: name, policy, reason: 'ForbiddenAddress', message: `The host alias of ${host} names an address a gateway never dials.`, status: 403 };
+  }
+  return undefined;
+};
+
+/** The address an alias gives a host. */
+export const aliasOf = (policy: PolicySet, host: string): string | undefined => policy.hostAliases.find(({ hostnames }) => hostnames.includes(host))?.ip;
+
+/** A route to the upstream; `tagged` = only for requests the engine gave to this route. */
+const forward = (input: TranslateInput, route: AiRoute, host: string, tagged: boolean): Json => {
+  const name = routeName(route);
+  const match: Json = {
+    prefix: '/',
+    headers: [
+      { name: ':method', string_match: { safe_regex: { regex: METHODS } } },
+      ...(tagged ? [{ name: OWN_HEADERS.route, string_match: { exact: name } }] : []),
+    ],
+  };
+  const impeded = impediment(input, route, host);
+  if (impeded) {
+    const { status, ...about } = impeded;
+    return refusal(input.policy, status, about, match);
+  }
+  const credentials = new Set([...CREDENTIAL_HEADERS, ...(providerOfHost(host)?.credentialHeaders ?? []), route.credential?.header ?? '']);
+  credentials.delete('');
+  return {
+    name,
+    match,
+    metadata: metadata(input.policy, { route: name, policy: route.credential ? `CredentialInjectionPolicy/${route.credential.policy}` : '' }),
+    route: { cluster: clusterName(route, host), timeout: duration(input.policy.requestTimeoutMs), idle_timeout: duration(input.policy.requestTimeoutMs) },
+    // Answers are read natively for usage, so they must not be compressed. What the agent brought along as a credential goes.
+    request_headers_to_remove: ['accept-encoding', ...(route.credential ? [...credentials] : [])],
+    request_body_buffer_limit: MAX_REQUEST_BODY,
+  };
+};
+
+/**
+ * Routes of a host. The engine sees every request. Where several routes claim the host, it decides which one serves a request
+ * and says so in a header; until then the request has no way out.
+ */
+const hostRoutes = (input: TranslateInput, host: string): readonly Json[] => {
+  const routes = routesOf(input.policy, host);
+  const other = refusal(input.policy, 403, { reason: 'MethodNotAllowed', message: 'No route of this gateway admits this method.' });
+  if (routes.length === 1) return [forward(input, routes[0]!, host, false), other];
+  const unassigned: Json = {
+    name: 'unassigned',
+    match: { prefix: '/', headers: [{ name: ':method', string_match: { safe_regex: { regex: METHODS } } }] },
+    direct_response: { status: 403 },
+    metadata: metadata(input.policy, { reason: 'NoRoute', message: 'No route of this gateway took this request.' }),
+    request_body_buffer_limit: MAX_REQUEST_BODY,
+  };
+  return [...routes.map((route) => forward(input, route, host, true)), unassigned, other];
+};
+
+const table = (name: RouteTable, virtual_hosts: readonly Json[]): ResourceJson =>
+  any('envoy.config.route.v3.RouteConfiguration', {
+    name,
+    virtual_hosts,
+    request_headers_to_remove: REMOVED_REQUEST_HEADERS,
+    // An upstream must not send clients past this gateway.
+    response_headers_to_remove: ['alt-svc'],
+  });
+
+const nobody = (policy: PolicySet): Json => ({
+  name: 'nobody',
+  domains: ['*'],
+  routes: [refusal(policy, 403, { reason: 'NoRoute', message: 'No route of this gateway admits this host.' })],
+});
+
+/** Both route tables of a gateway. */
+export const routeTables = (input: TranslateInput): readonly ResourceJson[] => [
+  table('l7', [...admittedHosts(input.policy).map((host) => ({ name: host, domains: [host], routes: hostRoutes(input, host) })), nobody(input.policy)]),
+  table('deny', [nobody(input.policy)]),
+];
+
+/** Every (route, host) that has a way out. */
+export const servedRoutes = (input: TranslateInput): readonly { readonly route: AiRoute; readonly host: string }[] =>
+  admittedHosts(input.policy).flatMap((host) =>
+    routesOf(input.policy, host)
+      .filter((route) => !impediment(input, route, host))
+      .map((route) => ({ route, host })),
+  );

@@ -1,0 +1,96 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { run } from '#lib';
+import type { PolicySet } from '#model';
+import { encodeResource } from '#wire/xds';
+import { bootstrap, SAFE_OPERATORS, translate, type TranslateInput } from '../../src/egress/translate/index.ts';
+import { sliceOf } from '../../src/egress/slices.ts';
+
+/** `GOLDEN=write` writes the expectations anew; look at the difference before committing it. */
+const rewrite = process.env['GOLDEN'] === 'write';
+const folder = join(import.meta.dirname, 'translate');
+const cases = await readdir(folder);
+const envoy = join(process.env['CLRK_TOOLS'] ?? join(process.env['CLRK_DIR'] ?? join(homedir(), '.clrk'), 'tools'), 'bin', 'envoy');
+
+interface Case {
+  readonly policy: PolicySet;
+  readonly credentials: readonly string[];
+  readonly ownAddresses: readonly string[];
+}
+
+const inputOf = async (name: string): Promise<TranslateInput> => {
+  const { policy, credentials, ownAddresses } = JSON.parse(await readFile(join(folder, name, 'in.json'), 'utf8')) as Case;
+  const where = { index: 1, slice: sliceOf(1), netns: '/proc/self/ns/net', accessLog: '/dev/null' };
+  return { policy, credentials: new Set(credentials), ownAddresses, ...where };
+};
+
+const NODE = { gateway: 'team-a/gw', adminSocket: '/run/w0/envoy-1.admin', xdsSocket: '/run/w0/xds.sock', engineSocket: '/run/w0/engine.sock' };
+
+test.each(cases)('%s: resources are what is written down, and all of their fields exist', async (name) => {
+  const translated = translate(await inputOf(name));
+  const path = join(folder, name, 'out.json');
+  const text = `${JSON.stringify(translated, undefined, 2)}\n`;
+  if (rewrite) await writeFile(path, text);
+  expect(JSON.parse(text)).toEqual(JSON.parse(await readFile(path, 'utf8')));
+  for (const resource of [...translated.clusters, ...translated.listeners, ...translated.routes]) encodeResource(resource);
+});
+
+/**
+ * The resources as one static configuration: routes, which come by RDS, put in place, and secrets from a file (Envoy dies of
+ * a static cluster that waits for ADS, in validation mode).
+ */
+const staticConfig = async (name: string, secrets: string): Promise<string> => {
+  const { clusters, listeners, routes } = translate(await inputOf(name));
+  const config = bootstrap(NODE) as { static_resources: { clusters: object[]; listeners?: object[] } };
+  config.static_resources.clusters.push(...clusters.map(({ '@type': _, ...cluster }) => cluster));
+  config.static_resources.listeners = listeners.map(({ '@type': _, ...listener }) => listener);
+  return JSON.stringify(config, (_, value: { rds?: { route_config_name: string }; sds_config?: object } | undefined) => {
+    if (value?.sds_config) return { ...value, sds_config: { resource_api_version: 'V3', path_config_source: { path: secrets } } };
+    if (!value?.rds) return value;
+    const { rds, ...rest } = value;
+    const { '@type': _type, ...route_config } = routes.find((route) => route['name'] === rds.route_config_name)!;
+    return { ...rest, route_config };
+  });
+};
+
+test.each(cases)('%s: Envoy accepts it', async (name) => {
+  const dir = await mkdtemp(join(tmpdir(), 'clrk-'));
+  try {
+    const file = join(dir, 'envoy.json');
+    const secrets = join(dir, 'secrets.json');
+    await writeFile(secrets, '{}');
+    await writeFile(file, await staticConfig(name, secrets));
+    await run(envoy, ['--mode', 'validate', '--reject-unknown-dynamic-fields', '-l', 'warn', '-c', file], { timeoutMs: 15_000 });
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
+test('formats of records and answers use safe operators only: others hold what is injected', async () => {
+  const operators = (text: string): string[] => [...text.matchAll(/%([A-Z_]+(?:\((?:[^()]|%[a-zA-Z0-9])*\))?)%/g)].map((match) => match[1]!);
+  const allowed = new Set([...SAFE_OPERATORS, 'LOCAL_REPLY_BODY', 'METADATA(ROUTE:clrk:policy)', 'METADATA(ROUTE:clrk:message)']);
+  for (const name of cases) {
+    const used = new Set(operators(JSON.stringify(translate(await inputOf(name)).listeners)));
+    expect(used.has('STREAM_ID')).toBe(true);
+    expect([...used].filter((operator) => !allowed.has(operator))).toEqual([]);
+  }
+});
+
+test('credentials go to their host alone, and a route without its credential has no way out', async () => {
+  const one = translate(await inputOf('one-route'));
+  expect(JSON.stringify(one.clusters).match(/"cred:[^"]+"/g)).toEqual(['"cred:team-a/key"']);
+  expect(one.secrets).toEqual(['ca:upstream', 'cred:team-a/key']);
+  const impeded = translate(await inputOf('impeded'));
+  expect(impeded.clusters.map((cluster) => cluster['name'])).toEqual(['nowhere']);
+  expect(impeded.secrets).toEqual([]);
+});
+
+test('a listener that is not built admits nothing', async () => {
+  const { clusters, listeners } = translate(await inputOf('not-built'));
+  expect(clusters.map((cluster) => cluster['name'])).toEqual(['nowhere']);
+  const chosen = JSON.stringify(listeners[0]!['filter_chain_matcher']);
+  expect(chosen).toContain('"refuse"');
+  expect(chosen).not.toMatch(/"(l7|deny)"/);
+});
