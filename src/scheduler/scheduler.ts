@@ -18,7 +18,7 @@ export interface WorkerHello {
   readonly pool: string;
   /** The worker's own limit; 0 = none. */
   readonly maxExecutions: number;
-  /** Invocations it runs right now. */
+  /** Invocations it runs right now, or whose end was not heard yet: what it does not name, it does not have. */
   readonly running: readonly string[];
 }
 
@@ -29,7 +29,7 @@ export type WorkerMessage =
 
 /** How long the scheduler waits for a silent worker, in milliseconds. */
 export interface SchedulerLimits {
-  /** A lost stream may come back within this time before its runs count as lost. */
+  /** A lost worker may come back with its runs within this time before they count as lost. */
   readonly reattachMs: number;
   /** The same after the dispatcher itself started. */
   readonly recoverMs: number;
@@ -110,10 +110,9 @@ export class Scheduler implements SchedulerPort, Disposable {
   }
 
   adopt({ slot, worker, deadline }: OrphanRun, observer: RunObserver): RunControl {
-    const run: Run = { request: slot, worker, orphan: true, observer, credit: Infinity, received: 0, reattached: true };
+    const run: Run = { request: slot, worker, orphan: true, observer, credit: Infinity, received: 0, reattached: false };
     this.#runs.set(slot.invocation, run);
-    const message = 'The dispatcher was restarted, and no worker has this run any more; how it ended is not known.';
-    run.lost = alarm(this.#limits.recoverMs, () => this.#end(run, 'Failed', 'DispatcherLost', message));
+    run.lost = alarm(this.#limits.recoverMs, () => this.#lose(run));
     this.#expectEnd(run, deadline);
     return this.#controlOf(run);
   }
@@ -167,7 +166,7 @@ export class Scheduler implements SchedulerPort, Disposable {
     const running = new Set(hello.running);
     for (const run of this.#started(worker.name)) {
       if (running.delete(run.request.invocation)) this.#rejoin(run, worker);
-      else this.#expectReturn(run);
+      else this.#lose(run);
     }
     for (const invocation of running) send({ case: 'cancel', value: { invocation, reason: 'NotExpected' } });
     this.#log.info('worker attached', { worker: worker.name, pool: worker.pool, running: hello.running.length });
@@ -201,7 +200,13 @@ export class Scheduler implements SchedulerPort, Disposable {
 
   #expectReturn(run: Run): void {
     run.reattached = true;
-    run.lost ??= alarm(this.#limits.reattachMs, () => this.#end(run, 'Failed', 'WorkerLost', `Worker ${run.worker} was lost in the middle of the run.`));
+    run.lost ??= alarm(this.#limits.reattachMs, () => this.#lose(run));
+  }
+
+  /** Its worker is away for too long, or came back without it. */
+  #lose(run: Run): void {
+    if (!run.orphan || run.reattached) return this.#end(run, 'Failed', 'WorkerLost', `Worker ${run.worker} was lost in the middle of the run.`);
+    this.#end(run, 'Failed', 'DispatcherLost', 'The dispatcher was restarted, and no worker has this run any more; how it ended is not known.');
   }
 
   #update(run: Run | undefined, update: RunUpdate): void {

@@ -358,7 +358,7 @@ export declare type WorkerHello = Message<"clrk.control.v1.WorkerHello"> & {
   maxExecutions: number;
 
   /**
-   * Invocations this worker is running right now (after a dispatcher restart).
+   * Invocations this worker has right now, running or with an end that may not have been heard; any other it lost.
    *
    * @generated from field: repeated string running = 4;
    */
