@@ -235,24 +235,38 @@ test('stdout waits for credit, and loses nothing', async () => {
   let received = 0;
   const granted = Promise.withResolvers<number>();
   const size = 3 * 1024 * 1024 + 17;
-  const { update, stdout } = await invoke(['flood', String(size)], {}, {
-    onOutput: (data, sandboxes, invocation) => {
-      received += data.length;
-      if (received !== 1024 * 1024) return;
-      // Nothing more may come before credit is given: the event loop turns many times first.
-      setTimeout(() => {
-        granted.resolve(received);
-        sandboxes.credit(invocation, 4 * 1024 * 1024);
-      }, 300);
+  const { update, stdout } = await invoke(
+    ['flood', String(size)],
+    {},
+    {
+      onOutput: (data, sandboxes, invocation) => {
+        received += data.length;
+        if (received !== 1024 * 1024) return;
+        // Nothing more may come before credit is given: the event loop turns many times first.
+        setTimeout(() => {
+          granted.resolve(received);
+          sandboxes.credit(invocation, 4 * 1024 * 1024);
+        }, 300);
+      },
     },
-  });
+  );
   expect(await granted.promise).toBe(1024 * 1024);
   expect(stdout.length).toBe(size);
   expect(update).toMatchObject({ phase: 'Succeeded', outputBytes: size });
 });
 
 test('what a process sees: its user, directory, roots and names, and nothing it could change', async () => {
-  const { stdout } = await invoke(['look'], { gateways: ['default/gw'], env: [{ name: 'GREETING', value: 'hi' }, { name: 'CURL_CA_BUNDLE', value: '/mine' }] }, { roots: { 'default/gw': 'GATEWAY ROOT\n' } });
+  const { stdout } = await invoke(
+    ['look'],
+    {
+      gateways: ['default/gw'],
+      env: [
+        { name: 'GREETING', value: 'hi' },
+        { name: 'CURL_CA_BUNDLE', value: '/mine' },
+      ],
+    },
+    { roots: { 'default/gw': 'GATEWAY ROOT\n' } },
+  );
   const seen = JSON.parse(stdout) as Record<string, never> & { env: Record<string, string>; ca: string[]; status: string };
   expect(seen).toMatchObject({ uid: 65534, gid: 65534, cwd: '/app', app: ['agent.js', 'package.json'], tmp: 'y', resolv: 'nameserver 198.19.255.3\n' });
   expect(seen.env).toMatchObject({ HOME: '/tmp', GREETING: 'hi', CURL_CA_BUNDLE: '/mine', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' });

@@ -1,0 +1,26 @@
+import { spawn } from 'node:child_process';
+
+export interface CommandResult {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command to its end, whatever its exit code, in a network namespace if one is given. */
+export const command = (
+  argv: readonly string[],
+  { netns, env = {}, cwd, timeoutMs = 60_000 }: { netns?: string; env?: NodeJS.ProcessEnv; cwd?: string; timeoutMs?: number } = {},
+): Promise<CommandResult> => {
+  const [program, ...args] = netns ? ['nsenter', `--net=${netns}`, '--', ...argv] : argv;
+  const child = spawn(program!, args, { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk));
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) =>
+      signal ? reject(new Error(`${argv.join(' ')} was ended by ${signal}: ${stderr}`)) : resolve({ code: code ?? 1, stdout, stderr }),
+    );
+  });
+};

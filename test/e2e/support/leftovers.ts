@@ -1,0 +1,34 @@
+import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+
+export interface ProcessInfo {
+  readonly pid: number;
+  readonly argv: readonly string[];
+}
+
+/** Every process of this machine that has a command line. */
+export const processes = async (): Promise<ProcessInfo[]> => {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const found = await Promise.all(
+    pids.map(async (pid) => ({ pid: Number(pid), argv: (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0').slice(0, -1) })),
+  );
+  return found.filter(({ argv }) => argv.length > 0);
+};
+
+/** Processes whose command line names one of the directories. */
+export const processesOf = async (...dirs: string[]): Promise<ProcessInfo[]> =>
+  (await processes()).filter(({ pid, argv }) => pid !== process.pid && argv.some((arg) => dirs.some((dir) => arg.includes(dir))));
+
+/** Mount points at or below the directories. */
+export const mountsOf = async (...dirs: string[]): Promise<string[]> =>
+  (await readFile('/proc/self/mountinfo', 'utf8'))
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((point) => dirs.some((dir) => point === dir || point.startsWith(`${dir}/`)));
+
+/** Processes in the network namespace that a file keeps. */
+export const pidsInNamespace = async (file: string): Promise<number[]> => {
+  const { ino } = await stat(file);
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const inside = await Promise.all(pids.map(async (pid) => ((await readlink(`/proc/${pid}/ns/net`).catch(() => '')) === `net:[${ino}]` ? [Number(pid)] : [])));
+  return inside.flat();
+};
