@@ -30,6 +30,8 @@ export const spawnChild = (command: string, args: readonly string[], options: Sp
   return spawn(argv[0]!, argv.slice(1), {
     env: options.env ?? process.env,
     stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
+    // A session of its own: Ctrl-C on a terminal reaches the parent alone, which then ends its children in order.
+    detached: true,
     ...(options.cwd ? { cwd: options.cwd } : {}),
   });
 };

@@ -10,10 +10,11 @@ export const testCommand: CommandSpec = {
   details: 'Without TIER: what a change is likely to break. `all`: the long ones too. The last line is `N passed, N failed`.',
   args: [{ name: 'TIER', help: '`all` for every test', optional: true }],
   examples: ['clrk test', 'clrk test all'],
-  run: async ({ io, global, args }) => {
+  run: async ({ io, global, args, signal }) => {
     const tools = toolsDirOf(global.dir);
     await setup(tools, progress(io));
     const child = spawnChild(process.execPath, [join(APP, 'tools', 'test.ts'), ...args], { stdio: 'inherit', env: { ...process.env, CLRK_TOOLS: tools } });
+    signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
     return (await exited(child)).code ?? 1;
   },
 };
