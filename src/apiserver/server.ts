@@ -88,7 +88,10 @@ class EmbeddedServer implements ApiServer {
   async listen(port: number, host = '127.0.0.1'): Promise<number> {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen(port, host, resolve);
+      this.#server.listen(port, host, () => {
+        this.#server.off('error', reject);
+        resolve();
+      });
     });
     return (this.#server.address() as AddressInfo).port;
   }
