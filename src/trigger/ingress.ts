@@ -10,6 +10,8 @@ import type { Invoker } from './invoker.ts';
 const HOST = '127.0.0.1';
 /** A namespace (RFC 1123 label) and an agent (RFC 1123 subdomain). */
 const PATH = /^\/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?)(?:\?.*)?$/;
+/** A caller that sends slowly is answered 408 and cut off. Bytes and milliseconds. */
+const LIMITS = { maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 5_000 };
 /** How much of a body that is too large is read and thrown away, so that its sender sees the answer and not a reset. */
 const MAX_DRAINED_BYTES = 4 * MAX_BODY_BYTES;
 /** A caller that takes nothing of its answer for this long after the run ended is cut off. */
@@ -33,7 +35,7 @@ export const startIngress = async (options: { invoker: Pick<Invoker, 'invoke' | 
       response.destroy();
     });
   };
-  const server = createServer({ maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 5_000 }, onRequest);
+  const server = createServer(LIMITS, onRequest);
   server.maxHeadersCount = 100;
   // The body of a request that is refused is not asked for; whether the caller then sends it is not known, so the connection ends.
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {

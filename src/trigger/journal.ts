@@ -205,13 +205,15 @@ export class Journal implements AsyncDisposable {
     for (const waiter of waiters) waiter.resolve();
   }
 
+  /** Journals that have grown too long are slower, nothing else. */
   #prune(): void {
-    this.#db
-      .prepare(
-        `DELETE FROM invocations WHERE finished = 1
-         AND (created_at < ? OR seq <= (SELECT seq FROM invocations ORDER BY seq DESC LIMIT 1 OFFSET ?))`,
-      )
-      .run(this.#clock.now() - KEEP_MS, KEEP_COUNT);
+    const sql = `DELETE FROM invocations WHERE finished = 1
+      AND (created_at < ? OR seq <= (SELECT seq FROM invocations ORDER BY seq DESC LIMIT 1 OFFSET ?))`;
+    try {
+      this.#db.prepare(sql).run(this.#clock.now() - KEEP_MS, KEEP_COUNT);
+    } catch (error) {
+      this.#log.warn(`old invocations cannot be removed: ${messageOf(error)}`);
+    }
   }
 
   /** Writes what is left and closes. */

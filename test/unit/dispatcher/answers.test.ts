@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect as tcpConnect } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { sleep } from '#lib';
 import { agentView, attachedWorker, remove, send, Stack, type Worker } from './kit.ts';
 
 let stack: Stack;
@@ -137,7 +138,7 @@ test('beyond 1 MiB output is streamed, and no faster than the caller reads', asy
   let stalled = false;
   while (!stalled) {
     const more = worker.next('credit');
-    const idle = new Promise<undefined>((resolve) => setTimeout(resolve, 300));
+    const idle = sleep(300);
     const answer = await Promise.race([more, idle]);
     if (!answer) {
       stalled = true;

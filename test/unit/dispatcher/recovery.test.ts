@@ -13,7 +13,10 @@ afterEach(async () => {
 
 const start = async (options: Parameters<typeof Stack.start>[0] = {}): Promise<Stack> => {
   const stack = await Stack.start(options);
-  cleanups.push(() => remove(stack.dir), () => stack[Symbol.asyncDispose]());
+  cleanups.push(
+    () => remove(stack.dir),
+    () => stack[Symbol.asyncDispose](),
+  );
   return stack;
 };
 
