@@ -216,6 +216,14 @@ export class TestStack implements AsyncDisposable {
     };
   }
 
+  /** Kills `clrk dev` with SIGKILL; its children must go with it. */
+  async killDev(): Promise<void> {
+    const dev = this.#dev!;
+    this.#dev = undefined;
+    process.kill(dev.pid, 'SIGKILL');
+    await dev.exited;
+  }
+
   /** Stops `clrk dev` with SIGTERM and checks that only state is left. */
   async stop(): Promise<void> {
     const dev = this.#dev;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { buildImage } from '#image';
-import { createLogger, run as runCommand, systemClock, type Logger } from '#lib';
+import { createLogger, exited, run as runCommand, spawnChild, systemClock, type Logger } from '#lib';
 import type { Assignment, Binding, ClaimsPort, RunUpdate } from '#model';
 import { Addresses, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
 
@@ -26,6 +26,10 @@ const modes = {
   exit: () => process.exit(Number(arg)),
   print: () => console.log(arg),
   stderr: () => console.error(arg),
+  talk: async () => {
+    const socket = net.connect({ host: '203.0.113.7', port: 443 });
+    socket.on('data', (data) => console.log(data.toString())).on('error', (e) => console.log(e.code)).on('close', () => process.exit(0));
+  },
   self: () => process.kill(process.pid, 'SIGKILL'),
   hang: () => { process.on('SIGTERM', () => console.log('not yet')); console.log('up'); setInterval(() => {}, 1000); },
   polite: () => { process.on('SIGTERM', () => process.exit(0)); console.log('up'); setInterval(() => {}, 1000); },
@@ -287,6 +291,32 @@ test('without a gateway every connection is refused at once', async () => {
     expect.soft(word, name).toMatch(/ECONNREFUSED|ENETUNREACH|EHOSTUNREACH/);
     expect.soft(ms, name).toBeLessThan(500);
   }
+});
+
+test('with a route every TCP connection reaches its gateway under the address of the sandbox, until it is closed', async () => {
+  const program = `require('net').createServer((s) => { s.on('error', () => {}); s.write('you are ' + s.remoteAddress + ' for ' + s.localPort); }).listen(15001, '0.0.0.0', () => console.log('up'))`;
+  const listener = spawnChild(process.execPath, ['-e', program], { netns: gateway.path });
+  await new Promise((resolve) => listener.stdout!.once('data', resolve));
+  const element = { map: 'first', source: '100.64.0.0/20', destination: '' };
+  try {
+    await gateway.setRoute({ ...element, port: 15009 });
+    await gateway.setRoute({ ...element, port: 15001 }); // changed in place
+    await gateway.setRoute({ ...element, port: 15001 });
+    const { stdout, binding, update } = await invoke(
+      ['talk'],
+      {},
+      { onOutput: (data) => /you/.test(Buffer.from(data).toString()) && void gateway.closeConnections('100.64.0.1') },
+    );
+    expect(binding!.address).toBe('100.64.0.1');
+    expect(stdout).toBe('you are 100.64.0.1 for 15001\nECONNRESET\n');
+    expect(update.phase).toBe('Succeeded');
+  } finally {
+    await gateway.deleteRoute(element);
+    await gateway.deleteRoute(element);
+    listener.kill('SIGKILL');
+    await exited(listener);
+  }
+  expect((await invoke(['talk'])).stdout).toBe('ECONNREFUSED\n');
 });
 
 test('stderr becomes lines of the log, with the invocation', async () => {

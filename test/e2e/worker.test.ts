@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { buildImage } from '#image';
-import { AsyncQueue, exited, poll, readyReport, READY_STDIO, spawnChild } from '#lib';
+import { AsyncQueue, exited, poll, readyReport, READY_STDIO, spawnChild, stopChild } from '#lib';
 import { layout } from '#model';
 import { connect, createRpcServer, Desired, Host, Work, type FromWorker, type RpcServer, type ToWorker } from '#wire';
 import { mountsOf, processesOf } from './support/leftovers.ts';
@@ -18,7 +18,7 @@ const TOOLS = process.env['CLRK_TOOLS'] ?? join(process.env['CLRK_DIR'] ?? join(
 const AGENT = `
 const mode = process.argv[2];
 if (mode === 'echo') process.stdout.write(require('node:fs').readFileSync(0));
-else { console.log('up'); setInterval(() => {}, 1000); }
+else { console.log('up'); setTimeout(() => process.exit(3), mode === 'brief' ? 1500 : 1e9); }
 `;
 
 let state: string;
@@ -123,8 +123,7 @@ const startWorker = async (): Promise<ChildProcess> => {
   let stderr = '';
   worker.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   cleanup.push(async () => {
-    worker.kill('SIGKILL');
-    await exited(worker);
+    if (worker.exitCode === null && worker.signalCode === null) await stopChild(worker, 20_000);
     if (process.env['CLRK_TEST_VERBOSE']) console.error(stderr);
   });
   await Promise.race([readyReport(worker), exited(worker).then(() => Promise.reject(new Error(`the worker ended: ${stderr}`)))]);
@@ -196,17 +195,17 @@ test('a dispatcher that comes back hears of runs and of ends it missed', async (
   await startManager(new AsyncQueue());
   await startWorker();
   await first.next((message) => (message.case === 'hello' ? true : undefined));
-  const [kept, ended] = [assignment('stay'), assignment('stay')];
+  const [kept, ended] = [assignment('stay'), assignment('brief')];
   first.send(kept);
   first.send(ended);
   await Promise.all([up(first, kept.value.invocation), up(first, ended.value.invocation)]);
-  first.send({ case: 'cancel', value: { $typeName: 'clrk.control.v1.Cancel', invocation: ended.value.invocation, reason: 'Test' } });
   await first.server[Symbol.asyncDispose]();
+  await poll(async () => ((await processesOf(ended.value.invocation)).length === 0 ? true : undefined), 20, AbortSignal.timeout(10_000));
 
   const second = await startDispatcher();
   const hello = await second.next((message) => (message.case === 'hello' ? message.value : undefined));
   expect(hello.running).toEqual(expect.arrayContaining([kept.value.invocation, ended.value.invocation]));
-  expect(await second.next(terminal(ended.value.invocation))).toMatchObject({ phase: 'Failed', reason: 'Test' });
+  expect(await second.next(terminal(ended.value.invocation))).toMatchObject({ phase: 'Failed', reason: 'ExitCode', exitCode: 3 });
   second.send({ case: 'cancel', value: { $typeName: 'clrk.control.v1.Cancel', invocation: kept.value.invocation, reason: 'Enough' } });
   expect(await second.next(terminal(kept.value.invocation))).toMatchObject({ phase: 'Failed', reason: 'Enough' });
 });
