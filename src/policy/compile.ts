@@ -72,7 +72,7 @@ const compileRule = (route: AIProviderRoute, index: number, gateway: ObjectKey, 
     // A provider that is not built stays in the list and matches nothing: no request is ever recognised as its own.
     matches: (rule.matches ?? []).map(({ provider, models, endpoints }) => ({
       provider: providerName(provider) ?? provider.toLowerCase(),
-      ...(models && { models }),
+      ...(models?.length && { models }),
       ...(endpoints?.length && { endpoints }),
     })),
     budgets: budgetsOf(keyOf(route), index, gateway, rule),

@@ -17,7 +17,7 @@ export const listenersFor = (set: PolicySet, port: number): readonly PolicyListe
 };
 
 /** Routes that claim a host where its connections arrive, in the order they are asked: oldest first, then by name. */
-const routesFor = (set: PolicySet, host: string, port: number): readonly AiRoute[] => {
+export const routesFor = (set: PolicySet, host: string, port: number): readonly AiRoute[] => {
   if (port !== AI_PORT) return [];
   const listeners = new Set(
     listenersFor(set, port)
@@ -49,27 +49,18 @@ export const ruleOf = (set: PolicySet, decision: Decision): { readonly route: Ai
 type Miss = 'Provider' | 'Endpoint' | 'Model';
 const NEARNESS: readonly Miss[] = ['Provider', 'Endpoint', 'Model'];
 
-/** A pattern that is no pattern (`[z-a]`) matches nothing. */
-const matches = (glob: string, text: string): boolean => {
-  try {
-    return globMatch(glob, text);
-  } catch {
-    return false;
-  }
-};
-
 const missOf = ({ provider, models, endpoints }: AiMatch, facts: RequestFacts): Miss | undefined => {
   if (provider !== facts.provider) return 'Provider';
-  if (endpoints?.length && !endpoints.some((glob) => matches(glob, facts.path))) return 'Endpoint';
-  if (models && !(facts.model !== undefined && models.some((glob) => matches(glob, facts.model!)))) return 'Model';
+  if (endpoints?.length && !endpoints.some((glob) => globMatch(glob, facts.path))) return 'Endpoint';
+  if (models?.length && !(facts.model !== undefined && models.some((glob) => globMatch(glob, facts.model!)))) return 'Model';
   return undefined;
 };
 
-const deny = (set: PolicySet, reason: string, message: string, route?: AiRoute, rule = -1): Decision => ({
+const deny = (set: PolicySet, reason: string, message: string, route?: AiRoute, rule = -1, status = 403): Decision => ({
   verdict: 'Denied',
   reason,
   message,
-  status: 403,
+  status,
   route: route ? routeName(route) : '',
   rule,
   policies: policiesOf(route),
@@ -81,13 +72,15 @@ const policiesOf = (route?: AiRoute): readonly string[] => (route?.credential ? 
 /** The rule that matched lets the request through, unless it or what it needs is incomplete. */
 const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestFacts): Decision => {
   const name = routeName(route);
-  const refuse = (reason: string, message: string): Decision => deny(set, reason, message, route, rule.index);
+  const refuse = (reason: string, message: string, status = 403): Decision => deny(set, reason, message, route, rule.index, status);
   if (rule.notBuilt.length > 0) return refuse('NotBuilt', `Rule ${rule.index} of ${name} uses what is not built yet: ${rule.notBuilt.join(', ')}.`);
   if (providerOfHost(facts.host)?.operation(facts.method, facts.path) === undefined)
     return refuse('EndpointNotBuilt', `${name} allows ${facts.method} ${facts.path}, but calls to it cannot be metered yet.`);
   const missing = route.credential?.missing;
-  if (missing)
-    return refuse(missing, `${name} needs a credential that cannot be injected (${missing}); see CredentialInjectionPolicy ${route.credential!.policy}.`);
+  if (missing) {
+    const { policy } = route.credential!;
+    return refuse(missing, `${name} needs a credential that cannot be injected (${missing}); see CredentialInjectionPolicy ${policy}.`, 503);
+  }
   return {
     verdict: 'Allowed',
     reason: 'Allowed',

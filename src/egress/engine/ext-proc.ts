@@ -75,6 +75,7 @@ const admission = ({ body, setHeaders: set, removeHeaders, metadata: engine }: A
       response: {
         status: CommonResponse_ResponseStatus.CONTINUE,
         headerMutation: { setHeaders: setHeaders(set), removeHeaders: [...removeHeaders] },
+        clearRouteCache: true,
         bodyMutation: { mutation: { case: 'body', value: body } },
       },
     },

@@ -39,8 +39,10 @@ export interface Admitted {
 
 /** A reservation that is not settled this long after the request must be over counts as spent. */
 const SETTLE_GRACE_MS = 30_000;
-/** Headers between Envoy and the engine, and the one that would make answers unreadable to the usage filters. */
-const INTERNAL_HEADERS = ['x-clrk-id', 'x-clrk-source', 'accept-encoding'];
+/** What Envoy told the engine by header, and what would make the answer unreadable to its usage filters. */
+const REMOVED_HEADERS = ['x-clrk-id', 'x-clrk-source', 'accept-encoding'];
+/** Tells Envoy which route serves the request where several claim its host; route tables drop it before the upstream. */
+const ROUTE_HEADER = 'x-clrk-route';
 /** Bodies of one gateway being judged at the same time, in bytes. */
 const MAX_GATEWAY_BYTES = 256 * 1024 * 1024;
 
@@ -98,7 +100,7 @@ export const createJudge = (options: EngineOptions): Judge => {
     if ('reason' in read) throw new Refusal(400, read.reason, read.message);
     known.facts = read;
     const decision = decided(set, { ...facts, model: read.model }, known);
-    const { route, rule } = ruleOf(set, decision)!;
+    const { rule } = ruleOf(set, decision)!;
     const fetched = read.fetches.find((host) => !admitsHost(set, canonicalHost(host) ?? ''));
     if (fetched !== undefined)
       throw new Refusal(
@@ -139,8 +141,8 @@ export const createJudge = (options: EngineOptions): Judge => {
     return {
       verdict: 'Allowed',
       body: forwarded,
-      setHeaders: { 'content-length': String(forwarded.byteLength), traceparent: `00-${binding.traceId}-${spanId}-01` },
-      removeHeaders: [...INTERNAL_HEADERS, ...(route.credential ? provider.credentialHeaders : [])],
+      setHeaders: { 'content-length': String(forwarded.byteLength), traceparent: `00-${binding.traceId}-${spanId}-01`, [ROUTE_HEADER]: decision.route },
+      removeHeaders: REMOVED_HEADERS,
       metadata,
     };
   };

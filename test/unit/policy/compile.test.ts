@@ -1,0 +1,171 @@
+import { describe, expect, test } from 'vitest';
+import { createAuthority } from '#lib/x509';
+import { admittedHosts, admitsHost, judgePolicies, unmatchedParents } from '#policy';
+import { budget, compile, credentialPolicy, gateway, route, SECRETS } from './objects.ts';
+
+const secret = (name: string) => SECRETS[name];
+
+test('a gateway with a route, a budget and a credential', () => {
+  const { policySet, credentials, routes, policies, listeners, notBuilt, errors } = compile({
+    aiRoutes: [route({ rules: [{ matches: [{ provider: 'OpenAI', models: ['gpt-4*'] }], filters: [budget(1000), budget(500)] }] })],
+  });
+  expect(policySet).toMatchObject({
+    gateway: { namespace: 'demo', name: 'egress' },
+    defaultPolicy: 'deny-all',
+    requestTimeoutMs: 300_000,
+    listeners: [{ name: 'tls', shape: 'tls-terminate', built: true }],
+    aiRoutes: [
+      {
+        listeners: ['tls'],
+        hosts: ['api.openai.com'],
+        rules: [
+          {
+            index: 0,
+            matches: [{ provider: 'openai', models: ['gpt-4*'] }],
+            budgets: [{ key: 'budget/demo/openai/0/egress', maxTokensPerDay: 500 }],
+            notBuilt: [],
+          },
+        ],
+        credential: { policy: 'demo/key', credential: 'cred:demo/key', header: 'authorization' },
+      },
+    ],
+  });
+  expect(credentials).toEqual([{ name: 'cred:demo/key', value: 'Bearer sk-real' }]);
+  expect(routes[0]!.parents[0]).toMatchObject({ accepted: { status: 'True' }, resolvedRefs: { status: 'True' } });
+  expect(policies[0]!.ancestors[0]).toMatchObject({ accepted: { status: 'True' }, conflicted: { status: 'False' }, resolvedRefs: { status: 'True' } });
+  expect(listeners).toEqual([{ name: 'tls', attachedRoutes: 1, accepted: { status: 'True', reason: 'Accepted', message: '' } }]);
+  expect([notBuilt, errors]).toEqual([[], []]);
+  expect(JSON.stringify(policySet)).not.toContain('sk-real');
+});
+
+test('the revision is of the content: stable over order of input, and another for another content', () => {
+  const routes = [route({}, 'a', '2026-01-02T00:00:00Z'), route({}, 'b', '2026-01-02T00:00:00Z')];
+  const revision = compile({ aiRoutes: routes }).policySet.revision;
+  expect(revision).toMatch(/^[0-9a-f]{12}$/);
+  expect(compile({ aiRoutes: routes.toReversed() }).policySet.revision).toBe(revision);
+  expect(compile({ aiRoutes: [routes[0]!] }).policySet.revision).not.toBe(revision);
+  expect(compile({ aiRoutes: routes, secret: () => ({ token: 'rotated' }) }).policySet.revision).toBe(revision);
+});
+
+describe('attachment', () => {
+  const parentOf = (parentRef: object, listeners = gateway().spec.listeners) => {
+    const compiled = compile({ gateway: gateway({ listeners }), aiRoutes: [route({ parentRefs: [parentRef as never] })] });
+    return { reason: compiled.routes[0]?.parents[0]?.accepted.reason, admits: admitsHost(compiled.policySet, 'api.openai.com') };
+  };
+  test.each([{}, { sectionName: 'tls' }, { group: 'clrk.apoxy.dev' }, { group: '' }, { namespace: 'demo' }, { kind: 'EgressGateway' }])('%j attaches', (ref) =>
+    expect(parentOf({ name: 'egress', ...ref })).toEqual({ reason: 'Accepted', admits: true }),
+  );
+  test.each([
+    [{ sectionName: 'other' }, 'NoMatchingParent'],
+    [{ port: 443 }, 'NotBuilt'],
+    [{ group: 'gateway.networking.k8s.io' }, undefined],
+    [{ kind: 'Gateway' }, undefined],
+    [{ namespace: 'other' }, undefined],
+    [{ name: 'another' }, undefined],
+  ])('%j does not', (ref, reason) => expect(parentOf({ name: 'egress', ...ref })).toEqual({ reason, admits: false }));
+  test('a listener that does not terminate TLS takes no AI route', () =>
+    expect(parentOf({ name: 'egress' }, [{ name: 'db', protocol: 'TCP' }])).toEqual({ reason: 'NotAllowedByListeners', admits: false }));
+  test('a listener that is not built admits nothing', () =>
+    expect(parentOf({ name: 'egress' }, [{ name: 'web', protocol: 'HTTPS' }])).toEqual({ reason: 'Accepted', admits: false }));
+  test('an unbuilt listener for just this port keeps it from the others', () =>
+    expect(parentOf({ name: 'egress' }, [...gateway().spec.listeners, { name: 'https', protocol: 'HTTPS', port: 443 }])).toEqual({
+      reason: 'Accepted',
+      admits: false,
+    }));
+  test('a listener for another port does not serve providers', () =>
+    expect(parentOf({ name: 'egress' }, [{ name: 'tls', protocol: 'TLS', port: 8443, tls: { mode: 'Terminate' } }]).admits).toBe(false));
+  test('a route of another namespace does not attach', () =>
+    expect(admittedHosts(compile({ aiRoutes: [route({}, 'r', '2026-01-02T00:00:00Z', 'other')] }).policySet)).toEqual([]));
+
+  test('references that reach no gateway are judged on their own', () => {
+    const refs = [{ name: 'egress' }, { name: 'gone' }, { name: 'egress', namespace: 'other' }, { name: 'egress', kind: 'Gateway' }];
+    expect(unmatchedParents(route({ parentRefs: refs }), (name) => name === 'egress').map(({ parentRef, accepted }) => [parentRef, accepted.reason])).toEqual([
+      [refs[1], 'NoMatchingParent'],
+      [refs[2], 'RefNotPermitted'],
+      [refs[3], 'InvalidKind'],
+    ]);
+  });
+});
+
+describe('credentials', () => {
+  const use = (input: Parameters<typeof compile>[0]) => compile(input).policySet.aiRoutes[0]!.credential;
+  test.each([
+    [() => undefined, 'SecretNotFound'],
+    [() => ({ other: 'x' }), 'SecretKeyNotFound'],
+    [() => ({ token: '' }), 'SecretValueInvalid'],
+    [() => ({ token: 'Bearer x\n' }), 'SecretValueInvalid'],
+    [() => ({ token: 'a\r\nx-evil: 1' }), 'SecretValueInvalid'],
+  ])('a Secret that is not usable is a reason to refuse', (lookup: (name: string) => Record<string, string> | undefined, reason) => {
+    const compiled = compile({ secret: lookup });
+    expect(compiled.policySet.aiRoutes[0]!.credential).toMatchObject({ missing: reason });
+    expect(compiled.credentials).toEqual([]);
+    expect(compiled.policies[0]!.ancestors[0]!.resolvedRefs).toMatchObject({ status: 'False', reason });
+    expect(JSON.stringify(compiled)).not.toContain('evil');
+  });
+
+  test('the oldest of several policies wins, then the name; the others are Conflicted', () => {
+    const policies = [credentialPolicy({}, 'z-old', '2026-01-01T00:00:00Z'), credentialPolicy({}, 'b'), credentialPolicy({}, 'a')];
+    const compiled = compile({ credentialPolicies: policies });
+    expect(compiled.policySet.aiRoutes[0]!.credential!.policy).toBe('demo/z-old');
+    expect(compiled.policies.map(({ key, ancestors }) => [key.name, ancestors[0]!.accepted.reason, ancestors[0]!.conflicted.status])).toEqual([
+      ['z-old', 'Accepted', 'False'],
+      ['b', 'Conflicted', 'True'],
+      ['a', 'Conflicted', 'True'],
+    ]);
+    expect(use({ credentialPolicies: policies.slice(1) })!.policy).toBe('demo/a');
+  });
+
+  test('targetRefs are the same as parentRefs', () =>
+    expect(use({ credentialPolicies: [credentialPolicy({ parentRefs: undefined, targetRefs: [{ kind: 'AIProviderRoute', name: 'openai' }] })] })).toMatchObject(
+      { policy: 'demo/key' },
+    ));
+
+  test.each([
+    [{ target: 'QueryParam' as const, headerName: undefined, queryParamName: 'key' }],
+    [{ parentRefs: [{ kind: 'EgressGateway', name: 'egress' }] }],
+    [{ parentRefs: [{ kind: 'AIProviderRoute', name: 'openai', sectionName: 'backend' }] }],
+  ])('what is not built yet refuses: %j', (spec) => expect(use({ credentialPolicies: [credentialPolicy(spec)] })).toMatchObject({ missing: 'NotBuilt' }));
+
+  test('headers that frame or route a message are not set', () => {
+    for (const headerName of ['Host', 'content-length', 'Transfer-Encoding', 'x-clrk-id', 'traceparent'])
+      expect(use({ credentialPolicies: [credentialPolicy({ headerName })] })).toMatchObject({ missing: 'Invalid' });
+  });
+
+  test('a route that is not there', () =>
+    expect(judgePolicies([credentialPolicy()], [], secret)[0]!.ancestors[0]!.accepted).toMatchObject({ status: 'False', reason: 'TargetNotFound' }));
+});
+
+describe('the upstream leg', () => {
+  const alias = (ip: string, hostnames = ['api.openai.com']) => compile({ gateway: gateway({ upstreamTLS: { hostAliases: [{ ip, hostnames }] } }) });
+  test('an alias may be private', () =>
+    expect(alias('10.9.0.2', ['API.openai.com.']).policySet.hostAliases).toEqual([{ ip: '10.9.0.2', hostnames: ['api.openai.com'] }]));
+  test('but never this host or a metadata service', () => {
+    const { policySet, errors } = alias('169.254.169.254');
+    expect(policySet.hostAliases).toEqual([]);
+    expect(errors).toMatchObject([{ reason: 'ForbiddenAddress' }]);
+  });
+  test('names that are no names are left out', () => expect(alias('10.0.0.1', ['1.2.3.4']).errors).toMatchObject([{ reason: 'InvalidHostname' }]));
+
+  test('trust: certificates of every value, and nothing else of the Secret', async () => {
+    const a = await createAuthority({ subject: 'CN=a', ca: { pathLength: 0 }, notBefore: new Date(0), notAfter: new Date(4e12) });
+    const spec = { upstreamTLS: { additionalTrustBundleSecretRef: { name: 'bundle' } } };
+    const of = (values: Record<string, string> | undefined) =>
+      compile({ gateway: gateway(spec), secret: (name) => (name === 'bundle' ? values : secret(name)) });
+    const good = of({ 'ca.crt': a.certPem, 'tls.key': a.keyPem, empty: '' });
+    expect(good.policySet.trustBundle.trim()).toBe(a.certPem.trim());
+    expect(good.errors).toEqual([]);
+    expect(of(undefined).errors).toMatchObject([{ reason: 'SecretNotFound' }]);
+    expect(of({ 'ca.crt': 'nonsense' }).errors).toMatchObject([{ reason: 'TrustBundleInvalid' }]);
+    expect(of({ 'ca.crt': `${a.certPem}\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----` })).toMatchObject({
+      errors: [{ reason: 'TrustBundleInvalid' }],
+      policySet: { trustBundle: good.policySet.trustBundle },
+    });
+  });
+});
+
+test('fields that are not built are named and allow nothing', () => {
+  const { notBuilt, policySet } = compile({ gateway: gateway({ defaultPolicy: 'allow-all', otlp: { endpoint: 'http://x' }, requestTimeout: '8m' }) });
+  expect(notBuilt).toEqual(['spec.defaultPolicy', 'spec.otlp']);
+  expect(policySet.defaultPolicy).toBe('deny-all');
+  expect(policySet.requestTimeoutMs).toBe(480_000);
+});
