@@ -37,6 +37,8 @@ export interface RunListener {
 const GRACE_MS = 5_000;
 /** How long a run waits for an `egress` or a gateway that is not there yet. */
 const EGRESS_WAIT_MS = 10_000;
+/** How long the end of a run is told to an `egress` that does not answer. */
+const RELEASE_WAIT_MS = 5_000;
 /** runsc's own exit code when it could not start the process; a process can exit with it, too. */
 const RUNSC_FAILED = 128;
 
@@ -169,7 +171,7 @@ export class SandboxRun implements AsyncDisposable {
 
   async #release(claims: ClaimsPort, { sandbox }: AddressPair): Promise<void> {
     await this.#context.gateway.closeConnections(sandbox);
-    const signal = AbortSignal.timeout(EGRESS_WAIT_MS);
+    const signal = AbortSignal.timeout(RELEASE_WAIT_MS);
     const release = (): Promise<void> => claims.release({ address: sandbox, invocation: this.assignment.invocation });
     await retry(release, { signal }).catch((error: unknown) => this.#log.warn('egress did not hear of the end of a run', { err: error }));
   }
