@@ -69,6 +69,9 @@ export interface BindingLine {
   readonly invocation: string;
   readonly traceId: string;
   readonly spanId: string;
+  /** Of a bind: the agent's block and the gateways in list order, so that a restarted `egress` knows them. */
+  readonly block?: string;
+  readonly gateways?: readonly string[];
 }
 
 /**
@@ -105,7 +108,7 @@ export interface ExchangeRecord {
   readonly gateway: string;
   readonly route: string;
   readonly revision: string;
-  /** `https`, `http`, `tcp`, `dns`. */
+  /** `https`, `http`, `tls` (a refused connection with a name), `tcp` (without), `dns`. */
   readonly protocol: string;
   readonly method: string;
   readonly host: string;

@@ -56,8 +56,9 @@ export class Join {
   }
 
   access(line: AccessLine, now: number): void {
+    const engine = line.engine ?? this.#pending.get(line.id)?.line.engine; // metadata is lost when the request ends early
     this.#pending.delete(line.id);
-    this.#waiting.push({ line, since: now });
+    this.#waiting.push({ line: engine ? { ...line, engine } : line, since: now });
   }
 
   egress(line: EgressLine, now: number): void {

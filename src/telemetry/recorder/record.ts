@@ -22,8 +22,11 @@ const factsOf = (engine: EngineMetadata | undefined) => ({
   stream: engine?.stream ?? false,
 });
 
-/** Lower case, without port and trailing dot: the form policy matches. An IPv6 literal keeps its brackets. */
-const canonicalHost = (host: string): string => host.toLowerCase().replace(/:\d+$/, '').replace(/\.$/, '');
+/** Lower case, without user, port and trailing dot: the form policy matches. An IPv6 literal keeps its brackets. */
+const canonicalHost = (host: string): string => host.toLowerCase().replace(/^.*@/s, '').replace(/:\d+$/, '').replace(/\.$/, '');
+
+/** Formats leave the query out already. */
+const withoutQuery = (path: string): string => path.replace(/[?#].*$/s, '');
 
 /** Without SNI nothing terminated TLS: a refused connection of that kind is `tcp`, a request is plain `http`. */
 const protocolOf = (line: AccessLine): string => {
@@ -44,7 +47,7 @@ export const recordOfAccess = (line: AccessLine, binding: BindingLine | undefine
     protocol: protocolOf(line),
     method: redact(line.method ?? ''),
     host: redact(canonicalHost(line.host ?? line.sni ?? '')),
-    path: redact(line.path ?? ''),
+    path: redact(withoutQuery(line.path ?? '')),
     destination: redact(line.destination ?? ''),
     status: line.status ?? 0,
     verdict,
@@ -70,7 +73,7 @@ export const recordOfEgress = (line: EgressLine, binding: BindingLine | undefine
   protocol: line.event === 'dns' ? 'dns' : 'https',
   method: redact(line.method ?? ''),
   host: redact(canonicalHost(line.host)),
-  path: redact(line.path ?? ''),
+  path: redact(withoutQuery(line.path ?? '')),
   destination: '',
   status: 0,
   verdict: line.verdict,

@@ -57,7 +57,7 @@ export class Spool {
     const segments = await Promise.all(
       names.map(async (name) => {
         const path = join(options.dir, name);
-        return { sequence: Number.parseInt(name, 10), path, size: await completeSize(path) };
+        return { sequence: Number.parseInt(name, 10), path, size: (await stat(path)).size };
       }),
     );
     return new Spool(options.dir, options.limit, options.log, segments);
@@ -150,7 +150,8 @@ export class Spool {
       else if (size < segment.size) continue; // appended meanwhile
       else if (segment === this.#active?.segment) return undefined;
       else {
-        if (end < size) this.#log.error('a damaged segment of the record spool is dropped', { path: segment.path });
+        // A killed writer leaves part of a record; it was never acknowledged, so its line is read again.
+        if (end < size) this.#log.warn('the end of a spool segment is not a whole record', { path: segment.path, bytes: size - end });
         await this.#remove(segment);
       }
     }
@@ -186,17 +187,6 @@ const readRecords = async (path: string, from: number, to: number, max: number):
     }
   }
   return { records, end: from + start };
-};
-
-/** Bytes up to the end of the last complete line: what follows was being written when the writer was killed. */
-const completeSize = async (path: string): Promise<number> => {
-  for (let end = (await stat(path)).size; end > 0;) {
-    const from = Math.max(0, end - READ_BYTES);
-    const newline = (await readPart(path, from, end - from)).lastIndexOf(NEWLINE);
-    if (newline >= 0) return from + newline + 1;
-    end = from;
-  }
-  return 0;
 };
 
 const readPart = async (path: string, from: number, length: number): Promise<Buffer> => {

@@ -5,37 +5,54 @@ export type Verdict = Pick<ExchangeRecord, 'verdict' | 'reason'>;
 const allowed = (reason: string): Verdict => ({ verdict: 'Allowed', reason });
 const denied = (reason: string): Verdict => ({ verdict: 'Denied', reason });
 
+const TIMEOUT_FLAGS = ['UT', 'DT', 'SI', 'UMSDR'];
 /**
- * Response flags of Envoy that mean an admitted request got no whole answer from upstream: no healthy host, connect
- * failure, reset, timeouts, retries spent, overflow, protocol error, failed name. Source: Envoy's access log documentation.
+ * Response flags of Envoy that mean a request that was let through got no whole answer: no healthy host, connect failure,
+ * resets, retries spent, overflow, protocol error, no cluster, failed name. Source: Envoy's access log documentation.
  */
-const UPSTREAM_FLAGS = new Set(['UF', 'UH', 'UC', 'UT', 'UR', 'URX', 'UO', 'UPE', 'UMSDR', 'NC', 'DF', 'LR', 'SI', 'DT', 'DO', 'OM']);
+const UPSTREAM_FLAGS = ['UF', 'UH', 'UC', 'UR', 'URX', 'UO', 'UPE', 'NC', 'DF', 'LR', 'DO', 'OM'];
+
+/** Answers Envoy made itself before anything was sent, by the beginning of their response code details. */
+const NOTHING_SENT: readonly (readonly [string, string])[] = [
+  ['rbac_access_denied', 'ForbiddenAddress'],
+  ['failed_to_inject_credential', 'CredentialUnavailable'],
+  ['ext_proc_error', 'EngineUnavailable'],
+  ['request_payload_too_large', 'BodyTooLarge'],
+  ['upgrade_failed', 'UpgradeNotAllowed'],
+  ['route_not_found', 'NoRoute'],
+];
 
 /**
- * What a line of Envoy says was decided. "Allowed" means policy let the request through; whether it then worked is the
- * reason: `Allowed`, `UpstreamFailed`, `ClientClosed`. In order, first match wins:
+ * What a line of Envoy says was decided, in the words the agent was told (`code` of the JSON answer). "Allowed" means that
+ * policy let the request through; whether it then worked is the reason: `Allowed`, `UpstreamUnavailable`,
+ * `UpstreamCertificateInvalid`, `Timeout`, `ClientClosed`. In order, first match wins:
  *
  * 1. a connection no chain takes: Denied/`NotAdmitted`;
- * 2. 421, SNI and Host differ: Denied/`HostMismatch`;
- * 3. the engine denied: its reason;
- * 4. the route itself refuses (deny slice, budget route, missing Secret): Denied with the reason in its metadata;
- * 5. an AI route without the engine's word: the engine was away and Envoy failed closed, Denied/`EngineUnavailable`
- *    (a caller that left before the engine answered: Denied/`ClientClosed`, nothing was sent);
- * 6. no route: Denied/`NoRoute`;
- * 7. let through, then judged by what came of it; an answer Envoy made itself without ever choosing an upstream is
- *    Denied/`BadRequest` (malformed or oversized), because nothing left.
+ * 2. the engine denied: its reason;
+ * 3. the route itself refuses (deny slice, budget route, missing Secret): Denied with the reason in its metadata;
+ * 4. 421 of our own, SNI and Host differ: Denied/`HostMismatch`;
+ * 5. an answer Envoy made before anything was sent: Denied with the word for it;
+ * 6. an AI route without the engine's word: the engine was away and Envoy failed closed, Denied/`EngineUnavailable`
+ *    (a caller that left before the engine answered: Denied/`ClientClosed`);
+ * 7. let through, then judged by what came of it. An answer of Envoy without ever an upstream is a request it could not
+ *    read: Denied/`BadRequest` (408: `Timeout`).
  */
 export const verdictOf = (line: AccessLine): Verdict => {
   if (line.chain === 'refused') return denied(line.reason ?? 'NotAdmitted');
-  if (line.status === 421) return denied(line.engine?.verdict === 'Denied' ? line.engine.reason || 'HostMismatch' : 'HostMismatch');
   if (line.engine?.verdict === 'Denied') return denied(line.engine.reason || 'Denied');
   if (line.reason !== undefined && line.reason !== 'Allowed') return denied(line.reason);
+  const ours = line.details !== 'via_upstream';
+  if (ours && line.status === 421) return denied('HostMismatch');
+  const unsent = NOTHING_SENT.find(([details]) => line.details?.startsWith(details));
+  if (unsent) return denied(unsent[1]);
   const flags = new Set((line.flags ?? '').split(','));
   const clientLeft = flags.has('DC') || flags.has('DR');
   if (line.route?.startsWith('AIProviderRoute/') && !line.engine) return denied(clientLeft ? 'ClientClosed' : 'EngineUnavailable');
-  if (flags.has('NR') || line.details === 'route_not_found') return denied('NoRoute');
-  if (line.upstreamFailure !== undefined || [...flags].some((flag) => UPSTREAM_FLAGS.has(flag))) return allowed('UpstreamFailed');
+  if (flags.has('NR')) return denied('NoRoute');
+  if (line.upstreamFailure?.includes('CERTIFICATE_VERIFY_FAILED')) return allowed('UpstreamCertificateInvalid');
+  if (TIMEOUT_FLAGS.some((flag) => flags.has(flag))) return allowed('Timeout');
+  if (line.upstreamFailure !== undefined || UPSTREAM_FLAGS.some((flag) => flags.has(flag))) return allowed('UpstreamUnavailable');
   if (clientLeft) return allowed('ClientClosed');
-  if (line.details !== undefined && line.details !== 'via_upstream' && line.upstream === undefined) return denied('BadRequest');
+  if (line.details !== undefined && ours && line.upstream === undefined) return denied(line.status === 408 ? 'Timeout' : 'BadRequest');
   return allowed('Allowed');
 };

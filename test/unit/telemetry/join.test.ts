@@ -128,9 +128,18 @@ describe('verdict and reason', () => {
     ['SNI and Host differ', { ...local, ...without('route'), status: 421 }, 'Denied/HostMismatch'],
     ['the engine is away', { ...local, status: 503, details: 'ext_proc_error' }, 'Denied/EngineUnavailable'],
     ['no route', { ...local, ...without('route'), status: 404, flags: 'NR', details: 'route_not_found' }, 'Denied/NoRoute'],
-    ['upstream refused', { status: 503, flags: 'UF', upstreamFailure: 'Connection refused' }, 'Allowed/UpstreamFailed'],
-    ['upstream certificate is wrong', { status: 503, upstreamFailure: 'TLS_error:CERTIFICATE_VERIFY_FAILED' }, 'Allowed/UpstreamFailed'],
-    ['upstream timeout', { status: 504, flags: 'UT' }, 'Allowed/UpstreamFailed'],
+    ['upstream refused', { status: 503, flags: 'UF', upstreamFailure: 'Connection refused' }, 'Allowed/UpstreamUnavailable'],
+    ['upstream broke off in the middle', { flags: 'UPE,UC', details: 'upstream_reset_after_response_started' }, 'Allowed/UpstreamUnavailable'],
+    [
+      'upstream certificate is wrong',
+      { status: 502, flags: 'UF', upstreamFailure: 'TLS_error:CERTIFICATE_VERIFY_FAILED' },
+      'Allowed/UpstreamCertificateInvalid',
+    ],
+    ['upstream timeout', { status: 504, flags: 'UT', details: 'response_timeout' }, 'Allowed/Timeout'],
+    ['the address is never dialled, whatever the engine said', { status: 403, details: 'rbac_access_denied_matched_policy[none]' }, 'Denied/ForbiddenAddress'],
+    ['the credential is not there', { status: 503, details: 'failed_to_inject_credential' }, 'Denied/CredentialUnavailable'],
+    ["an upstream's own 421", { status: 421 }, 'Allowed/Allowed'],
+    ['body too large', { ...local, status: 413, engine: engine(), details: 'request_payload_too_large' }, 'Denied/BodyTooLarge'],
     ['caller left', { status: 0, flags: 'DC' }, 'Allowed/ClientClosed'],
     ['caller left before the engine spoke', { status: 0, flags: 'DC', ...without('engine') }, 'Denied/ClientClosed'],
     ['malformed request', { ...local, ...without('route'), status: 400, details: 'http1.codec_error' }, 'Denied/BadRequest'],
@@ -146,10 +155,16 @@ describe('verdict and reason', () => {
     [{ chain: 'refused', ...without('sni', 'host') }, 'tcp', ''],
     [{ ...without('sni'), destination: '198.18.0.5:80', host: 'a.example' }, 'http', 'a.example'],
     [{ host: 'A.Example.:8443' }, 'https', 'a.example'],
+    [{ host: 'user:secret@a.example' }, 'https', 'a.example'],
   ];
   test.each(hosts)('protocol and host of %j', (over, protocol, host) => {
     expect(joined(access(over))).toMatchObject({ protocol, host });
   });
+});
+
+test('no query is kept', () => {
+  expect(joined(access({ path: '/a?key=1' })).path).toBe('/a');
+  expect(joined(egress({ event: 'dns', id: 'd', path: '/b?c' })).path).toBe('/b');
 });
 
 test('tokens nobody reported stay unknown', () => {
@@ -232,6 +247,13 @@ describe("the engine's line and Envoy's line of one request", () => {
     expect(join.settle(10, true)).toMatchObject([{ decisionId: 'id-1', status: 200, inputTokens: 5 }]);
     join.egress(died, 20);
     expect([...join.settle(20, true), ...join.settle(REFUSED_WAIT_MS * 2, true)]).toEqual([]);
+  });
+
+  test("the engine's facts are taken from its own line when Envoy's line has none", () => {
+    const { join } = start(bind());
+    join.egress(egress({ event: 'refused', verdict: 'Denied', engine: engine({ verdict: 'Denied', reason: 'ModelNotAllowed' }) }), 0);
+    join.access(access({ status: 403, engine: undefined, usage: undefined }), 0);
+    expect(join.settle(0, true)).toMatchObject([{ verdict: 'Denied', reason: 'ModelNotAllowed', model: 'gpt-4o-mini', status: 403 }]);
   });
 
   test('a request that was in flight when its Envoy died is closed: GatewayDied, tokens unknown', () => {

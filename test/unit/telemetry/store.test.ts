@@ -60,7 +60,7 @@ describe('the store', () => {
 
   test('shows a record that was inserted again once, in its later form, before any merge', async () => {
     await put('again', { decisionId: 'a', reason: 'First' }, { decisionId: 'b' });
-    await put('again', { decisionId: 'a', reason: 'Second' }, { decisionId: 'a', reason: 'Second' });
+    for (const reason of ['Third', 'Fourth', 'Second']) await put('again', { decisionId: 'a', reason }, { decisionId: 'a', reason });
     expect((await store.exchanges({ namespace: 'again' })).map((r) => [r.decisionId, r.reason])).toEqual([
       ['a', 'Second'],
       ['b', 'Allowed'],
