@@ -1,0 +1,161 @@
+import { open, readdir, lstat, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gunzipSync, inflateSync } from 'node:zlib';
+
+/** A form in which a secret could show up. */
+interface Needle {
+  readonly form: string;
+  readonly bytes: Buffer;
+}
+
+/** The part of base64 text that is the same whatever stands before and after the value in what was encoded. */
+const base64Core = (value: Buffer, offset: number, encoding: 'base64' | 'base64url'): Buffer => {
+  const encoded = Buffer.concat([Buffer.alloc(offset), value])
+    .toString(encoding)
+    .replaceAll('=', '');
+  const from = Math.ceil((offset * 8) / 6);
+  const to = Math.floor(((offset + value.length) * 8) / 6);
+  return Buffer.from(encoded.slice(from, to));
+};
+
+const percent = (value: Buffer, upper: boolean): Buffer => {
+  const hex = [...value].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
+  return Buffer.from(upper ? hex.toUpperCase() : hex);
+};
+
+/** Raw, halves, base64 and base64url at each alignment (also of the halves), percent-encoded, hex, reversed. */
+export const needlesOf = (secret: string): Needle[] => {
+  const whole = Buffer.from(secret);
+  const middle = Math.floor(whole.length / 2);
+  const parts = [
+    ['', whole],
+    ['first half, ', whole.subarray(0, middle)],
+    ['second half, ', whole.subarray(middle)],
+  ] as const;
+  return parts.flatMap(([part, value]) => [
+    { form: `${part}raw`, bytes: value },
+    { form: `${part}reversed`, bytes: Buffer.from(value).reverse() },
+    { form: `${part}hex`, bytes: Buffer.from(value.toString('hex')) },
+    ...[true, false].map((upper) => ({ form: `${part}percent-encoded`, bytes: percent(value, upper) })),
+    ...[0, 1, 2].flatMap((offset) =>
+      (['base64', 'base64url'] as const).map((encoding) => ({ form: `${part}${encoding} at ${offset}`, bytes: base64Core(value, offset, encoding) })),
+    ),
+  ]);
+};
+
+/** Contents of the gzip and zlib members in some bytes, so that compressed bodies are searched too. */
+const unpacked = (bytes: Buffer): Buffer[] => {
+  const found: Buffer[] = [];
+  for (let at = bytes.indexOf('\x1f\x8b\x08', 0, 'latin1'); at >= 0; at = bytes.indexOf('\x1f\x8b\x08', at + 1, 'latin1')) {
+    try {
+      found.push(gunzipSync(bytes.subarray(at), { maxOutputLength: 64 * 1024 * 1024 }));
+    } catch {
+      // three bytes that look like the start of one
+    }
+  }
+  try {
+    if (bytes[0] === 0x78) found.push(inflateSync(bytes));
+  } catch {
+    // not zlib
+  }
+  return found;
+};
+
+/** Forms of the secret that are in some bytes, or in what is compressed in them. */
+export const formsIn = (bytes: Buffer, needles: readonly Needle[]): string[] => {
+  const direct = needles.filter((needle) => bytes.includes(needle.bytes)).map(({ form }) => form);
+  return [
+    ...new Set([
+      ...direct,
+      ...unpacked(bytes).flatMap((inner) => needles.filter((needle) => inner.includes(needle.bytes)).map(({ form }) => `compressed, ${form}`)),
+    ]),
+  ];
+};
+
+export interface Finding {
+  readonly place: string;
+  readonly forms: readonly string[];
+}
+
+const CHUNK = 8 * 1024 * 1024;
+
+/** Searches a file in overlapping chunks, whatever its size. */
+const searchFile = async (path: string, needles: readonly Needle[]): Promise<string[]> => {
+  const longest = Math.max(...needles.map(({ bytes }) => bytes.length));
+  const file = await open(path, 'r');
+  try {
+    const forms = new Set<string>();
+    const buffer = Buffer.allocUnsafe(CHUNK);
+    for (let at = 0; ; at += CHUNK - longest) {
+      const { bytesRead } = await file.read(buffer, 0, CHUNK, at);
+      for (const form of formsIn(buffer.subarray(0, bytesRead), needles)) forms.add(form);
+      if (bytesRead < CHUNK) return [...forms];
+    }
+  } finally {
+    await file.close();
+  }
+};
+
+/** Every regular file below a directory; `skip` is asked with paths relative to it. Returns how many files were read. */
+export const searchTree = async (
+  root: string,
+  needles: readonly Needle[],
+  skip: (path: string) => boolean = () => false,
+): Promise<{ readonly files: number; readonly found: Finding[] }> => {
+  const found: Finding[] = [];
+  let files = 0;
+  const walk = async (below: string): Promise<void> => {
+    for (const name of await readdir(join(root, below)).catch(() => [])) {
+      const path = join(below, name);
+      if (skip(path)) continue;
+      const info = await lstat(join(root, path)).catch(() => undefined);
+      if (info?.isDirectory()) await walk(path);
+      if (!info?.isFile() || info.size === 0) continue;
+      files++;
+      const forms = await searchFile(join(root, path), needles).catch(() => []);
+      if (forms.length > 0) found.push({ place: join(root, path), forms });
+    }
+  };
+  await walk('');
+  return { files, found };
+};
+
+/** Environment and command line of processes. */
+export const searchProcesses = async (pids: readonly number[], needles: readonly Needle[]): Promise<Finding[]> => {
+  const found: Finding[] = [];
+  for (const pid of pids) {
+    for (const name of ['environ', 'cmdline']) {
+      const forms = formsIn(await readFile(`/proc/${pid}/${name}`).catch(() => Buffer.alloc(0)), needles);
+      if (forms.length > 0) found.push({ place: `/proc/${pid}/${name}`, forms });
+    }
+  }
+  return found;
+};
+
+/** Writable memory of a process, as far as it is there. */
+export const searchMemory = async (pid: number, needles: readonly Needle[]): Promise<{ readonly bytes: number; readonly found: Finding[] }> => {
+  const maps = (await readFile(`/proc/${pid}/maps`, 'utf8')).split('\n');
+  const memory = await open(`/proc/${pid}/mem`, 'r');
+  const found: Finding[] = [];
+  let bytes = 0;
+  try {
+    const buffer = Buffer.allocUnsafe(CHUNK);
+    for (const line of maps) {
+      const [, from, to, readable] = /^([0-9a-f]+)-([0-9a-f]+) (r)w/.exec(line) ?? [];
+      if (!readable) continue;
+      const [begin, end] = [BigInt(`0x${from}`), BigInt(`0x${to}`)];
+      for (let at = begin; at < end; at += BigInt(CHUNK)) {
+        const size = Number(end - at < BigInt(CHUNK) ? end - at : BigInt(CHUNK));
+        const read = await memory.read(buffer, 0, size, at).catch(() => undefined);
+        if (!read) break; // a hole, or a guard page
+        bytes += read.bytesRead;
+        // Raw forms only: compressed members in memory would be noise.
+        const forms = needles.filter((needle) => buffer.subarray(0, read.bytesRead).includes(needle.bytes)).map(({ form }) => form);
+        if (forms.length > 0) found.push({ place: `/proc/${pid}/mem`, forms });
+      }
+    }
+  } finally {
+    await memory.close();
+  }
+  return { bytes, found };
+};
