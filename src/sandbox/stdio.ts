@@ -75,7 +75,7 @@ export const pumpLines = async (
   for await (const chunk of stream) {
     const parts = (rest + decoder.decode(chunk, { stream: true })).split('\n');
     rest = parts.pop()!;
-    for (const part of parts) emit(part.slice(0, MAX_LINE));
+    for (const part of parts) for (let at = 0; at === 0 || at < part.length; at += MAX_LINE) emit(part.slice(at, at + MAX_LINE));
     while (rest.length > MAX_LINE) {
       emit(rest.slice(0, MAX_LINE));
       rest = rest.slice(MAX_LINE);
