@@ -1,0 +1,114 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { silentLogger, systemClock } from '#lib';
+import { openLedger, type Ledger } from '#ledger';
+import type { Binding, EgressLine, LedgerPort, PolicySet } from '#model';
+import { createEngine } from '../../../src/egress/engine/index.ts';
+import { budget, compile, route } from '../policy/objects.ts';
+
+export const BINDING: Binding = {
+  address: '100.64.0.1',
+  block: '100.64.0.0/20',
+  namespace: 'demo',
+  agent: 'reader',
+  invocation: '11111111-1111-4111-8111-111111111111',
+  traceId: 'a'.repeat(32),
+  spanId: 'b'.repeat(16),
+  gateways: ['demo/egress'],
+};
+
+export const CHAT = { model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'hi' }] };
+
+/** A set whose one rule allows chat within `cap` tokens a day; no budget when absent. */
+export const policyWith = (cap?: number, rule: object = {}): PolicySet =>
+  compile({ aiRoutes: [route({ rules: [{ matches: [{ provider: 'openai' }], ...(cap !== undefined && { filters: [budget(cap)] }), ...rule }] as never })] })
+    .policySet;
+
+export interface Answer {
+  /** Status of a denial; 200 when the request goes on. */
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /** JSON of the denial, or the forwarded body. */
+  readonly json: any;
+  readonly text: string;
+  readonly removed: readonly string[];
+  readonly engine: any;
+  /** What was answered, in order. */
+  readonly cases: readonly (string | undefined)[];
+}
+
+export interface Harness extends AsyncDisposable {
+  readonly lines: EgressLine[];
+  readonly ledger: Ledger;
+  policy: PolicySet | undefined;
+  /** Sends one request as Envoy does and returns what the engine made of it. */
+  send(body: unknown, headers?: Readonly<Record<string, string>>, options?: { endOfStream?: boolean; signal?: AbortSignal }): Promise<Answer>;
+}
+
+let requests = 0;
+
+export const createHarness = (
+  options: { policy?: PolicySet; ledger?: LedgerPort; record?: (line: EgressLine) => Promise<void>; holdMs?: number } = {},
+): Harness => {
+  const dir = mkdtempSync(join(tmpdir(), 'clrk-engine-'));
+  const ledger = openLedger(join(dir, 'ledger.db'), { log: silentLogger });
+  const lines: EgressLine[] = [];
+  const engine = createEngine({
+    policy: (name) => (name === 'demo/egress' ? harness.policy : undefined),
+    binding: (address) => (address === BINDING.address ? BINDING : undefined),
+    ledger: options.ledger ?? ledger,
+    record: options.record ?? (async (line) => void lines.push(line)),
+    clock: systemClock,
+    log: silentLogger,
+    ...(options.holdMs !== undefined && { holdMs: options.holdMs }),
+  });
+  const harness: Harness = {
+    lines,
+    ledger,
+    policy: options.policy ?? policyWith(),
+    async send(body, headers = {}, { endOfStream = false, signal = new AbortController().signal } = {}) {
+      const all = {
+        ':method': 'POST',
+        ':path': '/v1/chat/completions',
+        ':authority': 'api.openai.com',
+        'content-type': 'application/json',
+        'x-clrk-id': `id-${++requests}`,
+        'x-clrk-source': BINDING.address,
+        ...headers,
+      };
+      const bytes = body instanceof Uint8Array ? body : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
+      const wire = Object.entries(all).map(([key, value]) => ({ key, value: '', rawValue: Buffer.from(value) }));
+      const messages = async function* () {
+        yield { request: { case: 'requestHeaders', value: { headers: { headers: wire }, endOfStream } } };
+        if (!endOfStream) yield { request: { case: 'requestBody', value: { body: bytes, endOfStream: true } } };
+      };
+      const context = { signal, metadata: (key: string) => (key === 'x-clrk-gateway' ? 'demo/egress' : undefined) };
+      const responses: any[] = [];
+      for await (const response of engine.process(messages() as never, context)) responses.push(response);
+      return answerOf(responses);
+    },
+    async [Symbol.asyncDispose]() {
+      await ledger[Symbol.asyncDispose]();
+      rmSync(dir, { recursive: true });
+    },
+  };
+  return harness;
+};
+
+const answerOf = (responses: readonly any[]): Answer => {
+  const last = responses.at(-1);
+  const denied = last.response.case === 'immediateResponse';
+  const common = denied ? last.response.value : last.response.value.response;
+  const mutation = denied ? common.headers : common.headerMutation;
+  const text = Buffer.from(denied ? common.body : common.bodyMutation.mutation.value).toString();
+  return {
+    status: denied ? common.status.code : 200,
+    headers: Object.fromEntries((mutation.setHeaders as any[]).map(({ header }) => [header.key, Buffer.from(header.rawValue).toString()])),
+    json: JSON.parse(text),
+    text,
+    removed: mutation.removeHeaders ?? [],
+    engine: last.dynamicMetadata['clrk.engine'],
+    cases: responses.map(({ response }) => response.case),
+  };
+};
