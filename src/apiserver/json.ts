@@ -147,12 +147,12 @@ class JsonReader {
 
 const decodeYaml = (text: string): Decoded => {
   try {
-    const document = parseDocument(text, { version: '1.1', schema: 'yaml-1.1', merge: true, uniqueKeys: false, logLevel: 'silent' });
+    const document = parseDocument(text, { version: '1.1', schema: 'yaml-1.1', merge: true, uniqueKeys: false, logLevel: 'error' });
     const problem = document.errors[0];
     if (problem) throw new DecodeError(problem.message);
     const value: unknown = document.toJS({ maxAliasCount: 100 });
     check(value);
-    const strict = parseDocument(text, { uniqueKeys: true, logLevel: 'silent' });
+    const strict = parseDocument(text, { uniqueKeys: true, logLevel: 'error' });
     return { value, duplicates: strict.errors.filter(({ code }) => code === 'DUPLICATE_KEY').map(({ linePos }) => `line ${linePos?.[0].line ?? 0}`) };
   } catch (error) {
     if (error instanceof DecodeError) throw error;

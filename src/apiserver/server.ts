@@ -134,7 +134,7 @@ class EmbeddedServer implements ApiServer {
         if (error.code === 413) response.setHeader('Connection', 'close');
         return sendError(response, error);
       }
-      if (response.destroyed || request.destroyed) return;
+      if (response.destroyed) return;
       this.#log.error(`${request.method} ${(request.url ?? '').split('?')[0]} failed`, { err: error });
       sendError(response, new StatusError(500, 'InternalError', `Internal error occurred: ${messageOf(error)}`));
     }

@@ -39,6 +39,8 @@ export interface TestClient {
 export interface TestServer extends AsyncDisposable {
   readonly url: string;
   readonly dir: string;
+  /** Ends the server, not its clients and files. */
+  stop(): Promise<void>;
   readonly authority: CertifiedKey;
   /** A client with this subject, by default the administrator; `null` = without certificate. */
   client(subject?: string | null, signer?: Signer): Promise<TestClient>;
@@ -59,7 +61,7 @@ const makeClient = (url: string, agent: Agent): TestClient => ({
     });
     const text = await answer.body.text();
     let parsed: unknown = text;
-    if (String(answer.headers['content-type']).includes('json')) parsed = JSON.parse(text);
+    if (text && String(answer.headers['content-type']).includes('json')) parsed = JSON.parse(text);
     return { status: answer.statusCode, headers: answer.headers, body: parsed };
   },
   async *watch(path, signal, headers = {}) {
@@ -87,11 +89,17 @@ export const startServer = async (options: Partial<ApiServerOptions> = {}): Prom
     log: silentLogger,
     ...options,
   });
-  cleanup.use(api);
+  let running = true;
+  const stop = async (): Promise<void> => {
+    if (running) await api[Symbol.asyncDispose]();
+    running = false;
+  };
+  cleanup.defer(stop);
   const url = `https://127.0.0.1:${await api.listen(0)}`;
   return {
     url,
     dir,
+    stop,
     authority,
     async client(subject = ADMIN, by = signer) {
       const own = subject === null ? undefined : await by.issue({ subject, usage: 'client', ...validity() });
