@@ -5,9 +5,7 @@ import {
   type ExternalProcessor,
   type HttpHeaders,
   type ProcessingRequest,
-  type ProcessingResponseSchema,
 } from '#wire/xds';
-import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { EngineMetadata } from '#model';
 import { createJudge, type Admitted, type Denied, type EngineOptions } from './judge.ts';
 import type { RequestHead } from './request.ts';
@@ -15,7 +13,7 @@ import type { RequestHead } from './request.ts';
 /** Implementation of `envoy.service.ext_proc.v3.ExternalProcessor`. */
 export type Engine = Implementation<typeof ExternalProcessor>;
 
-type Response = MessageInitShape<typeof ProcessingResponseSchema>;
+type Response = ReturnType<Engine['process']> extends AsyncIterable<infer Message> ? Message : never;
 
 /** Stream metadata (`grpc_service.initial_metadata`) that names the gateway, `namespace/name`. */
 export const GATEWAY_METADATA = 'x-clrk-gateway';

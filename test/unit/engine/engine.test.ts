@@ -117,9 +117,9 @@ describe('a refused request', () => {
     expect(answer.status).toBe(status);
     expect(answer.headers['content-type']).toBe('application/json');
     const id = engine.lines[0]!.id;
-    expect(Object.keys(answer.json.error)).toEqual(['code', 'message', 'decision', 'policy', 'route', 'gateway', 'revision']);
+    expect(Object.keys(answer.json.error!)).toEqual(['code', 'message', 'decision', 'policy', 'route', 'gateway', 'revision']);
     expect(answer.json.error).toMatchObject({ code, decision: id, gateway: 'demo/egress', revision: code === 'NotClaimed' ? '' : engine.policy!.revision });
-    expect(answer.json.error.message).not.toBe('');
+    expect(answer.json.error!.message).not.toBe('');
     expect(answer.engine).toMatchObject({ verdict: 'Denied', reason: code });
     expect(engine.lines).toMatchObject([{ event: 'refused', verdict: 'Denied', reason: code }]);
   });
@@ -196,9 +196,9 @@ describe('a day budget', () => {
   test('output is cut to what is left', async () => {
     const engine = harness({ policy: policyWith(500) });
     const { json, engine: metadata } = await engine.send({ ...CHAT, max_tokens: 10_000, n: 2 });
-    expect(metadata.reservedInput + metadata.reservedOutput).toBeLessThanOrEqual(500);
-    expect(metadata.reservedOutput).toBe(json.max_tokens * 2);
-    expect(500 - metadata.reservedInput - metadata.reservedOutput).toBeLessThan(2);
+    expect(metadata.reservedInput! + metadata.reservedOutput!).toBeLessThanOrEqual(500);
+    expect(metadata.reservedOutput).toBe(json.max_tokens! * 2);
+    expect(500 - metadata.reservedInput! - metadata.reservedOutput!).toBeLessThan(2);
   });
 
   test('an image counts as the context window', async () => {

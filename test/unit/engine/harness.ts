@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLogger, systemClock } from '#lib';
 import { openLedger, type Ledger } from '#ledger';
-import type { Binding, EgressLine, LedgerPort, PolicySet } from '#model';
+import type { Binding, EgressLine, EngineMetadata, LedgerPort, PolicySet } from '#model';
 import { createEngine } from '../../../src/egress/engine/index.ts';
 import { budget, compile, route } from '../policy/objects.ts';
 
@@ -25,15 +25,45 @@ export const policyWith = (cap?: number, rule: object = {}): PolicySet =>
   compile({ aiRoutes: [route({ rules: [{ matches: [{ provider: 'openai' }], ...(cap !== undefined && { filters: [budget(cap)] }), ...rule }] as never })] })
     .policySet;
 
+/** What tests look at in a denial or a forwarded body. */
+export interface JsonAnswer {
+  readonly error?: Readonly<Record<string, string>>;
+  readonly stream_options?: object;
+  readonly max_tokens?: number;
+  readonly max_completion_tokens?: number;
+}
+
+/** The parts of a ProcessingResponse that the engine sends. */
+interface Mutation {
+  readonly setHeaders: readonly { readonly header: { readonly key: string; readonly rawValue: Uint8Array } }[];
+  readonly removeHeaders?: readonly string[];
+}
+type Response =
+  | { readonly case: 'requestHeaders' }
+  | {
+      readonly case: 'requestBody';
+      readonly value: {
+        readonly response: { readonly headerMutation: Mutation; readonly bodyMutation: { readonly mutation: { readonly value: Uint8Array } } };
+      };
+    }
+  | {
+      readonly case: 'immediateResponse';
+      readonly value: { readonly status: { readonly code: number }; readonly headers: Mutation; readonly body: Uint8Array };
+    };
+interface Message {
+  readonly response: Response;
+  readonly dynamicMetadata: { readonly 'clrk.engine': EngineMetadata };
+}
+
 export interface Answer {
   /** Status of a denial; 200 when the request goes on. */
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   /** JSON of the denial, or the forwarded body. */
-  readonly json: any;
+  readonly json: JsonAnswer;
   readonly text: string;
   readonly removed: readonly string[];
-  readonly engine: any;
+  readonly engine: EngineMetadata;
   /** What was answered, in order. */
   readonly cases: readonly (string | undefined)[];
 }
@@ -84,8 +114,8 @@ export const createHarness = (
         if (!endOfStream) yield { request: { case: 'requestBody', value: { body: bytes, endOfStream: true } } };
       };
       const context = { signal, metadata: (key: string) => (key === 'x-clrk-gateway' ? 'demo/egress' : undefined) };
-      const responses: any[] = [];
-      for await (const response of engine.process(messages() as never, context)) responses.push(response);
+      const responses: Message[] = [];
+      for await (const response of engine.process(messages() as never, context)) responses.push(response as unknown as Message);
       return answerOf(responses);
     },
     async [Symbol.asyncDispose]() {
@@ -96,19 +126,21 @@ export const createHarness = (
   return harness;
 };
 
-const answerOf = (responses: readonly any[]): Answer => {
-  const last = responses.at(-1);
-  const denied = last.response.case === 'immediateResponse';
-  const common = denied ? last.response.value : last.response.value.response;
-  const mutation = denied ? common.headers : common.headerMutation;
-  const text = Buffer.from(denied ? common.body : common.bodyMutation.mutation.value).toString();
+const answerOf = (messages: readonly Message[]): Answer => {
+  const { response, dynamicMetadata } = messages.at(-1)!;
+  if (response.case === 'requestHeaders') throw new Error('no verdict');
+  const [status, mutation, body] =
+    response.case === 'immediateResponse'
+      ? [response.value.status.code, response.value.headers, response.value.body]
+      : [200, response.value.response.headerMutation, response.value.response.bodyMutation.mutation.value];
+  const text = Buffer.from(body).toString();
   return {
-    status: denied ? common.status.code : 200,
-    headers: Object.fromEntries((mutation.setHeaders as any[]).map(({ header }) => [header.key, Buffer.from(header.rawValue).toString()])),
-    json: JSON.parse(text),
+    status,
+    headers: Object.fromEntries(mutation.setHeaders.map(({ header }) => [header.key, Buffer.from(header.rawValue).toString()])),
+    json: JSON.parse(text) as JsonAnswer,
     text,
     removed: mutation.removeHeaders ?? [],
-    engine: last.dynamicMetadata['clrk.engine'],
-    cases: responses.map(({ response }) => response.case),
+    engine: dynamicMetadata['clrk.engine'],
+    cases: messages.map((message) => message.response.case),
   };
 };
