@@ -1,13 +1,15 @@
 // wire/xds: consumes resources written like Envoy's own YAML; produces the bytes of xDS, and the ext_proc messages.
 // Owns: Envoy's types, generated from the descriptors inside the pinned binary (tools/gen-xds.ts). A front door of its own:
 // only `egress` loads them.
-import { createRegistry, fromJson, toBinary, type DescFile, type JsonObject } from '@bufbuild/protobuf';
+import { createRegistry, fromJson, toBinary, type DescFile, type JsonObject, type MessageInitShape } from '@bufbuild/protobuf';
 import { AnySchema, file_google_protobuf_struct, file_google_protobuf_wrappers, type Any } from '@bufbuild/protobuf/wkt';
 import { files } from './gen/xds/index.js';
 
 export { ENVOY_VERSION } from './gen/xds/index.js';
+import type { AggregatedDiscoveryService } from './gen/xds/envoy/service/discovery/v3/ads_pb.js';
+
 export { AggregatedDiscoveryService } from './gen/xds/envoy/service/discovery/v3/ads_pb.js';
-export type { DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource } from './gen/xds/envoy/service/discovery/v3/discovery_pb.js';
+export type { DeltaDiscoveryRequest } from './gen/xds/envoy/service/discovery/v3/discovery_pb.js';
 export {
   CommonResponse_ResponseStatus,
   ExternalProcessor,
@@ -23,6 +25,12 @@ export {
   type ProcessingResponse,
 } from './gen/xds/envoy/service/ext_proc/v3/external_processor_pb.js';
 export { HeaderValueOption_HeaderAppendAction, type HeaderMap, type HeaderValue } from './gen/xds/envoy/config/core/v3/base_pb.js';
+
+/** What a delta ADS server answers. */
+export type DeltaResponse = MessageInitShape<(typeof AggregatedDiscoveryService)['method']['deltaAggregatedResources']['output']>;
+
+/** An encoded resource, ready to be sent. */
+export type Encoded = Any;
 
 /** A resource as Envoy's YAML has it, `@type` included; field names are the proto's own (snake_case). */
 export type ResourceJson = { readonly '@type': string } & { readonly [field: string]: unknown };

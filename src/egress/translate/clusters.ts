@@ -3,14 +3,10 @@ import type { AiRoute } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import { ADS, any, cidr, extension, type Json } from './envoy.ts';
 import type { TranslateInput } from './input.ts';
-import { aliasOf, servedRoutes } from './routes.ts';
+import { aliasOf, clusterName, servedRoutes } from './serving.ts';
 
 /** SDS name of what upstream certificates are verified with. SNI names never contain a colon, so no client can name it. */
 export const UPSTREAM_CA = 'ca:upstream';
-
-/** One cluster for each (route, host, credential): no upstream connection is shared between two of them. */
-export const clusterName = ({ route, credential }: AiRoute, host: string): string =>
-  `ai/${route.namespace}/${route.name}/${host}${credential ? `/${credential.credential}` : ''}`;
 
 const upstreamTls = (host: string): Json =>
   extension('envoy.transport_sockets.tls', 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {

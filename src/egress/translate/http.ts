@@ -1,9 +1,8 @@
 import { usageRules } from '#policy';
 import { accessLog, HTTP_FORMAT } from './access-log.ts';
 import { ADS, any, extension, type Json } from './envoy.ts';
-import { gatewayName, type TranslateInput } from './input.ts';
+import { gatewayName, type RouteTable, type TranslateInput } from './input.ts';
 import { localReplies } from './local-reply.ts';
-import type { RouteTable } from './routes.ts';
 
 /** Headers of ours on the way to the engine; an agent's own are dropped before routing, ours before the upstream. */
 export const OWN_HEADERS = { id: 'x-clrk-id', source: 'x-clrk-source', route: 'x-clrk-route' } as const;

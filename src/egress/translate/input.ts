@@ -26,3 +26,6 @@ export interface BootstrapInput {
 
 /** The name of a gateway, `namespace/name`. */
 export const gatewayName = ({ gateway }: PolicySet): string => `${gateway.namespace}/${gateway.name}`;
+
+/** The two route tables: of admitted names, and of the deny slice. */
+export type RouteTable = 'l7' | 'deny';

@@ -1,13 +1,10 @@
-import { admittedHosts, isForbiddenAlias, listenersFor, AI_PORT, providerOfHost } from '#policy';
+import { admittedHosts, providerOfHost } from '#policy';
 import type { AiRoute, PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
-import { clusterName } from './clusters.ts';
 import { any, duration, type Json } from './envoy.ts';
 import { OWN_HEADERS, WITHOUT_ENGINE } from './http.ts';
-import { gatewayName, type TranslateInput } from './input.ts';
-
-/** The two route tables: of admitted names, and of the deny slice. */
-export type RouteTable = 'l7' | 'deny';
+import { gatewayName, type RouteTable, type TranslateInput } from './input.ts';
+import { clusterName, impediment, routeName, routesOf, type About } from './serving.ts';
 
 /** Methods of APIs. Others (TRACE, CONNECT, …) are claimed by no route. */
 const METHODS = '^(GET|HEAD|POST|PUT|PATCH|DELETE)$';
@@ -21,15 +18,6 @@ const REMOVED_REQUEST_HEADERS = [...Object.values(OWN_HEADERS), 'x-forwarded-pro
 /** Every form of credential an agent could bring along, beside what the provider's own table names. */
 const CREDENTIAL_HEADERS = ['authorization', 'proxy-authorization', 'x-api-key', 'api-key', 'x-goog-api-key', 'cookie'];
 
-export const routeName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
-
-interface About {
-  readonly route: string;
-  readonly policy: string;
-  readonly reason: string;
-  readonly message: string;
-}
-
 /** Read by the access log and local replies (`clrk`), and by the filter of that name. */
 const metadata = (policy: PolicySet, about: Partial<About> = {}): Json => ({
   filter_metadata: { clrk: { route: '', policy: '', ...about, gateway: gatewayName(policy), revision: policy.revision } },
@@ -42,36 +30,6 @@ const refusal = (policy: PolicySet, status: number, about: Partial<About>, match
   metadata: metadata(policy, about),
   typed_per_filter_config: WITHOUT_ENGINE,
 });
-
-/** Routes that claim a host, in the order they are asked; the same order as `policy.decide`. */
-const routesOf = (policy: PolicySet, host: string): readonly AiRoute[] => {
-  const listeners = new Set(
-    listenersFor(policy, AI_PORT)
-      .filter(({ built }) => built)
-      .map(({ name }) => name),
-  );
-  return policy.aiRoutes
-    .filter((route) => route.hosts.includes(host) && route.listeners.some((name) => listeners.has(name)))
-    .toSorted((a, b) => a.createdAt - b.createdAt || (a.route.name < b.route.name ? -1 : 1));
-};
-
-/** Why an AI route cannot be served at a host at all; undefined when it can. */
-export const impediment = (input: TranslateInput, route: AiRoute, host: string): (About & { readonly status: number }) | undefined => {
-  const name = routeName(route);
-  const policy = route.credential ? `CredentialInjectionPolicy/${route.credential.policy}` : '';
-  const missing = route.credential && (route.credential.missing ?? (input.credentials.has(route.credential.credential) ? undefined : 'SecretNotFound'));
-  if (missing) {
-    return { route: name, policy, reason: missing, message: `${name} needs a credential that cannot be injected (${missing}).`, status: 503 };
-  }
-  const alias = aliasOf(input.policy, host);
-  if (alias !== undefined && (isForbiddenAlias(alias) || input.ownAddresses.includes(alias))) {
-    return { route: name, policy, reason: 'ForbiddenAddress', message: `The host alias of ${host} names an address a gateway never dials.`, status: 403 };
-  }
-  return undefined;
-};
-
-/** The address an alias gives a host. */
-export const aliasOf = (policy: PolicySet, host: string): string | undefined => policy.hostAliases.find(({ hostnames }) => hostnames.includes(host))?.ip;
 
 /** A route to the upstream; `tagged` = only for requests the engine gave to this route. */
 const forward = (input: TranslateInput, route: AiRoute, host: string, tagged: boolean): Json => {
@@ -139,11 +97,3 @@ export const routeTables = (input: TranslateInput): readonly ResourceJson[] => [
   table('l7', [...admittedHosts(input.policy).map((host) => ({ name: host, domains: [host], routes: hostRoutes(input, host) })), nobody(input.policy)]),
   table('deny', [nobody(input.policy)]),
 ];
-
-/** Every (route, host) that has a way out. */
-export const servedRoutes = (input: TranslateInput): readonly { readonly route: AiRoute; readonly host: string }[] =>
-  admittedHosts(input.policy).flatMap((host) =>
-    routesOf(input.policy, host)
-      .filter((route) => !impediment(input, route, host))
-      .map((route) => ({ route, host })),
-  );

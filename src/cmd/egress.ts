@@ -1,0 +1,66 @@
+import { ClrkError, messageOf, retry, runProgram, systemClock, type Program } from '#lib';
+import { layout, type LedgerPort } from '#model';
+import { Egress, type HostPort } from '#egress';
+import { connect, Desired, Host, Ledger } from '#wire';
+
+const LEDGER_TIMEOUT_MS = 1_000;
+
+/** `--name 0`: policy of one worker's sandboxes. Consumes desired gateways; produces what their Envoys do, and says what is in force. */
+const main = async (program: Program): Promise<void> => {
+  const { state, run, args, log, signal, resources } = program;
+  const { name: worker } = args;
+  if (!worker) throw new ClrkError('BadArgument', { what: 'egress needs --name.', fix: 'The worker passes it.' });
+  const stack = layout(state, run);
+  const at = stack.worker(worker);
+
+  // Privilege: the worker's. Counters: the dispatcher's.
+  const worker_ = connect(Host, at.hostSocket);
+  const counters = connect(Ledger, stack.ledgerSocket);
+  resources.defer(async () => (worker_.close(), counters.close()));
+  const host: HostPort = {
+    startEnvoy: async (envoy) => void (await worker_.startEnvoy(envoy)),
+    stopEnvoy: async (index) => void (await worker_.stopEnvoy({ index })),
+    startFront: async () => void (await worker_.startFront({})),
+    setRoute: async (element) => void (await worker_.setRoute(element)),
+  };
+  const ledger: LedgerPort = {
+    reserve: ({ budgets, ...request }) => counters.reserve({ ...request, budgets: [...budgets] }, { timeoutMs: LEDGER_TIMEOUT_MS }),
+    settle: async (settlement) => void (await counters.settle(settlement, { timeoutMs: LEDGER_TIMEOUT_MS })),
+  };
+
+  const egress = resources.use(await Egress.start({ worker, at, host, ledger, clock: systemClock, log, signal }));
+
+  // Ends of Envoys; the worker keeps those that nobody listened for.
+  follow(program, 'the worker', async () => {
+    for await (const end of worker_.envoyEnds({}, { signal })) await egress.envoyEnded(end);
+  });
+
+  // Desired state down, what is in force up. Reports begin with who this is, so that the answer can be chosen.
+  const desired = connect(Desired, stack.desiredSocket);
+  resources.defer(async () => desired.close());
+  egress.reports.set({ worker, gateways: [] });
+  follow(program, 'controller-manager', async () => {
+    const stream = new AbortController();
+    const ended = AbortSignal.any([signal, stream.signal]);
+    const reports = async function* () {
+      for await (const report of egress.reports.subscribe(ended)) yield { ...report, gateways: [...report.gateways] };
+    };
+    try {
+      for await (const state of desired.egress(reports(), { signal })) await egress.apply(state);
+    } finally {
+      stream.abort();
+    }
+  });
+  program.ready({});
+};
+
+/** Keeps a stream up: a stream that ends or fails is opened again, until the program ends. */
+const follow = ({ log, signal }: Program, peer: string, stream: () => Promise<void>): void => {
+  const attempt = async (): Promise<void> => {
+    await stream();
+    throw new Error('the stream ended');
+  };
+  retry(attempt, { signal, onError: (error, n) => n % 20 === 0 && log.info(`waiting for ${peer}`, { cause: messageOf(error) }) }).catch(() => {});
+};
+
+await runProgram('egress', main);

@@ -1,0 +1,192 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Latest, messageOf, readIfExists, retry, writeFileAtomic, type Clock, type Logger } from '#lib';
+import type { Binding, EgressDesired, EgressLine, EgressReport, LedgerPort, PolicySet, WorkerLayout } from '#model';
+import { Claims, createRpcServer, Names } from '#wire';
+import { AggregatedDiscoveryService, ExternalProcessor } from '#wire/xds';
+import { Bindings } from './bindings.ts';
+import { claimsService, type MapElement } from './claims.ts';
+import { createEngine, createSettler } from './engine/index.ts';
+import { GatewayIndexes } from './gateway-indexes.ts';
+import { Gateway, systemRoots } from './gateway.ts';
+import { createResolver, type Answer } from './names/resolver.ts';
+import { rotateAccessLogs } from './access-logs.ts';
+import { RecordFile } from './records.ts';
+import { MAX_GATEWAYS, type Slice } from './slices.ts';
+import { xdsService } from './xds/server.ts';
+
+/** What needs privilege, done by the worker. Calls fail while it is away. */
+export interface HostPort {
+  startEnvoy(envoy: { readonly index: number; readonly gateway: string; readonly bootstrap: string }): Promise<void>;
+  stopEnvoy(index: number): Promise<void>;
+  startFront(): Promise<void>;
+  setRoute(element: MapElement): Promise<void>;
+}
+
+export interface EgressOptions {
+  readonly worker: string;
+  readonly at: WorkerLayout;
+  readonly host: HostPort;
+  readonly ledger: LedgerPort;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * The egress of one worker: brings desired state to the Envoys of its gateways, answers their questions (leaves, verdicts) and
+ * those of the front (names), and binds addresses to runs. Credentials are in memory only.
+ */
+export class Egress implements AsyncDisposable {
+  readonly #options: EgressOptions;
+  readonly #gateways = new Map<string, Gateway>();
+  readonly #indexes: GatewayIndexes;
+  readonly #bindings: Bindings;
+  readonly #records: RecordFile<EgressLine>;
+  readonly #servers = new AsyncDisposableStack();
+  readonly #roots = systemRoots();
+  #xdsServed = false;
+  /** What is in force; a value for every change. */
+  readonly reports = new Latest<EgressReport>();
+
+  private constructor(options: EgressOptions, bindings: Bindings, indexes: GatewayIndexes) {
+    this.#options = options;
+    this.#bindings = bindings;
+    this.#indexes = indexes;
+    this.#records = new RecordFile(options.at.egressLog, { now: () => options.clock.now() });
+  }
+
+  /** Opens what is kept on disk and serves the sockets, but for xDS, which waits for the first desired state. */
+  static async start(options: EgressOptions): Promise<Egress> {
+    const { at, clock } = options;
+    for (const dir of [at.names, at.offsets, at.records]) await mkdir(dir, { recursive: true, mode: 0o700 });
+    // The run directory is emptied when the worker starts: a mark in it means that its sandboxes still run.
+    const mark = join(at.dir, 'egress.started');
+    const inherit = (await readIfExists(mark)) !== undefined;
+    const bindings = await Bindings.open(at.bindings, clock, inherit);
+    await writeFileAtomic(mark, '');
+    const egress = new Egress(options, bindings, await GatewayIndexes.open(join(at.kept, 'gateways.json')));
+    await egress.#serve();
+    return egress;
+  }
+
+  async #serve(): Promise<void> {
+    const { at, host, ledger, clock, log, signal } = this.#options;
+    const record = (line: EgressLine): Promise<void> => this.#records.append(line);
+    const binding = (address: string): Binding | undefined => this.#bindings.get(address);
+    const policy = (gateway: string): PolicySet | undefined => this.#gateways.get(gateway)?.policy;
+    const resolver = createResolver({ binding, gateway: (name) => this.#gateways.get(name), record, clock });
+    const inForce = (name: string, abort: AbortSignal): Promise<Slice> => this.#inForce(name, abort);
+    const claims = claimsService({
+      bindings: this.#bindings,
+      inForce,
+      setRoute: (element) => host.setRoute(element),
+      released: (address) => resolver.forget(address),
+    });
+    const engine = createEngine({ policy, binding, ledger, record, clock, log: log.with({ part: 'engine' }) });
+    for (const [server, socket] of [
+      [createRpcServer().add(ExternalProcessor, engine), at.engineSocket],
+      [createRpcServer().add(Names, { resolve: async (question) => toMessage(await resolver.resolve(question)) }), at.namesSocket],
+      [createRpcServer().add(Claims, claims), at.claimsSocket],
+    ] as const) {
+      this.#servers.use(server);
+      await server.listen(socket);
+    }
+    const accessLogs = (): readonly string[] => this.#indexes.all.map((index) => at.accessLog(index));
+    this.#servers.use(createSettler({ accessLogs, offsets: at.offsets, ledger, log: log.with({ part: 'settler' }), signal }));
+    this.#servers.use(rotateAccessLogs({ at, indexes: () => [...this.#gateways.values()].map(({ index }) => index), clock, log }));
+    this.#background('start the front', () => host.startFront());
+  }
+
+  async #inForce(name: string, abort: AbortSignal): Promise<Slice> {
+    for await (const { gateways } of this.reports.subscribe(abort)) {
+      const gateway = this.#gateways.get(name);
+      if (gateway && gateways.some((state) => state.gateway === name && state.revision !== '')) return gateway.slice;
+    }
+    throw abort.reason;
+  }
+
+  /** Makes the gateways what the controllers want. Called with one state after the other. */
+  async apply({ gateways }: EgressDesired): Promise<void> {
+    const wanted = new Set(gateways.map(({ gateway }) => gateway));
+    for (const [name, gateway] of this.#gateways) if (!wanted.has(name)) this.#remove(gateway);
+    for (const desired of gateways) {
+      const gateway = this.#gateways.get(desired.gateway) ?? (await this.#add(desired.gateway, wanted));
+      try {
+        await gateway?.apply(desired);
+      } catch (error) {
+        // One gateway that cannot be served must not hold up the others; what it had stays in force.
+        this.#options.log.error('cannot apply a gateway', { gateway: desired.gateway, err: error });
+      }
+    }
+    // Only now: an Envoy from before a restart must not be told of a state that lacks half of it.
+    if (!this.#xdsServed) {
+      const server = this.#servers.use(
+        createRpcServer().add(
+          AggregatedDiscoveryService,
+          xdsService((id) => this.#gateways.get(id)?.node),
+        ),
+      );
+      await server.listen(this.#options.at.xdsSocket);
+      this.#xdsServed = true;
+    }
+    for (const gateway of this.#gateways.values()) {
+      const { index, name, bootstrap } = gateway;
+      this.#background(
+        'start Envoy',
+        () => this.#options.host.startEnvoy({ index, gateway: name, bootstrap }),
+        () => this.#gateways.get(name) === gateway,
+      );
+    }
+    this.#onChange();
+  }
+
+  async #add(name: string, wanted: ReadonlySet<string>): Promise<Gateway | undefined> {
+    const { at, clock, log } = this.#options;
+    const index = await this.#indexes.of(name, wanted);
+    if (index === undefined) {
+      log.error(`a worker serves at most ${MAX_GATEWAYS} gateways`, { gateway: name });
+      return undefined;
+    }
+    const changed = (): void => this.#onChange();
+    const gateway = await Gateway.open({ name, index, at, roots: this.#roots, clock, log: log.with({ gateway: name }), changed });
+    this.#gateways.set(name, gateway);
+    return gateway;
+  }
+
+  #remove(gateway: Gateway): void {
+    this.#gateways.delete(gateway.name);
+    this.#background(
+      'stop Envoy',
+      () => this.#options.host.stopEnvoy(gateway.index),
+      () => !this.#gateways.has(gateway.name),
+    );
+  }
+
+  /** An Envoy ended: requests it had not logged are closed by this line. */
+  async envoyEnded({ index, time }: { readonly index: number; readonly time: number }): Promise<void> {
+    const gateway = this.#indexes.nameOf(index);
+    if (gateway === undefined) return;
+    await this.#records.append({ event: 'gateway-died', time, id: randomUUID(), gateway, source: '', host: '', verdict: 'Denied', reason: 'GatewayDied' });
+  }
+
+  #onChange(): void {
+    this.reports.set({ worker: this.#options.worker, gateways: [...this.#gateways.values()].map(({ state }) => state) });
+  }
+
+  /** Repeats a call to the worker until it succeeds, or is not wanted any more. */
+  #background(what: string, call: () => Promise<void>, wanted: () => boolean = () => true): void {
+    const { signal, log } = this.#options;
+    const attempt = async (): Promise<void> => (wanted() ? call() : undefined);
+    retry(attempt, { signal, onError: (error, n) => n % 10 === 0 && log.warn(`cannot ${what}`, { cause: messageOf(error) }) }).catch(() => {});
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#servers.disposeAsync();
+    await this.#records[Symbol.asyncDispose]();
+    await this.#bindings[Symbol.asyncDispose]();
+  }
+}
+
+const toMessage = ({ rcode, addresses, ttl }: Answer) => ({ rcode, addresses: [...addresses], ttl });

@@ -1,0 +1,55 @@
+import { admittedHosts, AI_PORT, isForbiddenAlias, listenersFor } from '#policy';
+import type { AiRoute, PolicySet } from '#model';
+import type { TranslateInput } from './input.ts';
+
+export const routeName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
+
+/** One cluster for each (route, host, credential): no upstream connection is shared between two of them. */
+export const clusterName = ({ route, credential }: AiRoute, host: string): string =>
+  `ai/${route.namespace}/${route.name}/${host}${credential ? `/${credential.credential}` : ''}`;
+
+/** What a refusal says of itself. */
+export interface About {
+  readonly route: string;
+  readonly policy: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** The address an alias gives a host. */
+export const aliasOf = (policy: PolicySet, host: string): string | undefined => policy.hostAliases.find(({ hostnames }) => hostnames.includes(host))?.ip;
+
+/** Routes that claim a host, in the order they are asked; the same order as `policy.decide`. */
+export const routesOf = (policy: PolicySet, host: string): readonly AiRoute[] => {
+  const listeners = new Set(
+    listenersFor(policy, AI_PORT)
+      .filter(({ built }) => built)
+      .map(({ name }) => name),
+  );
+  return policy.aiRoutes
+    .filter((route) => route.hosts.includes(host) && route.listeners.some((name) => listeners.has(name)))
+    .toSorted((a, b) => a.createdAt - b.createdAt || (a.route.name < b.route.name ? -1 : 1));
+};
+
+/** Why an AI route cannot be served at a host at all; undefined when it can. */
+export const impediment = (input: TranslateInput, route: AiRoute, host: string): (About & { readonly status: number }) | undefined => {
+  const name = routeName(route);
+  const policy = route.credential ? `CredentialInjectionPolicy/${route.credential.policy}` : '';
+  const missing = route.credential && (route.credential.missing ?? (input.credentials.has(route.credential.credential) ? undefined : 'SecretNotFound'));
+  if (missing) {
+    return { route: name, policy, reason: missing, message: `${name} needs a credential that cannot be injected (${missing}).`, status: 503 };
+  }
+  const alias = aliasOf(input.policy, host);
+  if (alias !== undefined && (isForbiddenAlias(alias) || input.ownAddresses.includes(alias))) {
+    return { route: name, policy, reason: 'ForbiddenAddress', message: `The host alias of ${host} names an address a gateway never dials.`, status: 403 };
+  }
+  return undefined;
+};
+
+/** Every (route, host) that has a way out. */
+export const servedRoutes = (input: TranslateInput): readonly { readonly route: AiRoute; readonly host: string }[] =>
+  admittedHosts(input.policy).flatMap((host) =>
+    routesOf(input.policy, host)
+      .filter((route) => !impediment(input, route, host))
+      .map((route) => ({ route, host })),
+  );

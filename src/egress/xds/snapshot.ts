@@ -1,0 +1,62 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { encodeResource, type Encoded, type ResourceJson } from '#wire/xds';
+import { any } from '../translate/envoy.ts';
+import { UPSTREAM_CA, type Translated } from '../translate/index.ts';
+
+export const TYPE = {
+  cluster: 'type.googleapis.com/envoy.config.cluster.v3.Cluster',
+  listener: 'type.googleapis.com/envoy.config.listener.v3.Listener',
+  route: 'type.googleapis.com/envoy.config.route.v3.RouteConfiguration',
+  secret: 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
+} as const;
+export type TypeUrl = (typeof TYPE)[keyof typeof TYPE];
+
+/** One resource as it is sent: versions are hashes of content, so equal content is never sent twice. */
+export interface VersionedResource {
+  readonly version: string;
+  readonly body: Encoded;
+}
+
+/** Everything one Envoy should have of one revision, but for leaves, which are made when asked for. */
+export interface Snapshot {
+  readonly revision: string;
+  readonly resources: Readonly<Record<TypeUrl, ReadonlyMap<string, VersionedResource>>>;
+}
+
+// Envoy shows versions in its configuration dump: keyed, they say nothing about a credential's value.
+const versionKey = randomBytes(32);
+
+const versioned = (resource: ResourceJson): VersionedResource => {
+  const body = encodeResource(resource);
+  return { version: createHmac('sha256', versionKey).update(body.value).digest('hex').slice(0, 16), body };
+};
+
+const byName = (resources: readonly ResourceJson[]): ReadonlyMap<string, VersionedResource> =>
+  new Map(resources.map((resource) => [resource['name'] as string, versioned(resource)]));
+
+export const secret = (name: string, fields: object): ResourceJson => any('envoy.extensions.transport_sockets.tls.v3.Secret', { name, ...fields });
+
+export interface SecretValues {
+  readonly credentials: ReadonlyMap<string, string>;
+  /** PEM of what upstream certificates are verified with. */
+  readonly trustedCa: string;
+}
+
+const secretOf = (name: string, values: SecretValues): ResourceJson =>
+  name === UPSTREAM_CA
+    ? secret(name, { validation_context: { trusted_ca: { inline_string: values.trustedCa } } })
+    : secret(name, { generic_secret: { secret: { inline_string: values.credentials.get(name) ?? '' } } });
+
+export const snapshotOf = (revision: string, translated: Translated, values: SecretValues): Snapshot => ({
+  revision,
+  resources: {
+    [TYPE.cluster]: byName(translated.clusters),
+    [TYPE.listener]: byName(translated.listeners),
+    [TYPE.route]: byName(translated.routes),
+    [TYPE.secret]: byName(translated.secrets.map((name) => secretOf(name, values))),
+  },
+});
+
+/** The secret of a leaf: its chain and key. */
+export const encodeLeaf = (name: string, leaf: { readonly chainPem: string; readonly keyPem: string }): Encoded =>
+  encodeResource(secret(name, { tls_certificate: { certificate_chain: { inline_string: leaf.chainPem }, private_key: { inline_string: leaf.keyPem } } }));
