@@ -16,10 +16,13 @@ export interface AddressPair {
   readonly host: string;
   /** The sandbox's own; odd. */
   readonly sandbox: string;
+  /** The block was another agent's before, and this is the first pair of the new one: its routes have to go first. */
+  readonly inherited: boolean;
 }
 
 interface Block {
   readonly base: number;
+  readonly inherited: boolean;
   /** Index of the pair to try next: going round makes reuse as late as it can be. */
   next: number;
   /** Pair index -> when it may be used again; Infinity = in use. */
@@ -41,8 +44,10 @@ export class Addresses {
   /** A pair for one run of `agent` (`namespace/name`), or undefined when all are taken. */
   take(agent: string, gateways: readonly string[]): AddressPair | undefined {
     const key = [agent, ...gateways].join(' ');
-    const block = this.#blocks.get(key) ?? this.#newBlock();
+    const known = this.#blocks.get(key);
+    const block = known ?? this.#newBlock();
     if (!block) return undefined;
+    const inherited = !known && block.inherited;
     this.#blocks.delete(key);
     this.#blocks.set(key, block); // last in the order of use
     const now = this.#clock.monotonic();
@@ -52,13 +57,13 @@ export class Addresses {
       block.busy.set(pair, Infinity);
       block.next = (pair + 1) % PAIRS;
       const host = block.base + 2 * pair;
-      return { block: `${dotted(block.base)}/20`, host: dotted(host), sandbox: dotted(host + 1) };
+      return { block: `${dotted(block.base)}/20`, host: dotted(host), sandbox: dotted(host + 1), inherited };
     }
     return undefined;
   }
 
   /** Starts the quarantine of a pair that `take` gave. */
-  release({ sandbox }: AddressPair): void {
+  release({ sandbox }: Pick<AddressPair, 'sandbox'>): void {
     const address = number(sandbox);
     for (const { base, busy } of this.#blocks.values()) {
       if (address > base && address < base + BLOCK_SIZE) busy.set((address - base) >> 1, this.#clock.monotonic() + QUARANTINE_MS);
@@ -66,12 +71,12 @@ export class Addresses {
   }
 
   #newBlock(): Block | undefined {
-    if (this.#blocks.size < BLOCKS) return { base: BASE + this.#blocks.size * BLOCK_SIZE, next: 0, busy: new Map() };
+    if (this.#blocks.size < BLOCKS) return { base: BASE + this.#blocks.size * BLOCK_SIZE, inherited: false, next: 0, busy: new Map() };
     const now = this.#clock.monotonic();
     for (const [key, block] of this.#blocks) {
       if ([...block.busy.values()].some((until) => until > now)) continue;
       this.#blocks.delete(key);
-      return { base: block.base, next: block.next, busy: new Map() };
+      return { base: block.base, inherited: true, next: block.next, busy: new Map() };
     }
     return undefined;
   }

@@ -65,6 +65,16 @@ export class GatewayNamespace implements AsyncDisposable {
     });
   }
 
+  /** Removes every element of a block, which then reaches no gateway. */
+  async deleteRoutesOf(block: string): Promise<void> {
+    await this.#inOrder(async () => {
+      const keys = [...this.#elements.keys()].filter((key) => key === block || key.startsWith(`${block} . `));
+      if (keys.length === 0) return;
+      await this.#nft(keys.map((key) => `delete element ${TABLE} ${key === block ? 'first' : 'route'} { ${key} }`).join('\n'));
+      for (const key of keys) this.#elements.delete(key);
+    });
+  }
+
   /** Resets every connection of a sandbox address that ends in this namespace. */
   async closeConnections(address: string): Promise<void> {
     if (!isIPv4(address)) throw new RangeError(`${address} is not an IPv4 address`);

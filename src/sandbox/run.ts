@@ -134,6 +134,7 @@ export class SandboxRun implements AsyncDisposable {
     const pair = addresses.take(`${namespace}/${agent}`, gateways);
     if (!pair) throw new Ending('Failed', 'NoAddress', 'The worker has no free address for this agent.');
     this.#cleanup.defer(() => addresses.release(pair));
+    if (pair.inherited) await gateway.deleteRoutesOf(pair.block);
     const dir = join(parent, String(number));
     await mkdir(dir);
     this.#cleanup.defer(() => rm(dir, { recursive: true, force: true }));

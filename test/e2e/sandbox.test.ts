@@ -103,6 +103,7 @@ interface Outcome {
 
 interface Script {
   readonly claims?: Partial<ClaimsPort>;
+  readonly addresses?: Addresses;
   readonly roots?: Readonly<Record<string, string>>;
   /** Called with each piece of stdout. */
   readonly onOutput?: (data: Uint8Array, sandboxes: Sandboxes, invocation: string) => void;
@@ -128,7 +129,7 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
     runsc,
     images: new Images(join(state, 'images')),
     gateway,
-    addresses: new Addresses(systemClock),
+    addresses: script.addresses ?? new Addresses(systemClock),
     claims,
     rootOf: (name) => script.roots?.[name],
     log: collect({}),
@@ -317,6 +318,35 @@ test('with a route every TCP connection reaches its gateway under the address of
     await exited(listener);
   }
   expect((await invoke(['talk'])).stdout).toBe('ECONNREFUSED\n');
+});
+
+test('a block that changes hands takes no route along', async () => {
+  const route = { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', port: 15001 };
+  await gateway.setRoute(route);
+  await gateway.setRoute({ ...route, map: 'first', destination: '' });
+  await gateway.setRoute({ ...route, source: '100.64.16.0/20' });
+  const addresses = (take: Addresses['take']): Addresses => Object.assign(new Addresses(systemClock), { take });
+  const pair = { block: '100.64.0.0/20', host: '100.64.0.6', sandbox: '100.64.0.7', inherited: true };
+  expect((await invoke(['print', 'x'], {}, { addresses: addresses(() => pair) })).update.phase).toBe('Succeeded');
+  const { stdout } = await runCommand('nft', ['list', 'ruleset'], { netns: gateway.path });
+  expect(stdout.match(/elements = \{ 100.*/g)).toEqual(['elements = { 100.64.16.0/20 . 198.18.0.0/20 : 15001 }']);
+  await gateway.deleteRoutesOf('100.64.16.0/20');
+});
+
+test('what is no element of a map does not reach nft', async () => {
+  const good = { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', port: 15001 };
+  for (const bad of [
+    { map: 'steer' },
+    { source: '100.64.0.0/33' },
+    { source: '0/0; flush ruleset' },
+    { destination: '' },
+    { destination: '::1' },
+    { port: 0 },
+    { port: 65_536 },
+  ]) {
+    await expect(gateway.setRoute({ ...good, ...bad })).rejects.toThrow(RangeError);
+  }
+  await expect(gateway.closeConnections('100.64.0.1 or dport = :22')).rejects.toThrow(RangeError);
 });
 
 test('stderr becomes lines of the log, with the invocation', async () => {

@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import { buildImage } from '#image';
 import { AsyncQueue, exited, poll, readyReport, READY_STDIO, spawnChild, stopChild } from '#lib';
 import { layout } from '#model';
-import { connect, createRpcServer, Desired, Host, Work, type FromWorker, type RpcServer, type ToWorker } from '#wire';
+import { connect, createRpcServer, Desired, Host, status, Work, type FromWorker, type RpcServer, type ToWorker } from '#wire';
 import { mountsOf, processesOf } from './support/leftovers.ts';
 
 /** The worker program with its real children; dispatcher and controller-manager are servers of the test. */
@@ -208,6 +208,30 @@ test('a dispatcher that comes back hears of runs and of ends it missed', async (
   expect(await second.next(terminal(ended.value.invocation))).toMatchObject({ phase: 'Failed', reason: 'ExitCode', exitCode: 3 });
   second.send({ case: 'cancel', value: { $typeName: 'clrk.control.v1.Cancel', invocation: kept.value.invocation, reason: 'Enough' } });
   expect(await second.next(terminal(kept.value.invocation))).toMatchObject({ phase: 'Failed', reason: 'Enough' });
+});
+
+test('an Envoy that dies is back at once, and its end is told', async () => {
+  await startDispatcher();
+  await startManager(new AsyncQueue());
+  await startWorker();
+  const host = connect(Host, at.hostSocket);
+  cleanup.push(async () => host.close());
+  const envoy = { index: 7, gateway: 'default/gw', bootstrap: JSON.stringify({ admin: { address: { pipe: { path: join(at.dir, 'test.admin') } } } }) };
+  const running = async (): Promise<number | undefined> => (await processesOf('envoy-7.json')).find(({ argv }) => argv[0]!.endsWith('envoy'))?.pid;
+  await host.startEnvoy(envoy);
+  const first = await poll(running, 10, AbortSignal.timeout(5_000));
+  const end = host.envoyEnds({})[Symbol.asyncIterator]().next();
+  await host.startEnvoy(envoy); // the same changes nothing; answered, so the call before it is served, too
+  expect(await running()).toBe(first);
+  process.kill(first, 'SIGKILL');
+  const since = performance.now();
+  const second = await poll(async () => ((await running()) === first ? undefined : running()), 10, AbortSignal.timeout(5_000));
+  expect(second).not.toBe(first);
+  expect(performance.now() - since).toBeLessThan(1_000);
+  expect((await end).value).toMatchObject({ index: 7, outcome: 'signal SIGKILL' });
+  await host.stopEnvoy({ index: 7 });
+  expect(await running()).toBeUndefined();
+  await expect(host.setRoute({ map: 'route', source: 'x', destination: 'y', port: 1 })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
 });
 
 test('SIGTERM ends runs truthfully and leaves nothing', async () => {

@@ -8,8 +8,8 @@ const number = (address: string): number => address.split('.').reduce((sum, part
 
 test('a sandbox is the odd end of a /31 in the block of its agent and gateways', () => {
   const addresses = new Addresses(clockAt({ ms: 0 }));
-  expect(addresses.take('ns/a', ['ns/g'])).toEqual({ block: '100.64.0.0/20', host: '100.64.0.0', sandbox: '100.64.0.1' });
-  expect(addresses.take('ns/a', ['ns/g'])).toEqual({ block: '100.64.0.0/20', host: '100.64.0.2', sandbox: '100.64.0.3' });
+  expect(addresses.take('ns/a', ['ns/g'])).toEqual({ block: '100.64.0.0/20', host: '100.64.0.0', sandbox: '100.64.0.1', inherited: false });
+  expect(addresses.take('ns/a', ['ns/g'])).toEqual({ block: '100.64.0.0/20', host: '100.64.0.2', sandbox: '100.64.0.3', inherited: false });
   expect(addresses.take('ns/a', ['ns/h'])!.block).toBe('100.64.16.0/20');
   expect(addresses.take('ns/a', [])!.block).toBe('100.64.32.0/20');
   expect(addresses.take('ns/b', ['ns/g'])!.block).toBe('100.64.48.0/20');
@@ -37,7 +37,8 @@ test('a block changes hands only when nothing of it is in use or resting', () =>
   addresses.release(first[7]!);
   expect(addresses.take('ns/new', [])).toBeUndefined();
   time.ms = QUARANTINE_MS;
-  expect(addresses.take('ns/new', [])!.block).toBe(first[7]!.block);
+  expect(addresses.take('ns/new', [])).toMatchObject({ block: first[7]!.block, inherited: true });
+  expect(addresses.take('ns/new', [])).toMatchObject({ block: first[7]!.block, inherited: false });
   expect(addresses.take('ns/7', [])).toBeUndefined();
 });
 
