@@ -104,6 +104,23 @@ const document = ({ group, version, resources }: GroupVersion): object => ({
   },
 });
 
+const V2_INFO = { title: 'clrk', version: 'v1' };
+const field = (number: number, content: Uint8Array): Uint8Array => Buffer.concat([Buffer.from([(number << 3) | 2, content.length]), content]);
+
+/**
+ * OpenAPI v2 without content. kubectl asks for it when it does not find a kind in v3, and without an answer it reports that
+ * instead of the unknown kind. Protobuf: `Document {1: swagger, 2: Info {1: title, 2: version}, 8: paths}` of gnostic's OpenAPIv2.proto.
+ */
+export const OPENAPI_V2 = {
+  json: { swagger: '2.0', info: V2_INFO, paths: {}, definitions: {} },
+  protobuf: Buffer.concat([
+    field(1, Buffer.from('2.0')),
+    field(2, Buffer.concat([field(1, Buffer.from(V2_INFO.title)), field(2, Buffer.from(V2_INFO.version))])),
+    field(8, Buffer.alloc(0)),
+  ]),
+  protobufType: 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf',
+};
+
 export interface OpenApi {
   readonly root: object;
   /** By path: `apis/clrk.apoxy.dev/v1alpha1`. */

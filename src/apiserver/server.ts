@@ -11,7 +11,7 @@ import * as discovery from './discovery.ts';
 import { ExtraHandler } from './extra-handler.ts';
 import { decodeSegment, negotiate, sendError, sendObject, sendText, type Answer } from './http.ts';
 import { Objects, PERMANENT_NAMESPACES } from './objects.ts';
-import { openApi, type OpenApi } from './openapi.ts';
+import { openApi, OPENAPI_V2, type OpenApi } from './openapi.ts';
 import { route } from './route.ts';
 import { methodNotAllowed, StatusError } from './status.ts';
 import { Store } from './store.ts';
@@ -184,6 +184,11 @@ class EmbeddedServer implements ApiServer {
     if (root === 'version' && rest.length === 0) return () => sendObject(response, 200, VERSION);
     if (root === 'api' && rest.length === 0) return aggregated(true, discovery.coreVersions);
     if (root === 'apis' && rest.length === 0) return aggregated(false, () => discovery.apiGroups(this.#catalogue));
+    if (root === 'openapi' && rest.length === 1 && rest[0] === 'v2') {
+      const { protobuf, protobufType, json } = OPENAPI_V2;
+      if (!request.headers.accept?.includes('protobuf')) return () => text(json);
+      return () => void response.writeHead(200, { 'Content-Type': protobufType, 'Content-Length': protobuf.length }).end(protobuf);
+    }
     if (root === 'openapi' && rest[0] === 'v3') {
       if (rest.length === 1) return () => text(this.#openApi.root);
       const found = this.#openApi.documents.get(rest.slice(1).join('/'));
