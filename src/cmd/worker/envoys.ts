@@ -65,7 +65,7 @@ export class Envoys implements AsyncDisposable {
   }
 
   #spawn(index: number, file: string, log: Logger): ReturnType<typeof spawnChild> {
-    const args = ['-c', file, '--concurrency', '1', '--disable-hot-restart', '--drain-time-s', '600', '-l', 'warn', '--log-format', '%l %n %v'];
+    const args = ['-c', file, '--concurrency', '1', '--disable-hot-restart', '--drain-time-s', '600', '--file-flush-interval-msec', '100', '-l', 'warn', '--log-format', '%l %n %v'];
     const child = spawnChild(this.#binary, args, { env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'ignore', 'pipe'] });
     void pumpLines(child.stderr!, (line) => log.warn('envoy', { line })).catch(() => {}); // its pipe breaks when it is killed
     void exited(child).then((exit) => this.#ended({ index, time: Date.now(), outcome: describeExit(exit) }));
