@@ -21,12 +21,13 @@ const main = async (program: Program): Promise<void> => {
   const runsc = new Runsc(join(tools, 'bin', 'runsc'), at.runsc);
 
   // Consumes what an earlier life left; produces empty directories. The same again at the end.
-  const clean = (): Promise<void> => sweep(at.dir, at.runsc, runsc, log);
-  await clean();
+  const clean = (): ReturnType<typeof sweep> => sweep(at.dir, at.runsc, runsc, log);
+  const left = await clean();
+  if (left.sandboxes + left.mounts > 0) log.info('removed what an earlier worker left', left);
   await sweepStore(stack.images);
   for (const dir of [at.dir, at.runsc, at.sandboxes, at.records, at.spool, at.names, at.offsets, stack.images])
     await mkdir(dir, { recursive: true, mode: 0o700 });
-  resources.defer(clean);
+  resources.defer(async () => void (await clean()));
 
   // Produces the namespace sandboxes are attached to, with its rules, and the service by which `egress` uses it.
   const gateway = resources.use(await GatewayNamespace.create(at.gatewayNetns));
