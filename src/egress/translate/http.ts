@@ -32,26 +32,18 @@ const tellEngine = extension('clrk.headers', 'envoy.extensions.filters.http.head
  * SNI = Host, else 421: the certificate was made for the SNI, and the route chosen by the Host. Also keeps the authority as it
  * came, for the record. A port other than the dialled one is still part of the authority here, and differs.
  */
-const sameName = (input: TranslateInput): Json => {
-  const gateway = JSON.stringify(gatewayName(input.policy)).slice(1, -1);
-  const code = `
+const SAME_NAME = `
 function envoy_on_request(handle)
   local info = handle:streamInfo()
-  local headers = handle:headers()
-  local host = headers:get(":authority") or ""
+  local host = handle:headers():get(":authority") or ""
   info:dynamicMetadata():set("clrk", "host", host)
   local sni = info:requestedServerName() or ""
   if sni == "" or string.lower(sni) ~= string.lower(host) then
-    local revision = (handle:metadata():get("revision") or "")
-    handle:respond(
-      {[":status"] = "421", ["content-type"] = "application/json"},
-      '{"error":{"code":"HostMismatch","message":"Host and the TLS server name differ.","decision":"' .. (headers:get("${OWN_HEADERS.id}") or "")
-        .. '","policy":"","route":"","gateway":"${gateway}","revision":"' .. revision .. '"}}')
+    handle:respond({[":status"] = "421"}, "")
   end
 end
-`;
-  return extension('clrk', 'envoy.extensions.filters.http.lua.v3.Lua', { default_source_code: { inline_string: code.trimStart() } });
-};
+`.trimStart();
+const sameName = extension('same-name', 'envoy.extensions.filters.http.lua.v3.Lua', { default_source_code: { inline_string: SAME_NAME } });
 
 const engine = (input: TranslateInput): Json =>
   extension('engine', 'envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor', {
@@ -97,7 +89,7 @@ const router = extension('envoy.filters.http.router', 'envoy.extensions.filters.
 
 /** The filters of a chain are the same for the life of a gateway: changing them would cut its streams. */
 const filtersOf = (input: TranslateInput, table: RouteTable): readonly Json[] =>
-  table === 'l7' ? [tellEngine, sameName(input), engine(input), ...usageFilters(), router] : [tellEngine, sameName(input), router];
+  table === 'l7' ? [tellEngine, sameName, engine(input), ...usageFilters(), router] : [tellEngine, sameName, router];
 
 /** The HTTP half of a chain; its routes come by RDS. */
 export const connectionManager = (input: TranslateInput, table: RouteTable): Json =>

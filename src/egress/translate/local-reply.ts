@@ -16,6 +16,7 @@ interface Row {
 const details = (text: string): string => `response.code_details.startsWith('${text}')`;
 
 export const ROWS: readonly Row[] = [
+  { when: details('lua_response'), code: 'HostMismatch', message: 'Host and the TLS server name differ.' },
   { when: details('ext_proc_error'), code: 'EngineUnavailable', message: 'The policy engine of this gateway does not answer; nothing was sent.', status: 503 },
   { when: details('rbac_access_denied'), code: 'ForbiddenAddress', message: 'The name resolved to an address this gateway never dials.' },
   {

@@ -3,7 +3,7 @@ import type { AiRoute, PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import { any, duration, type Json } from './envoy.ts';
 import { OWN_HEADERS, WITHOUT_ENGINE } from './http.ts';
-import { gatewayName, type RouteTable, type TranslateInput } from './input.ts';
+import type { RouteTable, TranslateInput } from './input.ts';
 import { clusterName, impediment, routeName, routesOf, type About } from './serving.ts';
 
 /** Methods of APIs. Others (TRACE, CONNECT, …) are claimed by no route. */
@@ -13,14 +13,14 @@ const METHODS = '^(GET|HEAD|POST|PUT|PATCH|DELETE)$';
 const MAX_REQUEST_BODY = 32 * 1024 * 1024;
 
 /** Removed from every request: ours, and what Envoy adds. */
-const REMOVED_REQUEST_HEADERS = [...Object.values(OWN_HEADERS), 'x-forwarded-proto', 'x-forwarded-for'];
+const REMOVED_REQUEST_HEADERS = [...Object.values(OWN_HEADERS), 'x-forwarded-proto', 'x-forwarded-for', 'x-envoy-external-address', 'x-envoy-internal'];
 
 /** Every form of credential an agent could bring along, beside what the provider's own table names. */
 const CREDENTIAL_HEADERS = ['authorization', 'proxy-authorization', 'x-api-key', 'api-key', 'x-goog-api-key', 'cookie'];
 
-/** Read by the access log and local replies (`clrk`), and by the filter of that name. */
+/** Read by the access log and local replies. */
 const metadata = (policy: PolicySet, about: Partial<About> = {}): Json => ({
-  filter_metadata: { clrk: { route: '', policy: '', ...about, gateway: gatewayName(policy), revision: policy.revision } },
+  filter_metadata: { clrk: { route: '', policy: '', ...about, revision: policy.revision } },
 });
 
 const refusal = (policy: PolicySet, status: number, about: Partial<About>, match: Json = { prefix: '/' }): Json => ({

@@ -1,0 +1,95 @@
+/**
+ * What a hostile or ordinary agent does on the network, run inside its namespace: one step (JSON as the only argument), one JSON
+ * line as the answer. Names, addresses, SNI and Host are chosen apart from each other.
+ */
+import { Resolver } from 'node:dns/promises';
+import { connect as connectTcp } from 'node:net';
+import { request } from 'node:https';
+import { connect as connectTls } from 'node:tls';
+
+export interface DnsStep {
+  readonly do: 'dns';
+  readonly name: string;
+  readonly type: 'A' | 'AAAA' | 'TXT';
+}
+
+export interface HttpsStep {
+  readonly do: 'https';
+  readonly address: string;
+  readonly port?: number;
+  readonly sni: string;
+  readonly host?: string;
+  readonly method?: string;
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  /** PEM. */
+  readonly ca: string;
+}
+
+/** Opens a connection, sends the bytes, and says how it ended. */
+export interface RawStep {
+  readonly do: 'raw';
+  readonly address: string;
+  readonly port: number;
+  readonly send: string;
+  /** TLS with this server name first. */
+  readonly sni?: string;
+}
+
+export type Step = DnsStep | HttpsStep | RawStep;
+
+export interface StepAnswer {
+  readonly error?: string;
+  readonly addresses?: readonly string[];
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly received?: string;
+}
+
+const dns = async ({ name, type }: DnsStep): Promise<StepAnswer> => {
+  const resolver = new Resolver({ timeout: 2_000, tries: 1 });
+  resolver.setServers(['198.19.255.3']);
+  return { addresses: ((await resolver.resolve(name, type)) as (string | string[])[]).flat() };
+};
+
+const https = (step: HttpsStep): Promise<StepAnswer> =>
+  new Promise((resolve, reject) => {
+    const { address, port = 443, sni, host = sni, method = 'GET', path, headers, body = '', ca } = step;
+    const options = {
+      host: address,
+      port,
+      servername: sni,
+      method,
+      path,
+      ca,
+      headers: { host, ...headers, 'content-length': Buffer.byteLength(body) },
+      timeout: 15_000,
+    };
+    const call = request(options, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      answer.once('end', () => resolve({ status: answer.statusCode!, headers: answer.headers as Record<string, string>, body: text }));
+      answer.once('error', reject);
+    });
+    call.once('timeout', () => call.destroy(new Error('timeout')));
+    call.once('error', reject);
+    call.end(body);
+  });
+
+const raw = ({ address, port, send, sni }: RawStep): Promise<StepAnswer> =>
+  new Promise((resolve, reject) => {
+    const options = { host: address, port, timeout: 7_000 };
+    const socket = sni === undefined ? connectTcp(options) : connectTls({ ...options, servername: sni, rejectUnauthorized: false });
+    let received = '';
+    socket.setTimeout(7_000, () => socket.destroy(new Error('timeout')));
+    socket.once(sni === undefined ? 'connect' : 'secureConnect', () => socket.write(send));
+    socket.on('data', (chunk) => (received += chunk.toString('latin1')));
+    socket.once('error', reject);
+    socket.once('close', () => resolve({ received }));
+  });
+
+const step = JSON.parse(process.argv[2]!) as Step;
+const answer: Promise<StepAnswer> = step.do === 'dns' ? dns(step) : step.do === 'https' ? https(step) : raw(step);
+console.log(JSON.stringify(await answer.catch((error: NodeJS.ErrnoException) => ({ error: error.code ?? error.message }))));
