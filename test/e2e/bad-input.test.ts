@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { processesOf } from './support/leftovers.ts';
 import { command } from './support/command.ts';
 import { openaiRoute, probeAgent, type Manifest } from './support/manifests.ts';
-import { showLogOnFailure, startStack, type TestStack } from './harness.ts';
+import { eventually, showLogOnFailure, startStack, type TestStack } from './harness.ts';
 import { APP } from '../fixtures/quickstart.ts';
 
 /** Bad input gets a clear error, loses nothing, and does not stop what works. */
@@ -102,8 +102,10 @@ describe('what is referred to and missing: a condition on the object, 503 with t
 
   it('image', async () => {
     await stack.apply(probeAgent('no-image', {}, { image: 'nobody/built-this:1' }));
-    const condition = await stack.condition('taskagents', 'no-image', 'Ready', 'False');
-    expect(condition.message).toContain('nobody/built-this:1');
+    const condition = await eventually('the image is found missing', async () => {
+      const found = await stack.condition('taskagents', 'no-image', 'Ready', 'False');
+      return found.message.includes('nobody/built-this:1') ? found : undefined;
+    });
     const { status, error } = await refused('no-image');
     expect(status).toBe(503);
     expect(error.reason).toBe(condition.reason);
@@ -185,7 +187,7 @@ describe('what is referred to and missing: a condition on the object, 503 with t
   });
 
   it('what was missing and is there now works', async () => {
-    await stack.apply({ apiVersion: API, kind: 'WorkerPool', metadata: { name: 'nowhere', namespace: 'default' }, spec: { replicas: 1 } });
+    await stack.apply({ apiVersion: API, kind: 'WorkerPool', metadata: { name: 'nowhere', namespace: 'default' }, spec: { replicas: 1, template: { image: 'any' } } });
     await stack.condition('taskagents', 'no-pool', 'Ready', 'True', 30_000);
     expect((await stack.invoke('no-pool', { steps: [] })).status).toBe(200);
     await stack.api('DELETE', `/apis/${API}/namespaces/default/workerpools/nowhere`);

@@ -400,8 +400,14 @@ export class TestStack implements AsyncDisposable {
     return eventually(`${component} is back`, async () => (await this.pids(component)).find((pid) => pid !== before), 20_000);
   }
 
-  async log(lines = 120): Promise<string> {
-    return (await readFile(this.logFile, 'utf8').catch(() => '')).split('\n').slice(-lines).join('\n');
+  /** The end of what `clrk dev` printed, without what Envoy says about its own API. */
+  async log(lines = 60): Promise<string> {
+    const text = await readFile(this.logFile, 'utf8').catch(() => '');
+    return text
+      .split('\n')
+      .filter((line) => !line.includes('marked as work-in-progress'))
+      .slice(-lines)
+      .join('\n');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

