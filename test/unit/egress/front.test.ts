@@ -1,0 +1,134 @@
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { decode, encode, type Packet } from 'dns-packet';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { silentLogger } from '#lib';
+import { serveDns } from '#egress/front';
+
+let server: Awaited<ReturnType<typeof serveDns>>;
+let gate: Promise<void> = Promise.resolve();
+let asked = 0;
+const socket = createSocket('udp4');
+
+beforeAll(async () => {
+  server = await serveDns({
+    address: '127.0.0.1',
+    port: 0,
+    log: silentLogger,
+    resolve: async ({ name, type, source }) => {
+      asked++;
+      await gate;
+      if (name === 'down.example') throw new Error('egress is away');
+      return name === 'a.example' && type === 'A' && source === '127.0.0.1'
+        ? { rcode: 'NOERROR', addresses: ['198.18.0.1'], ttl: 60 }
+        : { rcode: 'NXDOMAIN', addresses: [], ttl: 0 };
+    },
+  });
+  socket.bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+});
+afterAll(async () => {
+  socket.close();
+  await server[Symbol.asyncDispose]();
+});
+
+const query = (name: string, type = 'A', id = 7): Buffer => encode({ id, type: 'query', flags: 0x100, questions: [{ name, type: type as 'A', class: 'IN' }] });
+
+const udp = async (packet: Uint8Array): Promise<Packet> => {
+  const answer = once(socket, 'message');
+  socket.send(packet, server.port, '127.0.0.1');
+  return decode(((await answer) as [Buffer])[0]);
+};
+
+test('answers questions over UDP, with the question and its id', async () => {
+  const answer = await udp(query('a.example', 'A', 4711));
+  expect(answer).toMatchObject({ id: 4711, type: 'response', rcode: 'NOERROR', answers: [{ name: 'a.example', type: 'A', ttl: 60, data: '198.18.0.1' }] });
+  expect(answer.questions).toMatchObject([{ name: 'a.example', type: 'A' }]);
+  expect(await udp(query('b.example', 'HTTPS'))).toMatchObject({ rcode: 'NXDOMAIN' });
+  expect(await udp(query('down.example'))).toMatchObject({ rcode: 'SERVFAIL' });
+});
+
+test('EDNS, which every resolver adds, changes nothing', async () => {
+  const packet = encode({
+    id: 9,
+    type: 'query',
+    flags: 0x100,
+    questions: [{ name: 'a.example', type: 'A' }],
+    additionals: [{ type: 'OPT', name: '.', udpPayloadSize: 1232, flags: 0, options: [] } as never],
+  });
+  expect(await udp(packet)).toMatchObject({ id: 9, rcode: 'NOERROR', answers: [{ data: '198.18.0.1' }] });
+});
+
+test('answers over TCP, also when the bytes come one by one and two questions at once', async () => {
+  const frame = (packet: Buffer): Buffer => Buffer.concat([Buffer.from([packet.length >> 8, packet.length & 255]), packet]);
+  const client = connect(server.port, '127.0.0.1');
+  await once(client, 'connect');
+  let received = Buffer.alloc(0);
+  client.on('data', (chunk: Buffer) => (received = Buffer.concat([received, chunk])));
+  for (const byte of frame(query('a.example'))) client.write(Buffer.from([byte]));
+  client.write(Buffer.concat([frame(query('b.example', 'A', 8)), frame(query('a.example', 'A', 9))]));
+  const answers: Packet[] = [];
+  while (answers.length < 3) {
+    while (received.length < 2 || received.length < 2 + received.readUInt16BE(0)) await once(client, 'data');
+    const end = 2 + received.readUInt16BE(0);
+    answers.push(decode(received.subarray(2, end)));
+    received = received.subarray(end);
+  }
+  expect(answers.map(({ id }) => id)).toEqual([7, 8, 9]);
+  client.destroy();
+});
+
+test('what is no question is dropped or answered with an error, and never asked', async () => {
+  const before = asked;
+  expect(await udp(Buffer.from(query('a.example')).fill(0x28, 2, 3))).toMatchObject({ rcode: 'NOTIMP' });
+  expect(await udp(Buffer.from(query('a.example')).fill(2, 5, 6))).toMatchObject({ rcode: 'FORMERR' });
+  expect(await udp(query('a.example').subarray(0, 14))).toMatchObject({ rcode: 'FORMERR' });
+  expect(asked).toBe(before);
+});
+
+test('garbage never ends it', async () => {
+  const packets = fc.oneof(
+    fc.uint8Array({ maxLength: 600 }),
+    fc.tuple(fc.nat(40), fc.uint8Array({ minLength: 1, maxLength: 8 })).map(([at, bytes]) => {
+      const packet = Buffer.from(query('a.example'));
+      packet.set(bytes.subarray(0, Math.max(0, packet.length - at)), Math.min(at, packet.length));
+      return packet;
+    }),
+    fc.nat(40).map((length) => query('some.longer.name.example').subarray(0, length)),
+  );
+  const flood = createSocket('udp4');
+  for (const packet of fc.sample(packets, 3000)) flood.send(packet, server.port, '127.0.0.1');
+  for (const packet of fc.sample(packets, 30)) {
+    const client = connect(server.port, '127.0.0.1');
+    client.on('error', () => {});
+    await once(client, 'connect');
+    client.end(packet);
+  }
+  flood.close();
+  expect(await udp(query('a.example', 'A', 99))).toMatchObject({ id: 99, rcode: 'NOERROR' });
+});
+
+test('one source has at most 32 questions open', async () => {
+  const open = Promise.withResolvers<void>();
+  gate = open.promise;
+  const before = asked;
+  let answers = 0;
+  const count = (): void => void answers++;
+  socket.on('message', count);
+  for (let i = 0; i < 100; i++) socket.send(query('a.example', 'A', i), server.port, '127.0.0.1');
+  while (asked < before + 32) await new Promise(setImmediate);
+  // A question over TCP from the same source counts too: when it is cut, all the datagrams before it have been seen.
+  const client = connect(server.port, '127.0.0.1');
+  client.on('error', () => {});
+  await once(client, 'connect');
+  const packet = query('a.example');
+  client.write(Buffer.concat([Buffer.from([0, packet.length]), packet]));
+  await once(client, 'close');
+  open.resolve();
+  gate = Promise.resolve();
+  while (answers < 32) await new Promise(setImmediate);
+  expect(asked - before).toBe(32);
+  socket.off('message', count);
+});

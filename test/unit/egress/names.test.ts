@@ -1,0 +1,143 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { Binding, EgressLine } from '#model';
+import { NameAddresses } from '../../../src/egress/names/addresses.ts';
+import { DeniedNames } from '../../../src/egress/names/denied.ts';
+import { createResolver, type NamingGateway } from '../../../src/egress/names/resolver.ts';
+import { NAMES_PER_SLICE, sliceOf } from '../../../src/egress/slices.ts';
+
+let now = 1_000_000;
+const clock = { now: () => now, monotonic: () => now };
+const SANDBOX = '100.64.0.5';
+
+const setup = (gateways: Record<string, NamingGateway | undefined>) => {
+  const lines: EgressLine[] = [];
+  const binding: Binding = {
+    address: SANDBOX,
+    block: '100.64.0.0/20',
+    namespace: 'n',
+    agent: 'a',
+    invocation: 'i',
+    traceId: '',
+    spanId: '',
+    gateways: Object.keys(gateways),
+  };
+  const resolver = createResolver({
+    binding: (address) => (address === SANDBOX ? binding : undefined),
+    gateway: (name) => gateways[name],
+    record: async (line) => void lines.push(line),
+    clock,
+  });
+  const ask = (name: string, type = 'A', source = SANDBOX) => resolver.resolve({ source, name, type });
+  return { ask, lines, resolver };
+};
+
+const gateway = (index: number, admitted: Record<string, string>, terminates = true): NamingGateway => {
+  const denied = new DeniedNames(index, clock);
+  return { addressOf: (name) => admitted[name], deny: (name) => (terminates ? denied.answer(name) : undefined) };
+};
+
+test('gateways are asked in order; the first that admits the name answers from its own slice', async () => {
+  const { ask, lines } = setup({
+    'n/one': gateway(0, { 'a.example': '198.18.0.1' }),
+    'n/two': gateway(1, { 'a.example': '198.18.16.1', 'b.example': '198.18.16.2' }),
+  });
+  expect(await ask('A.Example.')).toEqual({ rcode: 'NOERROR', addresses: ['198.18.0.1'], ttl: 60 });
+  expect(await ask('b.example')).toMatchObject({ addresses: ['198.18.16.2'] });
+  for (const type of ['AAAA', 'HTTPS', 'SVCB', 'TXT', 'MX', 'NULL', 'ANY'])
+    expect(await ask('a.example', type)).toMatchObject({ rcode: 'NOERROR', addresses: [] });
+  expect(lines).toEqual([]);
+});
+
+test('a name no route admits: the deny slice of the first gateway that terminates TLS, else NXDOMAIN; recorded once a minute', async () => {
+  const { ask, lines } = setup({ 'n/one': gateway(0, {}, false), 'n/two': gateway(1, {}) });
+  const [address] = (await ask('evil.example')).addresses;
+  expect(address).toMatch(/^198\.18\.(2[4-9]|3[01])\./);
+  await ask('evil.example', 'AAAA');
+  await ask('evil.example');
+  expect(lines).toMatchObject([{ event: 'dns', gateway: 'n/two', source: SANDBOX, host: 'evil.example', verdict: 'Denied', reason: 'NoRoute' }]);
+  now += 61_000;
+  await ask('evil.example');
+  expect(lines).toHaveLength(2);
+  const none = setup({ 'n/one': gateway(0, {}, false) });
+  expect(await none.ask('evil.example')).toMatchObject({ rcode: 'NXDOMAIN', addresses: [] });
+  expect(none.lines).toMatchObject([{ gateway: 'n/one', reason: 'NoRoute' }]);
+});
+
+test('without a binding everything is refused; reserved names need no gateway; a gateway that is not there yet fails the question', async () => {
+  const { ask, lines } = setup({});
+  expect(await ask('a.example', 'A', '100.64.0.7')).toMatchObject({ rcode: 'REFUSED', addresses: [] });
+  expect(lines).toMatchObject([{ source: '100.64.0.7', reason: 'NotClaimed' }]);
+  expect(await ask('metadata.clrk.internal')).toMatchObject({ addresses: ['198.19.255.1'] });
+  expect(await ask('otlp.clrk.internal', 'AAAA')).toMatchObject({ rcode: 'NOERROR', addresses: [] });
+  expect(await ask('constructor')).toMatchObject({ rcode: 'NXDOMAIN' });
+  expect(await setup({ 'n/one': undefined }).ask('a.example')).toMatchObject({ rcode: 'SERVFAIL' });
+});
+
+test('names that are no names are refused before anything else sees them', async () => {
+  const { ask } = setup({ 'n/one': gateway(0, {}) });
+  for (const name of [
+    '',
+    '.',
+    'a..b',
+    'a b',
+    'xn--\u0000',
+    '203.0.113.1',
+    '0x7f.0.0.1',
+    'a_b.example',
+    'ex\u00e4mple',
+    'a.example:443',
+    `${'a'.repeat(64)}.example`,
+    `${'a.'.repeat(140)}b`,
+  ])
+    expect([name, (await ask(name)).rcode]).toEqual([name, 'NXDOMAIN']);
+});
+
+test('limits of one sandbox: twenty new denied names a minute, 512 names in all; another is not affected', async () => {
+  const { ask } = setup({ 'n/one': gateway(0, {}) });
+  const answered = async (from: number, to: number) => {
+    let count = 0;
+    for (let i = from; i < to; i++) if ((await ask(`x${i}.example`)).addresses.length > 0) count++;
+    return count;
+  };
+  now = 60_000_000;
+  expect(await answered(0, 600)).toBe(20);
+  now += 60_000;
+  expect(await answered(0, 600)).toBe(40); // what was answered before, and twenty more
+  const many = setup({ 'n/one': gateway(0, Object.fromEntries(Array.from({ length: 600 }, (_, i) => [`x${i}.example`, '198.18.0.9']))) });
+  let refused = 0;
+  for (let i = 0; i < 600; i++) if ((await many.ask(`x${i}.example`)).rcode === 'REFUSED') refused++;
+  expect(refused).toBe(88);
+  many.resolver.forget(SANDBOX);
+  expect(await many.ask('x599.example')).toMatchObject({ rcode: 'NOERROR' });
+});
+
+test('addresses are stable over restarts, unique, and taken from others only when the slice is full', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'clrk-'));
+  try {
+    const names = (from: number, count: number) => Array.from({ length: count }, (_, i) => `h${from + i}.example`);
+    const first = await NameAddresses.open(dir, 'n/one', 2);
+    await first.admit(names(0, 3));
+    const known = names(0, 3).map((name) => first.of(name));
+    expect(known[0]).toBe('198.18.32.1');
+    await first.admit(names(1, 1));
+    expect(first.of('h0.example')).toBeUndefined();
+    const again = await NameAddresses.open(dir, 'n/one', 2);
+    await again.admit([...names(10, 5), ...names(0, 3)]);
+    expect(names(0, 3).map((name) => again.of(name))).toEqual(known);
+    await again.admit(names(3, NAMES_PER_SLICE + 2));
+    const all = names(3, NAMES_PER_SLICE + 2).flatMap((name) => again.of(name) ?? []);
+    expect(all.length).toBe(NAMES_PER_SLICE);
+    expect(new Set(all).size).toBe(NAMES_PER_SLICE);
+    expect((await NameAddresses.open(dir, 'n/other', 2)).of('h3.example')).toBeUndefined();
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
+test('slices do not overlap, and leave the reserved addresses alone', () => {
+  expect(sliceOf(0)).toEqual({ all: '198.18.0.0/20', admitted: '198.18.0.0/21', denied: '198.18.8.0/21', port: 15_001 });
+  expect(sliceOf(30)).toEqual({ all: '198.19.224.0/20', admitted: '198.19.224.0/21', denied: '198.19.232.0/21', port: 15_031 });
+});
