@@ -328,8 +328,10 @@ test('a block that changes hands takes no route along', async () => {
   const addresses = (take: Addresses['take']): Addresses => Object.assign(new Addresses(systemClock), { take });
   const pair = { block: '100.64.0.0/20', host: '100.64.0.6', sandbox: '100.64.0.7', inherited: true };
   expect((await invoke(['print', 'x'], {}, { addresses: addresses(() => pair) })).update.phase).toBe('Succeeded');
-  const { stdout } = await runCommand('nft', ['list', 'ruleset'], { netns: gateway.path });
-  expect(stdout.match(/elements = \{ 100.*/g)).toEqual(['elements = { 100.64.16.0/20 . 198.18.0.0/20 : 15001 }']);
+  const left = await Promise.all(
+    ['route', 'first'].map(async (map) => (await runCommand('nft', ['list', 'map', 'inet', 'gateway', map], { netns: gateway.path })).stdout),
+  );
+  expect(left.join('').match(/elements = .*/g)).toEqual(['elements = { 100.64.16.0/20 . 198.18.0.0/20 : 15001 }']);
   await gateway.deleteRoutesOf('100.64.16.0/20');
 });
 
