@@ -187,7 +187,12 @@ describe('what is referred to and missing: a condition on the object, 503 with t
   });
 
   it('what was missing and is there now works', async () => {
-    await stack.apply({ apiVersion: API, kind: 'WorkerPool', metadata: { name: 'nowhere', namespace: 'default' }, spec: { replicas: 1, template: { image: 'any' } } });
+    await stack.apply({
+      apiVersion: API,
+      kind: 'WorkerPool',
+      metadata: { name: 'nowhere', namespace: 'default' },
+      spec: { replicas: 1, template: { image: 'any' } },
+    });
     await stack.condition('taskagents', 'no-pool', 'Ready', 'True', 30_000);
     expect((await stack.invoke('no-pool', { steps: [] })).status).toBe(200);
     await stack.api('DELETE', `/apis/${API}/namespaces/default/workerpools/nowhere`);

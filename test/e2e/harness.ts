@@ -41,8 +41,9 @@ export interface Exchange {
   readonly decisionId: string;
   readonly revision: string;
   readonly model: string;
-  readonly inputTokens?: number;
-  readonly outputTokens?: number;
+  /** null while unknown: denied, or never answered. */
+  readonly inputTokens: number | null;
+  readonly outputTokens: number | null;
   readonly durationMs: number;
 }
 

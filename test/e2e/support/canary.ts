@@ -1,6 +1,6 @@
 import { open, readdir, lstat, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { gunzipSync, inflateSync } from 'node:zlib';
+import { constants, inflateRawSync, inflateSync } from 'node:zlib';
 
 /** A form in which a secret could show up. */
 interface Needle {
@@ -43,21 +43,32 @@ export const needlesOf = (secret: string): Needle[] => {
   ]);
 };
 
-/** Contents of the gzip and zlib members in some bytes, so that compressed bodies are searched too. */
+const UNPACK = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 64 * 1024 * 1024 };
+
+/** Where the data of a gzip member begins (RFC 1952, 2.3); -1 when it is none. */
+const afterGzipHead = (bytes: Buffer, start: number): number => {
+  const flags = bytes[start + 3]!;
+  if (flags > 0x1f) return -1;
+  let at = start + 10;
+  if (flags & 4) at += 2 + bytes.readUInt16LE(at);
+  for (const flag of [8, 16]) if (flags & flag) at = bytes.indexOf(0, at) + 1;
+  return flags & 2 ? at + 2 : at;
+};
+
+/** Contents of the gzip and zlib members in some bytes, so that compressed bodies are searched too; a cut one up to its cut. */
 const unpacked = (bytes: Buffer): Buffer[] => {
   const found: Buffer[] = [];
-  for (let at = bytes.indexOf('\x1f\x8b\x08', 0, 'latin1'); at >= 0; at = bytes.indexOf('\x1f\x8b\x08', at + 1, 'latin1')) {
+  const inflate = (unpack: () => Buffer): void => {
     try {
-      found.push(gunzipSync(bytes.subarray(at), { maxOutputLength: 64 * 1024 * 1024 }));
+      found.push(unpack());
     } catch {
-      // three bytes that look like the start of one
+      // a few bytes that look like the start of something
     }
+  };
+  for (let at = bytes.indexOf('\x1f\x8b\x08', 0, 'latin1'); at >= 0; at = bytes.indexOf('\x1f\x8b\x08', at + 1, 'latin1')) {
+    inflate(() => inflateRawSync(bytes.subarray(afterGzipHead(bytes, at)), UNPACK));
   }
-  try {
-    if (bytes[0] === 0x78) found.push(inflateSync(bytes));
-  } catch {
-    // not zlib
-  }
+  if (bytes[0] === 0x78) inflate(() => inflateSync(bytes, UNPACK));
   return found;
 };
 
