@@ -9,12 +9,27 @@ export interface Source {
   start(enqueue: (key: string) => void): () => void;
 }
 
-/** Every object of `informer`, now and whenever it changes; `keys` says what to reconcile, the object itself by default. */
-export const watches = <T extends KubeObject>(informer: Informer<T>, keys: (object: T) => readonly string[] = (object) => [keyOf(object)]): Source => ({
+/** Whether what a user wrote changed: not for a change of status alone, which the writer of that status need not hear of. */
+export const specChanged = (current: KubeObject | undefined, previous: KubeObject | undefined): boolean =>
+  current?.metadata.generation === undefined ||
+  current.metadata.generation !== previous?.metadata.generation ||
+  current.metadata.uid !== previous.metadata.uid ||
+  current.metadata.deletionTimestamp !== previous.metadata.deletionTimestamp;
+
+/**
+ * Every object of `informer`, now and whenever it changes; `keys` says what to reconcile, the object itself by default, and
+ * `when` which changes count.
+ */
+export const watches = <T extends KubeObject>(
+  informer: Informer<T>,
+  keys: (object: T) => readonly string[] = (object) => [keyOf(object)],
+  when: (current: T | undefined, previous: T | undefined) => boolean = () => true,
+): Source => ({
   synced: informer.synced,
   start(enqueue) {
     for (const object of informer.list()) keys(object).forEach(enqueue);
     return informer.onChange((_, current, previous) => {
+      if (!when(current, previous)) return;
       // Both, because an object that changed its reference matters to the old target and the new one.
       for (const object of [previous, current]) if (object) keys(object).forEach(enqueue);
     });

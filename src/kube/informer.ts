@@ -100,21 +100,24 @@ export const createInformer = <T extends KubeObject>(client: Client, kind: Resou
     ...(options.labelSelector !== undefined && { labelSelector: options.labelSelector }),
   };
 
-  const put = (key: string, object: T | undefined): void => {
+  /** Stores a change and answers what to tell; undefined when it is no news. */
+  const put = (key: string, object: T | undefined): (() => void) | undefined => {
     const previous = store.get(key);
-    if (object ? previous?.metadata.resourceVersion === object.metadata.resourceVersion && previous?.metadata.uid === object.metadata.uid : !previous) return;
+    const same = object && previous?.metadata.resourceVersion === object.metadata.resourceVersion && previous?.metadata.uid === object.metadata.uid;
+    if (same || (!object && !previous)) return undefined;
     store.set(key, object);
-    for (const listener of listeners) listener(key, object, previous);
+    return () => {
+      for (const listener of listeners) listener(key, object, previous);
+    };
   };
 
   const relist = async (): Promise<string> => {
     const { items, metadata } = await client.list(kind, scope);
-    const gone = new Set(store.keys());
-    for (const item of items) {
-      gone.delete(keyOf(item));
-      put(keyOf(item), item);
-    }
-    for (const key of gone) put(key, undefined);
+    const present = new Map(items.map((item) => [keyOf(item), item]));
+    const gone = store.keys().filter((key) => !present.has(key));
+    // Everything is stored before anybody is told: a half-replaced store must not be acted on.
+    const news = [...[...present].map(([key, item]) => put(key, item)), ...gone.map((key) => put(key, undefined))];
+    for (const tell of news) tell?.();
     synced.resolve();
     return metadata.resourceVersion ?? '';
   };
@@ -128,7 +131,7 @@ export const createInformer = <T extends KubeObject>(client: Client, kind: Resou
         for await (const { type, object } of client.watch(kind, { ...scope, resourceVersion: version })) {
           failures = 0;
           version = object.metadata.resourceVersion ?? version;
-          if (type !== 'BOOKMARK') put(keyOf(object), type === 'DELETED' ? undefined : object);
+          if (type !== 'BOOKMARK') put(keyOf(object), type === 'DELETED' ? undefined : object)?.();
         }
         // A server that ends watches at once must not be asked in a tight loop.
         if (performance.now() - since < 1_000) await sleep(backoffMs(failures++), signal);

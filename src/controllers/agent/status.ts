@@ -1,0 +1,51 @@
+import { findCondition, isTrue, notBuiltFields, taskAgents, type AgentSandboxRevision, type TaskAgent } from '#api';
+import { enforced, foldConditions, type Finding } from '../status.ts';
+import { latestReady } from './revisions.ts';
+
+/** What the status of an agent is derived from. */
+export interface AgentFacts {
+  /** Revisions of this agent, newest first. */
+  readonly revisions: readonly AgentSandboxRevision[];
+  readonly poolExists: boolean;
+  /** Names of its gateways that do not exist. */
+  readonly missingGateways: readonly string[];
+  /** Invocations that are Pending, Dispatched or Running. */
+  readonly activeExecutions: number;
+}
+
+/** Fields without which a run would not be what its author asked for: such an agent does not run. */
+const REQUIRED_TO_RUN = /^spec\.(delivery|state)\b|\.valueFrom$/;
+
+const readiness = (agent: TaskAgent, { revisions, poolExists, missingGateways }: AgentFacts): Finding => {
+  const no = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
+  const blocking = notBuiltFields(taskAgents, agent).filter((field) => REQUIRED_TO_RUN.test(field));
+  if (blocking.length > 0) return no('NotBuilt', `The agent cannot run, because these fields are not built yet: ${blocking.join(', ')}.`);
+  if (!poolExists) return no('WorkerPoolNotFound', `WorkerPool ${agent.spec.workerPoolRef} does not exist.`);
+  if (missingGateways.length > 0) return no('EgressGatewayNotFound', `EgressGateway ${missingGateways.join(', ')} does not exist.`);
+  const [newest] = revisions;
+  if (!newest) return no('RevisionNotReady', 'The first revision is being made.');
+  if (isTrue(newest.status?.conditions, 'Ready'))
+    return { type: 'Ready', status: 'True', reason: 'RevisionReady', message: `Revision ${newest.metadata.name} serves.` };
+  const why = findCondition(newest.status?.conditions, 'Ready');
+  const older = latestReady(agent, revisions);
+  const serving = older && older !== newest && isTrue(older.status?.conditions, 'Ready') ? ` Revision ${older.metadata.name} serves meanwhile.` : '';
+  return no(
+    'RevisionNotReady',
+    `Revision ${newest.metadata.name} is not ready: ${why ? `${why.reason}: ${why.message}` : 'no worker has reported yet.'}${serving}`,
+  );
+};
+
+/** Status of an agent. `latestReadyRevisionName` moves only to a revision that is ready. */
+export const agentStatus = (agent: TaskAgent, facts: AgentFacts, now: string): NonNullable<TaskAgent['status']> => {
+  const { generation } = agent.metadata;
+  const [newest] = facts.revisions;
+  const ready = latestReady(agent, facts.revisions);
+  return {
+    ...agent.status,
+    activeExecutions: facts.activeExecutions,
+    latestCreatedRevisionName: newest?.metadata.name,
+    latestReadyRevisionName: ready?.metadata.name,
+    ...(generation !== undefined && { observedGeneration: generation }),
+    conditions: foldConditions(agent.status?.conditions, [readiness(agent, facts), enforced(taskAgents, agent)], now, generation),
+  };
+};

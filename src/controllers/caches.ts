@@ -1,0 +1,42 @@
+import {
+  agentSandboxRevisions,
+  aiProviderRoutes,
+  credentialInjectionPolicies,
+  egressGateways,
+  LABELS,
+  secrets,
+  taskAgents,
+  workerPools,
+  type KubeObject,
+  type TaskAgent,
+} from '#api';
+import { createInformer, type Client, type Informer } from '#kube';
+import type { Logger } from '#lib';
+
+/** Local copies of everything controllers read. */
+export const createCaches = (client: Client, log: Logger) => {
+  const all: Informer[] = [];
+  const follow = <T extends KubeObject>(kind: Parameters<typeof createInformer<T>>[1], indexes: Record<string, (object: T) => readonly string[]> = {}) => {
+    const informer = createInformer<T>(client, kind, { log, indexes });
+    all.push(informer as unknown as Informer);
+    return informer;
+  };
+  return {
+    pools: follow(workerPools),
+    agents: follow(taskAgents, { pool: (agent) => [poolKeyOf(agent)] }),
+    revisions: follow(agentSandboxRevisions, { agent: ({ metadata }) => [`${metadata.namespace}/${metadata.labels?.[LABELS.agent] ?? ''}`] }),
+    gateways: follow(egressGateways),
+    routes: follow(aiProviderRoutes),
+    policies: follow(credentialInjectionPolicies),
+    secrets: follow(secrets),
+    synced: Promise.resolve().then(() => Promise.all(all.map(({ synced }) => synced)).then(() => {})),
+    async [Symbol.asyncDispose]() {
+      await Promise.all(all.map((informer) => informer[Symbol.asyncDispose]()));
+    },
+  };
+};
+
+export type Caches = ReturnType<typeof createCaches>;
+
+/** The pool of an agent, as workers name it: `namespace/name`. */
+export const poolKeyOf = (agent: TaskAgent): string => `${agent.metadata.namespace}/${agent.spec.workerPoolRef}`;

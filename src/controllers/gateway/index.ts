@@ -1,0 +1,112 @@
+import { gatewayCaSecret, type EgressGateway, type KubeObject } from '#api';
+import { createController, signals, specChanged, splitKey, watches } from '#kube';
+import { canonicalJson } from '#lib';
+import type { DesiredGateway, WorkerReport } from '#model';
+import { compileGateway, judgePolicies, type SecretLookup } from '#policy';
+import type { Context } from '../context.ts';
+import { Authorities, RootUnusable, type GatewayAuthority } from './authority.ts';
+import type { GatewayPlan, Plans } from './plans.ts';
+
+/** How often intermediates are looked at; they are renewed at half of their 7 days. */
+const RENEWAL_MS = 3_600_000;
+
+const namespaceOf = ({ metadata }: KubeObject): string[] => [metadata.namespace ?? ''];
+const namespaceOfPool = (report: WorkerReport): string => splitKey(report.pool).namespace;
+
+/**
+ * EgressGateways with their routes, policies and Secrets -> what the egress of each worker serves, always whole. Reconciles
+ * a namespace at a time: references never leave it, and every worker of its pools serves all of its gateways.
+ */
+export const gatewayController = (context: Context, plans: Plans): AsyncDisposable => {
+  const { gateways, routes, policies, pools, secrets } = context.caches;
+  const authorities = new Authorities(context);
+  const published = new Map<string, string>();
+  /** Namespace of each worker, kept when its stream ends: its egress goes on and is told of changes. */
+  const homes = new Map<string, string>();
+
+  const secretsOf =
+    (namespace: string): SecretLookup =>
+    (name) => {
+      const secret = secrets.get(namespace, name);
+      return secret && Object.fromEntries(Object.entries(secret.data ?? {}).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]));
+    };
+
+  const plan = async (gateway: EgressGateway, namespace: string): Promise<GatewayPlan & { readonly authority?: GatewayAuthority }> => {
+    const compiled = compileGateway({
+      gateway,
+      aiRoutes: routes.list(namespace),
+      credentialPolicies: policies.list(namespace),
+      secret: secretsOf(namespace),
+    });
+    try {
+      const authority = await authorities.of(gateway, secrets.get(namespace, gatewayCaSecret(gateway.metadata.name)));
+      return { gateway, compiled, authority, rootPem: authority.rootPem };
+    } catch (error) {
+      if (!(error instanceof RootUnusable)) throw error;
+      return { gateway, compiled, problem: error.message };
+    }
+  };
+
+  const publish = async (worker: string, planned: readonly (GatewayPlan & { readonly authority?: GatewayAuthority })[]): Promise<void> => {
+    const served = planned.flatMap(async ({ gateway, compiled, authority }): Promise<DesiredGateway | undefined> => {
+      if (!authority) return undefined;
+      const { certPem, keyPem } = await authority.intermediate(worker);
+      return {
+        gateway: `${gateway.metadata.namespace}/${gateway.metadata.name}`,
+        policySet: JSON.stringify(compiled.policySet),
+        rootPem: authority.rootPem,
+        intermediatePem: certPem,
+        intermediateKeyPem: keyPem,
+        credentials: compiled.credentials,
+      };
+    });
+    const desired = { gateways: (await Promise.all(served)).filter((gateway) => gateway !== undefined) };
+    const content = canonicalJson(desired);
+    if (published.get(worker) === content) return;
+    published.set(worker, content);
+    context.desired.setEgressDesired(worker, desired);
+  };
+
+  return createController({
+    name: 'gateway',
+    log: context.log,
+    sources: [
+      watches(gateways, namespaceOf, specChanged),
+      watches(routes, namespaceOf, specChanged),
+      watches(policies, namespaceOf, specChanged),
+      watches(pools, namespaceOf, specChanged),
+      watches(secrets, namespaceOf),
+      signals((enqueue) => {
+        const stop = context.workers.onChange((worker, report) => {
+          if (!report || homes.get(worker) === namespaceOfPool(report)) return;
+          homes.set(worker, namespaceOfPool(report));
+          enqueue(namespaceOfPool(report));
+        });
+        for (const { worker, report } of context.workers.all()) {
+          homes.set(worker, namespaceOfPool(report));
+          enqueue(namespaceOfPool(report));
+        }
+        return stop;
+      }),
+      signals((enqueue) => {
+        const timer = setInterval(() => plans.namespaces().forEach(enqueue), RENEWAL_MS).unref();
+        return () => clearInterval(timer);
+      }),
+    ],
+    async reconcile(namespace) {
+      const mine = gateways
+        .list(namespace)
+        .filter(({ metadata }) => !metadata.deletionTimestamp)
+        .toSorted((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+      const planned = await Promise.all(mine.map((gateway) => plan(gateway, namespace)));
+      authorities.keep(namespace, new Set(mine.map(({ metadata }) => metadata.name)));
+      const workers = [...homes].filter(([, home]) => home === namespace).map(([worker]) => worker);
+      await Promise.all(workers.map((worker) => publish(worker, planned)));
+      const judged = judgePolicies(policies.list(namespace), routes.list(namespace), secretsOf(namespace));
+      plans.set(namespace, {
+        gateways: new Map(planned.map(({ authority: _, ...entry }) => [entry.gateway.metadata.name, entry])),
+        policies: new Map(judged.map((policy) => [policy.key.name, policy])),
+      });
+    },
+  });
+};

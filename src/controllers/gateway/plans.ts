@@ -1,0 +1,49 @@
+import type { EgressGateway } from '#api';
+import type { GatewayRoot } from '#model';
+import type { CompiledGateway, PolicyJudgement } from '#policy';
+import type { Roots } from '../worker-desired.ts';
+
+/** One gateway as its workers should serve it. */
+export interface GatewayPlan {
+  readonly gateway: EgressGateway;
+  readonly compiled: CompiledGateway;
+  /** Absent when the gateway has no usable authority: then it is served nowhere, and `problem` says why. */
+  readonly rootPem?: string;
+  readonly problem?: string;
+}
+
+export interface NamespacePlan {
+  /** By gateway name. */
+  readonly gateways: ReadonlyMap<string, GatewayPlan>;
+  /** By name of the CredentialInjectionPolicy. */
+  readonly policies: ReadonlyMap<string, PolicyJudgement>;
+}
+
+/** The newest plan of each namespace: written by compilation, read by what tells about it. */
+export class Plans implements Roots {
+  readonly #plans = new Map<string, NamespacePlan>();
+  readonly #listeners = new Set<(namespace: string) => void>();
+
+  set(namespace: string, plan: NamespacePlan): void {
+    this.#plans.set(namespace, plan);
+    for (const listener of this.#listeners) listener(namespace);
+  }
+
+  of(namespace: string): NamespacePlan | undefined {
+    return this.#plans.get(namespace);
+  }
+
+  namespaces(): string[] {
+    return [...this.#plans.keys()];
+  }
+
+  get(namespace: string): readonly GatewayRoot[] | undefined {
+    const plan = this.#plans.get(namespace);
+    return plan && [...plan.gateways].flatMap(([name, { rootPem }]) => (rootPem ? [{ gateway: `${namespace}/${name}`, rootPem }] : []));
+  }
+
+  onChange(listener: (namespace: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}

@@ -1,0 +1,82 @@
+import { aiProviderRoutes, credentialInjectionPolicies, egressGateways, type KubeObject } from '#api';
+import { createController, keyOf, signals, splitKey, watches } from '#kube';
+import { kubeTime } from '#lib';
+import { unmatchedParents } from '#policy';
+import type { Context } from '../context.ts';
+import { writeStatus } from '../status.ts';
+import type { Plans } from './plans.ts';
+import { gatewayStatus, policyStatus, routeStatus, type ServingWorker } from './status.ts';
+
+/**
+ * Plans and reports of egresses -> status of gateways, routes and policies. A controller of its own, so that writing
+ * statuses never delays what is published.
+ */
+export const gatewayStatusController = ({ client, caches, workers, egresses, clock, log }: Context, plans: Plans): AsyncDisposable => {
+  const { gateways, routes, policies } = caches;
+  const now = (): string => kubeTime(clock.now());
+  const workersOf = (namespace: string): string[] =>
+    workers.all().flatMap(({ worker, report }) => (splitKey(report.pool).namespace === namespace ? [worker] : []));
+
+  const writers: Readonly<Record<string, (namespace: string, name: string) => Promise<void>>> = {
+    gateway: async (namespace, name) => {
+      const gateway = gateways.get(namespace, name);
+      const plan = plans.of(namespace)?.gateways.get(name);
+      if (!gateway || !plan) return;
+      const serving = workersOf(namespace).map((worker): ServingWorker => {
+        const state = egresses.get(worker)?.gateways.find((candidate) => candidate.gateway === keyOf(gateway));
+        return { worker, ...(state && { state }) };
+      });
+      await writeStatus(client, egressGateways, gateway, gatewayStatus(plan, gateway, serving, now()));
+    },
+    route: async (namespace, name) => {
+      const route = routes.get(namespace, name);
+      const plan = plans.of(namespace);
+      if (!route || !plan) return;
+      const matched = [...plan.gateways.values()].flatMap(({ compiled }) =>
+        compiled.routes.filter(({ key }) => key.name === name).flatMap(({ parents }) => parents),
+      );
+      const unmatched = unmatchedParents(route, (gateway) => plan.gateways.has(gateway));
+      await writeStatus(client, aiProviderRoutes, route, routeStatus(route, [...matched, ...unmatched], now()));
+    },
+    policy: async (namespace, name) => {
+      const policy = policies.get(namespace, name);
+      const judgement = plans.of(namespace)?.policies.get(name);
+      if (policy && judgement) await writeStatus(client, credentialInjectionPolicies, policy, policyStatus(policy, judgement, now()));
+    },
+  };
+  const keyed = (what: string) => (object: KubeObject) => [`${what}:${keyOf(object)}`];
+
+  return createController({
+    name: 'gateway-status',
+    log,
+    sources: [
+      watches(gateways, keyed('gateway')),
+      watches(routes, keyed('route')),
+      watches(policies, keyed('policy')),
+      signals((enqueue) =>
+        plans.onChange((namespace) => {
+          for (const [what, cache] of Object.entries({ gateway: gateways, route: routes, policy: policies }))
+            for (const object of cache.list(namespace)) keyed(what)(object).forEach(enqueue);
+        }),
+      ),
+      signals((enqueue) => {
+        const wake = (namespace: string): void => gateways.list(namespace).flatMap(keyed('gateway')).forEach(enqueue);
+        const stopWorkers = workers.onChange((worker, current, previous) => {
+          // Only coming, going and moving matter here, not every heartbeat.
+          if (current?.pool === previous?.pool) return;
+          for (const report of [current, previous]) if (report) wake(splitKey(report.pool).namespace);
+        });
+        const stopEgresses = egresses.onChange((worker) => {
+          const report = workers.get(worker);
+          if (report) wake(splitKey(report.pool).namespace);
+        });
+        return () => [stopWorkers, stopEgresses].forEach((stop) => stop());
+      }),
+    ],
+    async reconcile(key) {
+      const colon = key.indexOf(':');
+      const { namespace, name } = splitKey(key.slice(colon + 1));
+      await writers[key.slice(0, colon)]!(namespace, name);
+    },
+  });
+};

@@ -1,0 +1,109 @@
+import {
+  aiProviderRoutes,
+  credentialInjectionPolicies,
+  EGRESS_CONTROLLER,
+  egressGateways,
+  type AIProviderRoute,
+  type Condition,
+  type CredentialInjectionPolicy,
+  type EgressGateway,
+  type ParentRef,
+} from '#api';
+import { canonicalJson, kubeTime } from '#lib';
+import type { GatewayState } from '#model';
+import type { ConditionState, PolicyJudgement, RouteParent } from '#policy';
+import { enforced, foldConditions, type Finding } from '../status.ts';
+import type { GatewayPlan } from './plans.ts';
+
+/** A worker that should serve the gateway, and what its egress says of it. */
+export interface ServingWorker {
+  readonly worker: string;
+  readonly state?: GatewayState;
+}
+
+const finding = (type: string, { status, reason, message }: ConditionState): Finding => ({ type, status, reason, message });
+
+const readiness = ({ compiled, problem }: GatewayPlan, workers: readonly ServingWorker[]): Finding => {
+  const no = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
+  if (problem) return no('CertificateInvalid', problem);
+  const [error] = compiled.errors;
+  if (error) return no(error.reason, compiled.errors.map(({ message }) => message).join(' '));
+  if (workers.length === 0) return no('GatewayNotProgrammed', 'No worker of this namespace is connected.');
+  const { revision } = compiled.policySet;
+  const behind = workers.filter(({ state }) => state?.revision !== revision || state.error !== '');
+  if (behind.length === 0) return { type: 'Ready', status: 'True', reason: 'Programmed', message: `Revision ${revision} is in force on every worker.` };
+  const why = behind.map(({ worker, state }) => `worker ${worker}: ${state?.error || 'not acknowledged yet'}`);
+  return no('GatewayNotProgrammed', `Revision ${revision} is not in force everywhere (${why.join('; ')}).`);
+};
+
+/** Status of a gateway: what was asked, and which revision is in force where. */
+export const gatewayStatus = (
+  plan: GatewayPlan,
+  gateway: EgressGateway,
+  workers: readonly ServingWorker[],
+  now: string,
+): NonNullable<EgressGateway['status']> => {
+  const { generation } = gateway.metadata;
+  const known = new Map(gateway.status?.listeners?.map((listener) => [listener.name, listener]));
+  return {
+    listenerCount: gateway.spec.listeners.length,
+    listeners: plan.compiled.listeners.map(({ name, attachedRoutes, accepted }) => ({
+      name,
+      attachedRoutes,
+      conditions: foldConditions(known.get(name)?.conditions, [finding('Accepted', accepted)], now, generation),
+    })),
+    programmed: workers.flatMap(({ worker, state }) => (state?.revision ? [{ worker, revision: state.revision, time: kubeTime(state.since) }] : [])),
+    conditions: foldConditions(gateway.status?.conditions, [readiness(plan, workers), enforced(egressGateways, gateway)], now, generation),
+  };
+};
+
+interface Attachment {
+  readonly ref: ParentRef;
+  readonly findings: readonly Finding[];
+}
+interface Entry {
+  readonly controllerName: string;
+  readonly conditions?: readonly Condition[];
+}
+
+/** Entries of a `parents` or `ancestors` list, in the order of the references; those of other controllers stay. */
+const entries = <E extends Entry, K extends 'parentRef' | 'ancestorRef'>(
+  field: K,
+  old: readonly (E & Record<K, ParentRef>)[] | undefined,
+  attachments: readonly Attachment[],
+  now: string,
+  generation: number | undefined,
+) => [
+  ...attachments.map(({ ref, findings }) => {
+    const before = old?.find((entry) => entry.controllerName === EGRESS_CONTROLLER && canonicalJson(entry[field]) === canonicalJson(ref));
+    return { [field]: ref, controllerName: EGRESS_CONTROLLER, conditions: foldConditions(before?.conditions, findings, now, generation) };
+  }),
+  ...(old ?? []).filter(({ controllerName }) => controllerName !== EGRESS_CONTROLLER),
+];
+
+/** Status of a route from the state of each of its references. */
+export const routeStatus = (route: AIProviderRoute, parents: readonly RouteParent[], now: string): object => {
+  const order = (ref: ParentRef): number => route.spec.parentRefs.findIndex((candidate) => canonicalJson(candidate) === canonicalJson(ref));
+  const attachments = parents
+    .toSorted((a, b) => order(a.parentRef) - order(b.parentRef))
+    .map(({ parentRef, accepted, resolvedRefs }) => ({
+      ref: parentRef,
+      findings: [finding('Accepted', accepted), finding('ResolvedRefs', resolvedRefs), enforced(aiProviderRoutes, route)],
+    }));
+  return { parents: entries('parentRef', route.status?.parents, attachments, now, route.metadata.generation) };
+};
+
+/** Status of a credential policy from the state at each of its targets. */
+export const policyStatus = (policy: CredentialInjectionPolicy, { ancestors }: PolicyJudgement, now: string): object => {
+  const attachments = ancestors.map(({ ancestorRef, accepted, conflicted, resolvedRefs }) => ({
+    ref: ancestorRef,
+    findings: [
+      finding('Accepted', accepted),
+      finding('Conflicted', conflicted),
+      finding('ResolvedRefs', resolvedRefs),
+      enforced(credentialInjectionPolicies, policy),
+    ],
+  }));
+  // At most 16 entries: the limit of the list in the Gateway API.
+  return { ancestors: entries('ancestorRef', policy.status?.ancestors, attachments, now, policy.metadata.generation).slice(0, 16) };
+};

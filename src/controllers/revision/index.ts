@@ -1,0 +1,38 @@
+import { agentSandboxRevisions, LABELS, type AgentSandboxRevision } from '#api';
+import { createController, keyOf, signals, splitKey, watches } from '#kube';
+import { kubeTime } from '#lib';
+import { servingRevisions } from '../agent/revisions.ts';
+import { poolKeyOf } from '../caches.ts';
+import type { Context } from '../context.ts';
+import { workersOf } from '../reports.ts';
+import { writeStatus } from '../status.ts';
+import { retiredStatus, servingStatus } from './status.ts';
+
+/** Revisions, agents and worker reports -> the status of each revision. */
+export const revisionController = ({ client, caches: { agents, revisions }, workers, clock, log }: Context): AsyncDisposable => {
+  const agentOf = (revision: AgentSandboxRevision) => agents.get(revision.metadata.namespace!, revision.metadata.labels?.[LABELS.agent] ?? '');
+  return createController({
+    name: 'revision',
+    log,
+    sources: [
+      watches(revisions),
+      watches(agents, (agent) => revisions.index('agent', keyOf(agent)).map(keyOf)),
+      signals((enqueue) =>
+        workers.onChange((_, ...reports) => {
+          for (const pool of new Set(reports.map((report) => report?.pool)))
+            for (const agent of agents.index('pool', pool ?? '')) revisions.index('agent', keyOf(agent)).map(keyOf).forEach(enqueue);
+        }),
+      ),
+    ],
+    async reconcile(key) {
+      const { namespace, name } = splitKey(key);
+      const revision = revisions.get(namespace, name);
+      const agent = revision && agentOf(revision);
+      if (!revision || !agent) return;
+      const now = kubeTime(clock.now());
+      const serves = servingRevisions(agent, revisions.index('agent', keyOf(agent))).some(({ metadata }) => metadata.name === name);
+      const status = serves ? servingStatus(revision, workersOf(workers, poolKeyOf(agent)), agent.spec.workerPoolRef, now) : retiredStatus(revision, now);
+      await writeStatus(client, agentSandboxRevisions, revision, status);
+    },
+  });
+};

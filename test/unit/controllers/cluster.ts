@@ -1,0 +1,133 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createApiServer } from '#apiserver';
+import { startControllers } from '#controllers';
+import { createClient, type Client } from '#kube';
+import { AsyncQueue, silentLogger } from '#lib';
+import { createAuthority, loadSigner } from '#lib/x509';
+import type { DesiredPort, EgressDesired, EgressReport, Invocation, Runs, WorkerDesired, WorkerReport, WorkersWanted } from '#model';
+
+const valid = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 3_600_000) };
+
+/** A port that keeps what controllers publish, and lets a test speak as workers and egresses do. */
+export class Recorder implements DesiredPort {
+  wanted: WorkersWanted | undefined;
+  readonly workers = new Map<string, WorkerDesired>();
+  readonly egresses = new Map<string, EgressDesired>();
+  /** Every publication to an egress, in order. */
+  readonly history: EgressDesired[] = [];
+  readonly #onWorker: ((worker: string, report: WorkerReport | undefined) => void)[] = [];
+  readonly #onEgress: ((worker: string, report: EgressReport | undefined) => void)[] = [];
+  readonly #waiting = new Set<() => void>();
+
+  setWorkers(wanted: WorkersWanted): void {
+    this.wanted = wanted;
+    this.#wake();
+  }
+  setWorkerDesired(pool: string, desired: WorkerDesired): void {
+    this.workers.set(pool, desired);
+    this.#wake();
+  }
+  setEgressDesired(worker: string, desired: EgressDesired): void {
+    this.egresses.set(worker, desired);
+    this.history.push(desired);
+    this.#wake();
+  }
+  onWorker(listener: (worker: string, report: WorkerReport | undefined) => void): void {
+    this.#onWorker.push(listener);
+  }
+  onEgress(listener: (worker: string, report: EgressReport | undefined) => void): void {
+    this.#onEgress.push(listener);
+  }
+
+  worker(worker: string, report: Partial<WorkerReport> | undefined): void {
+    const whole = report && { worker, pool: 'default/default', maxExecutions: 4, activeExecutions: 0, images: [], ...report };
+    for (const listener of this.#onWorker) listener(worker, whole);
+  }
+  egress(worker: string, gateways: EgressReport['gateways'] | undefined): void {
+    for (const listener of this.#onEgress) listener(worker, gateways && { worker, gateways });
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+  }
+
+  /** Resolves when a publication makes `probe` answer. */
+  async until<T>(probe: () => T | undefined): Promise<T> {
+    for (;;) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiting.add(resolve);
+      try {
+        const value = probe();
+        if (value !== undefined) return value;
+        await promise;
+      } finally {
+        this.#waiting.delete(resolve);
+      }
+    }
+  }
+}
+
+/** The journal as a queue a test fills. */
+export class FakeRuns implements Runs {
+  readonly #queues = new Set<AsyncQueue<Invocation>>();
+  push(invocation: Invocation): void {
+    for (const queue of this.#queues) queue.push(invocation);
+  }
+  invoke(): Promise<never> {
+    return Promise.reject(new Error('not in this test'));
+  }
+  get = async () => undefined;
+  list = async () => [];
+  watch(_: object, signal: AbortSignal): AsyncIterable<Invocation> {
+    const queue = new AsyncQueue<Invocation>();
+    this.#queues.add(queue);
+    signal.addEventListener('abort', () => queue.end(), { once: true });
+    return queue;
+  }
+}
+
+export interface Cluster extends AsyncDisposable {
+  readonly client: Client;
+  readonly desired: Recorder;
+  readonly runs: FakeRuns;
+  /** Starts the controllers anew, as after a restart of the process, with a new recorder. */
+  restart(): Promise<Recorder>;
+}
+
+/** A real API server in this process with the real controllers against it. */
+export const startCluster = async ({ controllers = true } = {}): Promise<Cluster> => {
+  await using started = new AsyncDisposableStack();
+  const dir = await mkdtemp(join(tmpdir(), 'clrk-'));
+  started.defer(() => rm(dir, { recursive: true, force: true }));
+  const authority = await createAuthority({ subject: 'CN=test', ca: { pathLength: 0 }, ...valid });
+  const signer = await loadSigner(authority);
+  const server = await signer.issue({ subject: 'CN=server', usage: 'server', ips: ['127.0.0.1'], ...valid });
+  const own = await signer.issue({ subject: 'CN=admin, O=system:masters', usage: 'client', ...valid });
+  const api = started.use(
+    createApiServer({ database: join(dir, 'api.db'), tls: { ca: authority.certPem, cert: server.certPem, key: server.keyPem }, log: silentLogger }),
+  );
+  const port = await api.listen(0);
+  const client = started.use(createClient({ server: `https://127.0.0.1:${port}`, ca: authority.certPem, cert: own.certPem, key: own.keyPem }));
+  const runs = new FakeRuns();
+  let running: AsyncDisposable | undefined;
+  started.defer(() => running?.[Symbol.asyncDispose]());
+  const start = (): Recorder => {
+    const desired = new Recorder();
+    running = startControllers({ client, desired, runs, log: silentLogger, signal: new AbortController().signal });
+    return desired;
+  };
+  const desired = controllers ? start() : new Recorder();
+  const all = started.move();
+  return {
+    client,
+    desired,
+    runs,
+    async restart() {
+      await running?.[Symbol.asyncDispose]();
+      return start();
+    },
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+};

@@ -1,0 +1,174 @@
+import { X509Certificate } from 'node:crypto';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { aiProviderRoutes, credentialInjectionPolicies, egressGateways, gatewayCaSecret, secrets, type Condition } from '#api';
+import type { DesiredGateway, PolicySet } from '#model';
+import { startCluster, type Cluster, type Recorder } from './cluster.ts';
+import { conditionOf, eventually, gateway, policy, route, secret } from './objects.ts';
+
+let cluster: Cluster;
+beforeEach(async () => {
+  cluster = await startCluster();
+});
+afterEach(() => cluster[Symbol.asyncDispose]());
+
+const served = (desired: Recorder, worker = '0'): DesiredGateway | undefined =>
+  desired.egresses.get(worker)?.gateways.find((entry) => entry.gateway === 'default/gw');
+const setOf = (entry: DesiredGateway): PolicySet => JSON.parse(entry.policySet) as PolicySet;
+const states = (conditions: readonly Condition[] | undefined): string[] => (conditions ?? []).map(({ type, status, reason }) => `${type}=${status}/${reason}`);
+
+test('whatever comes last, everything converges: policy, route, worker, gateway, Secret', async () => {
+  const { client, desired } = cluster;
+  await client.create(credentialInjectionPolicies, policy('cred', 'openai', 'key'));
+  await eventually(client, credentialInjectionPolicies, 'cred', (object) =>
+    states(object.status?.ancestors?.[0]?.conditions).includes('Accepted=False/TargetNotFound'),
+  );
+  await client.create(aiProviderRoutes, route('openai', 'gw'));
+  await eventually(client, aiProviderRoutes, 'openai', (object) => states(object.status?.parents?.[0]?.conditions).includes('Accepted=False/NoMatchingParent'));
+  desired.worker('0', {});
+  await desired.until(() => desired.egresses.get('0'));
+  expect(desired.egresses.get('0')).toEqual({ gateways: [] });
+
+  await client.create(egressGateways, gateway('gw'));
+  const first = await desired.until(() => served(desired));
+  expect(setOf(first).aiRoutes[0]).toMatchObject({ route: { name: 'openai' }, credential: { missing: 'SecretNotFound', header: 'authorization' } });
+  expect(first.credentials).toEqual([]);
+  const attached = await eventually(client, aiProviderRoutes, 'openai', (object) =>
+    states(object.status?.parents?.[0]?.conditions).includes('Accepted=True/Accepted'),
+  );
+  expect(attached.status!.parents).toMatchObject([{ controllerName: 'clrk.apoxy.dev/egress-controller', parentRef: { name: 'gw' } }]);
+  const unresolved = await eventually(client, credentialInjectionPolicies, 'cred', (object) =>
+    states(object.status?.ancestors?.[0]?.conditions).includes('Accepted=True/Accepted'),
+  );
+  expect(states(unresolved.status!.ancestors![0]!.conditions)).toContain('ResolvedRefs=False/SecretNotFound');
+
+  await client.create(secrets, secret('key', { token: 'Bearer real' }));
+  const armed = await desired.until(() => (served(desired)?.credentials.length ? served(desired) : undefined));
+  expect(armed.credentials).toEqual([{ name: 'cred:default/cred', value: 'Bearer real' }]);
+  expect(armed.policySet).not.toContain('real');
+  await eventually(client, credentialInjectionPolicies, 'cred', (object) =>
+    states(object.status?.ancestors?.[0]?.conditions).includes('ResolvedRefs=True/ResolvedRefs'),
+  );
+  // A new value of the Secret alone is published at once.
+  await client.patch(secrets, 'default', 'key', { stringData: { token: 'Bearer rotated' } });
+  await desired.until(() => served(desired)?.credentials[0]?.value === 'Bearer rotated' || undefined);
+});
+
+test('a gateway is Ready when every worker has acknowledged the wanted revision, and says so when one has not', async () => {
+  const { client, desired } = cluster;
+  await client.create(egressGateways, gateway('gw'));
+  await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/GatewayNotProgrammed');
+  desired.worker('0', {});
+  const { revision } = setOf(await desired.until(() => served(desired)));
+  const since = Date.parse('2026-01-02T03:04:05Z');
+  desired.egress('0', [{ gateway: 'default/gw', revision, since, error: '' }]);
+  const up = await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'True/Programmed');
+  expect(up.status).toMatchObject({
+    listenerCount: 1,
+    listeners: [{ name: 'tls', attachedRoutes: 0 }],
+    programmed: [{ worker: '0', revision, time: '2026-01-02T03:04:05Z' }],
+  });
+  expect(conditionOf(up, 'Enforced')).toBe('True/Enforced');
+
+  desired.egress('0', [{ gateway: 'default/gw', revision, since, error: 'Envoy does not run' }]);
+  const down = await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/GatewayNotProgrammed');
+  expect(down.status!.conditions!.find(({ type }) => type === 'Ready')!.message).toContain('Envoy does not run');
+
+  desired.egress('0', [{ gateway: 'default/gw', revision, since, error: '' }]);
+  await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'True/Programmed');
+  // A second worker that has not reported, then a new rule nobody has acknowledged, then a stream that ends.
+  desired.worker('1', {});
+  await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/GatewayNotProgrammed');
+  desired.worker('1', undefined);
+  await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'True/Programmed');
+  desired.egress('0', undefined);
+  const gone = await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/GatewayNotProgrammed');
+  expect(gone.status!.programmed).toEqual([]);
+});
+
+test('the root is made once, owned by its gateway; each worker gets an intermediate of its own that signs leaves only', async () => {
+  const { client, desired } = cluster;
+  await client.create(egressGateways, gateway('gw'));
+  desired.worker('0', {});
+  desired.worker('1', {});
+  const [zero, one] = [await desired.until(() => served(desired, '0')), await desired.until(() => served(desired, '1'))];
+  const stored = (await client.get(secrets, 'default', gatewayCaSecret('gw')))!;
+  expect(stored.metadata.ownerReferences).toMatchObject([{ kind: 'EgressGateway', name: 'gw', controller: true }]);
+  const root = new X509Certificate(zero.rootPem);
+  expect(Buffer.from(stored.data!['tls.crt']!, 'base64').toString()).toBe(zero.rootPem);
+  expect(one.rootPem).toBe(zero.rootPem);
+  expect(one.intermediatePem).not.toBe(zero.intermediatePem);
+  for (const { intermediatePem, intermediateKeyPem } of [zero, one]) {
+    const intermediate = new X509Certificate(intermediatePem);
+    expect(intermediate.ca && intermediate.verify(root.publicKey) && intermediate.checkIssued(root)).toBe(true);
+    expect(intermediateKeyPem).toContain('BEGIN PRIVATE KEY');
+    const days = (intermediate.validToDate.getTime() - Date.now()) / 86_400_000;
+    expect(days).toBeGreaterThan(6.9);
+    expect(days).toBeLessThan(7.1);
+    expect(intermediate.validFromDate.getTime()).toBeLessThan(Date.now() - 3_500_000);
+  }
+  const rootKey = Buffer.from(stored.data!['tls.key']!, 'base64').toString().split('\n')[1]!;
+  expect(JSON.stringify([...desired.egresses.values(), ...desired.workers.values()])).not.toContain(rootKey);
+  await desired.until(() => desired.workers.get('default/default')?.gateways[0]);
+  expect(desired.workers.get('default/default')!.gateways).toEqual([{ gateway: 'default/gw', rootPem: zero.rootPem }]);
+
+  // After a restart the same root serves, and the first snapshot is whole.
+  const again = await cluster.restart();
+  again.worker('0', {});
+  const restarted = await again.until(() => again.egresses.get('0'));
+  expect(again.history[0]).toBe(restarted);
+  expect(restarted.gateways.map(({ rootPem }) => rootPem)).toEqual([zero.rootPem]);
+});
+
+test('a root Secret that is spoiled serves nothing, without hurting the other gateway', async () => {
+  const { client, desired } = cluster;
+  await client.create(secrets, { ...secret(gatewayCaSecret('bad'), { 'tls.crt': 'nonsense', 'tls.key': 'nonsense' }) });
+  await client.create(egressGateways, gateway('bad'));
+  await client.create(egressGateways, gateway('gw'));
+  desired.worker('0', {});
+  await desired.until(() => served(desired));
+  await eventually(client, egressGateways, 'bad', (object) => conditionOf(object, 'Ready') === 'False/CertificateInvalid');
+  expect(desired.egresses.get('0')!.gateways.map((entry) => entry.gateway)).toEqual(['default/gw']);
+});
+
+test('the trust bundle comes from its Secret; missing, it is a condition', async () => {
+  const { client, desired } = cluster;
+  await client.create(egressGateways, gateway('gw', { upstreamTLS: { additionalTrustBundleSecretRef: { name: 'extra' } } }));
+  desired.worker('0', {});
+  await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/SecretNotFound');
+  const { rootPem } = await desired.until(() => served(desired));
+  await client.create(secrets, secret('extra', { 'ca.crt': rootPem }));
+  await desired.until(() => (setOf(served(desired)!).trustBundle.includes('BEGIN CERTIFICATE') ? true : undefined));
+  await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/GatewayNotProgrammed');
+});
+
+test('fields of a gateway and a route that are not built are named, and admit nothing', async () => {
+  const { client, desired } = cluster;
+  await client.create(egressGateways, gateway('gw', { listeners: [{ name: 'raw', protocol: 'TCP' }], defaultPolicy: 'allow-all' }));
+  await client.create(aiProviderRoutes, route('r', 'gw', { rules: [{ matches: [{ provider: 'openai' }], backendRefs: [{ name: 'x' }] }] }));
+  desired.worker('0', {});
+  const set = setOf(await desired.until(() => served(desired)));
+  expect(set.defaultPolicy).toBe('deny-all');
+  expect(set.listeners).toMatchObject([{ built: false }]);
+  const object = await eventually(client, egressGateways, 'gw', (candidate) => conditionOf(candidate, 'Enforced') === 'False/NotBuilt');
+  const { message } = object.status!.conditions!.find(({ type }) => type === 'Enforced')!;
+  expect(message).toContain('spec.listeners[0]');
+  expect(message).toContain('spec.defaultPolicy');
+  await eventually(client, aiProviderRoutes, 'r', (candidate) => states(candidate.status?.parents?.[0]?.conditions).includes('Enforced=False/NotBuilt'));
+});
+
+test('a deleted gateway is taken back at once; a status at rest is not written again', async () => {
+  const { client, desired } = cluster;
+  await client.create(egressGateways, gateway('gw'));
+  desired.worker('0', {});
+  const { revision } = setOf(await desired.until(() => served(desired)));
+  desired.egress('0', [{ gateway: 'default/gw', revision, since: 1_000, error: '' }]);
+  const { metadata } = await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'True/Programmed');
+  desired.egress('0', [{ gateway: 'default/gw', revision, since: 1_000, error: '' }]);
+  desired.worker('0', { activeExecutions: 1 });
+  await client.create(secrets, secret('unrelated', { a: 'b' }));
+  await client.create(egressGateways, gateway('other'));
+  await desired.until(() => (desired.egresses.get('0')!.gateways.length === 2 ? true : undefined));
+  expect((await client.get(egressGateways, 'default', 'gw'))!.metadata.resourceVersion).toBe(metadata.resourceVersion);
+  await client.delete(egressGateways, 'default', 'gw');
+  await desired.until(() => (served(desired) === undefined ? true : undefined));
+});
