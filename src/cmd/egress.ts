@@ -13,15 +13,15 @@ const main = async (program: Program): Promise<void> => {
   const stack = layout(state, run);
   const at = stack.worker(worker);
 
-  // Privilege: the worker's. Counters: the dispatcher's.
-  const worker_ = connect(Host, at.hostSocket);
+  // What needs privilege is done by the worker, what must be counted once by the dispatcher.
+  const privileged = connect(Host, at.hostSocket);
   const counters = connect(Ledger, stack.ledgerSocket);
-  resources.defer(async () => (worker_.close(), counters.close()));
+  resources.defer(async () => (privileged.close(), counters.close()));
   const host: HostPort = {
-    startEnvoy: async (envoy) => void (await worker_.startEnvoy(envoy)),
-    stopEnvoy: async (index) => void (await worker_.stopEnvoy({ index })),
-    startFront: async () => void (await worker_.startFront({})),
-    setRoute: async (element) => void (await worker_.setRoute(element)),
+    startEnvoy: async (envoy) => void (await privileged.startEnvoy(envoy)),
+    stopEnvoy: async (index) => void (await privileged.stopEnvoy({ index })),
+    startFront: async () => void (await privileged.startFront({})),
+    setRoute: async (element) => void (await privileged.setRoute(element)),
   };
   const ledger: LedgerPort = {
     reserve: ({ budgets, ...request }) => counters.reserve({ ...request, budgets: [...budgets] }, { timeoutMs: LEDGER_TIMEOUT_MS }),
@@ -32,7 +32,7 @@ const main = async (program: Program): Promise<void> => {
 
   // Ends of Envoys; the worker keeps those that nobody listened for.
   follow(program, 'the worker', async () => {
-    for await (const end of worker_.envoyEnds({}, { signal })) await egress.envoyEnded(end);
+    for await (const end of privileged.envoyEnds({}, { signal })) await egress.envoyEnded(end);
   });
 
   // Desired state down, what is in force up. Reports begin with who this is, so that the answer can be chosen.

@@ -56,11 +56,12 @@ export class RecordFile<Line> implements AsyncDisposable {
   append(line: Line): Promise<void> {
     return new Promise((done, failed) => {
       this.#waiting.push({ text: `${JSON.stringify(line)}\n`, done, failed });
-      this.#writing ??= this.#write().finally(() => (this.#writing = undefined));
+      this.#writing ??= this.#write();
     });
   }
 
   async #write(): Promise<void> {
+    await undefined; // so that `#writing` is set before this can end
     while (this.#waiting.length > 0) {
       const batch = this.#waiting;
       this.#waiting = [];
@@ -73,6 +74,8 @@ export class RecordFile<Line> implements AsyncDisposable {
         this.#file = undefined;
       }
     }
+    // Right after the last look at the queue: an append that comes a tick later must start the next round.
+    this.#writing = undefined;
   }
 
   async #put(text: string): Promise<void> {

@@ -9,7 +9,7 @@ export { ENVOY_VERSION } from './gen/xds/index.js';
 import type { AggregatedDiscoveryService } from './gen/xds/envoy/service/discovery/v3/ads_pb.js';
 
 export { AggregatedDiscoveryService } from './gen/xds/envoy/service/discovery/v3/ads_pb.js';
-export type { DeltaDiscoveryRequest } from './gen/xds/envoy/service/discovery/v3/discovery_pb.js';
+export type { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from './gen/xds/envoy/service/discovery/v3/discovery_pb.js';
 export {
   CommonResponse_ResponseStatus,
   ExternalProcessor,

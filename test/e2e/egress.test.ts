@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { AsyncQueue, contentRevision, exited, readyReport, READY_STDIO, run, spawnChild, stopChild } from '#lib';
+import { AsyncQueue, contentRevision, exited, readyReport, READY_STDIO, run, silentLogger, spawnChild, stopChild, systemClock } from '#lib';
+import { rotateAccessLogs } from '../../src/egress/access-logs.ts';
 import { createAuthority, loadSigner } from '#lib/x509';
 import { layout, type AccessLine, type AiRoute, type EgressDesired, type EgressLine, type EgressReport, type PolicySet } from '#model';
 import { createSandboxNetwork, type SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
@@ -28,6 +29,8 @@ const OPENAI = 'api.openai.com';
 const BLOCK = '100.64.0.0/20';
 const PAIR = { block: BLOCK, host: '100.64.0.4', sandbox: '100.64.0.5', inherited: false };
 const CHAT = JSON.stringify({ model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'Say hello.' }], max_tokens: 16 });
+
+const JSON_BODY = { 'content-type': 'application/json' };
 
 const resources = new AsyncDisposableStack();
 let state: string;
@@ -110,6 +113,12 @@ const linesOf = async <Line>(path: string): Promise<readonly Line[]> =>
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line) as Line);
+
+const pidOf = async (commandLine: string): Promise<number> => Number((await run('pgrep', ['-f', commandLine])).stdout.trim().split('\n').at(-1));
+const egressPid = (): Promise<number> => pidOf(`src/cmd/egress.ts --state ${state}`);
+
+const askOnce = (address: string): Promise<StepAnswer> =>
+  inSandbox({ do: 'https', address, sni: OPENAI, method: 'POST', path: '/v1/chat/completions', headers: JSON_BODY, body: CHAT, ca: rootPem });
 
 /** The access line of the decision an answer names. */
 const lineOf = (id: string): Promise<AccessLine> =>
@@ -240,6 +249,16 @@ test('an admitted name: injected credential, the agent’s own removed, tokens i
   expect(JSON.stringify(line)).not.toContain(KEY);
 });
 
+test('a streamed answer passes as it is made, and its tokens are counted', async () => {
+  const address = await addressOf(OPENAI);
+  const body = JSON.stringify({ ...(JSON.parse(CHAT) as object), stream: true });
+  const answer = await inSandbox({ do: 'https', address, sni: OPENAI, method: 'POST', path: '/v1/chat/completions', headers: JSON_BODY, body, ca: rootPem });
+  expect(answer).toMatchObject({ status: 200, body: expect.stringContaining('data: [DONE]') });
+  const line = await eventually('the access line', async () => (await linesOf<AccessLine>(at.accessLog(0))).find(({ engine }) => engine?.stream));
+  expect(line.usage).toEqual({ input: expect.any(Number), output: expect.any(Number) });
+  expect(line.usage!.output).toBeGreaterThan(0);
+});
+
 test('other types of an admitted name are empty', async () => {
   expect(await inSandbox({ do: 'dns', name: OPENAI, type: 'AAAA' })).toEqual({ error: 'ENODATA' });
   expect(await inSandbox({ do: 'dns', name: OPENAI, type: 'TXT' })).toEqual({ error: 'ENODATA' });
@@ -301,7 +320,7 @@ test('the dialled port in Host and another case of the name are the same name', 
       host,
       method: 'POST',
       path: '/v1/chat/completions',
-      headers: { 'content-type': 'application/json' },
+      headers: JSON_BODY,
       body: CHAT,
       ca: rootPem,
     });
@@ -370,7 +389,7 @@ test('a route whose Secret is missing answers 503 with that reason and dials not
     sni: OPENAI,
     method: 'POST',
     path: '/v1/chat/completions',
-    headers: { 'content-type': 'application/json' },
+    headers: JSON_BODY,
     body: CHAT,
     ca: rootPem,
   });
@@ -388,17 +407,7 @@ test('a route whose Secret is missing answers 503 with that reason and dials not
 test('a rotated credential is used from the next request on, without a new revision', async () => {
   const address = await addressOf(OPENAI);
   await enforce(policyOf(), 'rotated');
-  const ask = () =>
-    inSandbox({
-      do: 'https',
-      address,
-      sni: OPENAI,
-      method: 'POST',
-      path: '/v1/chat/completions',
-      headers: { 'content-type': 'application/json' },
-      body: CHAT,
-      ca: rootPem,
-    });
+  const ask = () => askOnce(address);
   await eventually('the new key', async () => (await ask(), (await seen()).at(-1)!.headers['authorization'] === 'Bearer rotated' ? true : undefined));
   await enforce(policyOf());
   await eventually('the old key', async () => ((await ask()).status === 200 ? true : undefined));
@@ -406,17 +415,7 @@ test('a rotated credential is used from the next request on, without a new revis
 
 test('an upstream that cannot prove its name, or that is not there, is a gateway error in our words', async () => {
   const address = await addressOf(OPENAI);
-  const ask = () =>
-    inSandbox({
-      do: 'https',
-      address,
-      sni: OPENAI,
-      method: 'POST',
-      path: '/v1/chat/completions',
-      headers: { 'content-type': 'application/json' },
-      body: CHAT,
-      ca: rootPem,
-    });
+  const ask = () => askOnce(address);
   await enforce(policyOf({ trustBundle: '' }));
   const untrusted = await ask();
   expect([untrusted.status, denialOf(untrusted)['code']]).toEqual([502, 'UpstreamCertificateInvalid']);
@@ -429,10 +428,29 @@ test('an upstream that cannot prove its name, or that is not there, is a gateway
   await enforce(policyOf());
 });
 
+test('egress frozen: AI requests and names are refused in bounded time, denials go on, and afterwards all is well', async () => {
+  const address = await addressOf(OPENAI);
+  const denied = await addressOf('evil.example');
+  const before = (await seen()).length;
+  const pid = await egressPid();
+  process.kill(pid, 'SIGSTOP');
+  try {
+    const started = performance.now();
+    const answer = await askOnce(address);
+    expect([answer.status, denialOf(answer)['code']]).toEqual([503, 'EngineUnavailable']);
+    expect(performance.now() - started).toBeLessThan(4_000);
+    expect((await inSandbox({ do: 'https', address: denied, sni: 'evil.example', path: '/', ca: rootPem })).status).toBe(403);
+    expect((await inSandbox({ do: 'dns', name: 'new.example', type: 'A' })).error).toMatch(/ESERVFAIL|ETIMEOUT/);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  expect((await seen()).length).toBe(before);
+  expect((await askOnce(address)).status).toBe(200);
+});
+
 test('egress killed: Envoy goes on with warm names, and after the restart bindings, leaves and configuration are as before', async () => {
   const address = await addressOf(OPENAI);
-  const { stdout } = await run('pgrep', ['-f', `src/cmd/egress.ts --state ${state}`]);
-  process.kill(Number(stdout.trim().split('\n')[0]), 'SIGKILL');
+  process.kill(await egressPid(), 'SIGKILL');
   report = undefined;
   await eventually('egress is back and its revision in force', () => (report?.gateways[0]?.revision === policyOf().revision ? true : undefined), 20_000);
   expect(await addressOf(OPENAI)).toBe(address);
@@ -442,11 +460,44 @@ test('egress killed: Envoy goes on with warm names, and after the restart bindin
     sni: OPENAI,
     method: 'POST',
     path: '/v1/chat/completions',
-    headers: { 'content-type': 'application/json' },
+    headers: JSON_BODY,
     body: CHAT,
     ca: rootPem,
   });
   expect(answer.status).toBe(200);
+});
+
+test('Envoy killed: said in the records, and it serves again with the same configuration and names', async () => {
+  const address = await addressOf(OPENAI);
+  process.kill(await pidOf(`${TOOLS}/bin/envoy -c ${at.dir}`), 'SIGKILL');
+  await eventually('the record', async () =>
+    (await linesOf<EgressLine>(at.egressLog)).find(({ event, gateway }) => event === 'gateway-died' && gateway === GATEWAY),
+  );
+  await eventually('it serves again', async () => ((await askOnce(address)).status === 200 ? true : undefined));
+});
+
+test('an access log is put aside without losing a line', async () => {
+  const address = await addressOf(OPENAI);
+  const ids: string[] = [];
+  const refused = async () => {
+    const answer = await inSandbox({ do: 'https', address, sni: OPENAI, path: '/v1/models', ca: rootPem });
+    ids.push(denialOf(answer)['decision']!);
+  };
+  await refused();
+  await lineOf(ids[0]!);
+  const rotation = rotateAccessLogs({ at, indexes: () => [0], clock: systemClock, log: silentLogger, rotateBytes: 1, everyMs: 200 });
+  try {
+    await eventually('rotation', async () => ((await readdir(at.records)).some((name) => name.startsWith('access-0.jsonl.')) ? true : undefined));
+    await refused();
+    await refused();
+  } finally {
+    await rotation[Symbol.asyncDispose]();
+  }
+  await eventually('every line', async () => {
+    const names = (await readdir(at.records)).filter((name) => name.startsWith('access-0.jsonl'));
+    const texts = await Promise.all(names.map((name) => readFile(join(at.records, name), 'utf8')));
+    return ids.every((id) => texts.join('').split(id).length === 2) ? true : undefined;
+  });
 });
 
 test('no credential, private key or leaf key is in what Envoy shows of itself', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { run } from '#lib';
 import type { PolicySet } from '#model';
-import { encodeResource } from '#wire/xds';
+import { encodeResource, type ResourceJson } from '#wire/xds';
 import { bootstrap, SAFE_OPERATORS, translate, type TranslateInput } from '../../src/egress/translate/index.ts';
 import { sliceOf } from '../../src/egress/slices.ts';
 
@@ -37,6 +37,9 @@ test.each(cases)('%s: resources are what is written down, and all of their field
   for (const resource of [...translated.clusters, ...translated.listeners, ...translated.routes]) encodeResource(resource);
 });
 
+/** A resource where its type is known by its place. */
+const untyped = (resource: ResourceJson): object => Object.fromEntries(Object.entries(resource).filter(([field]) => field !== '@type'));
+
 /**
  * The resources as one static configuration: routes, which come by RDS, put in place, and secrets from a file (Envoy dies of
  * a static cluster that waits for ADS, in validation mode).
@@ -44,14 +47,13 @@ test.each(cases)('%s: resources are what is written down, and all of their field
 const staticConfig = async (name: string, secrets: string): Promise<string> => {
   const { clusters, listeners, routes } = translate(await inputOf(name));
   const config = bootstrap(NODE) as { static_resources: { clusters: object[]; listeners?: object[] } };
-  config.static_resources.clusters.push(...clusters.map(({ '@type': _, ...cluster }) => cluster));
-  config.static_resources.listeners = listeners.map(({ '@type': _, ...listener }) => listener);
+  config.static_resources.clusters.push(...clusters.map(untyped));
+  config.static_resources.listeners = listeners.map(untyped);
   return JSON.stringify(config, (_, value: { rds?: { route_config_name: string }; sds_config?: object } | undefined) => {
     if (value?.sds_config) return { ...value, sds_config: { resource_api_version: 'V3', path_config_source: { path: secrets } } };
     if (!value?.rds) return value;
     const { rds, ...rest } = value;
-    const { '@type': _type, ...route_config } = routes.find((route) => route['name'] === rds.route_config_name)!;
-    return { ...rest, route_config };
+    return { ...rest, route_config: untyped(routes.find((route) => route['name'] === rds.route_config_name)!) };
   });
 };
 

@@ -85,7 +85,10 @@ const raw = ({ address, port, send, sni }: RawStep): Promise<StepAnswer> =>
     let received = '';
     socket.setTimeout(7_000, () => socket.destroy(new Error('timeout')));
     socket.once(sni === undefined ? 'connect' : 'secureConnect', () => socket.write(send));
-    socket.on('data', (chunk) => (received += chunk.toString('latin1')));
+    socket.on('data', (chunk) => {
+      received += chunk.toString('latin1');
+      if (/\}\}\s*$/.test(received)) socket.end(); // a whole denial
+    });
     socket.once('error', reject);
     socket.once('close', () => resolve({ received }));
   });

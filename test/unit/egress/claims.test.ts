@@ -1,0 +1,146 @@
+import { appendFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { systemClock } from '#lib';
+import type { Binding, BindingLine } from '#model';
+import { Claims, connect, createRpcServer, status } from '#wire';
+import { Bindings } from '../../../src/egress/bindings.ts';
+import { claimsService, type MapElement } from '../../../src/egress/claims.ts';
+import { RecordFile } from '../../../src/egress/records.ts';
+import { sliceOf } from '../../../src/egress/slices.ts';
+
+let dir: string;
+let file: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'clrk-'));
+  file = join(dir, 'bindings.jsonl');
+});
+afterEach(() => rm(dir, { recursive: true }));
+
+const binding = (n: number, invocation = `i${n}`): Binding => ({
+  address: `100.64.0.${n}`,
+  block: '100.64.0.0/20',
+  namespace: 'n',
+  agent: 'a',
+  invocation,
+  traceId: 't',
+  spanId: 's',
+  gateways: ['n/one', 'n/two'],
+});
+const lines = async (): Promise<readonly BindingLine[]> =>
+  (await readFile(file, 'utf8'))
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as BindingLine);
+
+/** The service as a worker sees it, over a real socket. */
+const serve = async (ready: Record<string, number>, waitMs = 8_000) => {
+  const bindings = await Bindings.open(file, systemClock, true);
+  const elements: MapElement[] = [];
+  const released: string[] = [];
+  const server = createRpcServer().add(
+    Claims,
+    claimsService({
+      bindings,
+      waitMs,
+      inForce: (name, signal) =>
+        name in ready
+          ? Promise.resolve(sliceOf(ready[name]!))
+          : new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
+      setRoute: async (element) => void elements.push(element),
+      released: (address) => released.push(address),
+    }),
+  );
+  const socket = join(dir, 's.sock');
+  await server.listen(socket);
+  const client = connect(Claims, socket);
+  const close = async (): Promise<void> => {
+    client.close();
+    await server[Symbol.asyncDispose]();
+    await bindings[Symbol.asyncDispose]();
+  };
+  return { client, bindings, elements, released, [Symbol.asyncDispose]: close };
+};
+
+const message = (of: Binding) => ({ ...of, gateways: [...of.gateways] });
+
+test('a claim opens the ways to its gateways in order, and is on disk when it is answered', async () => {
+  await using served = await serve({ 'n/one': 3, 'n/two': 0 });
+  expect(await served.client.bind(message(binding(5)))).toMatchObject({ refused: '' });
+  expect(served.elements).toEqual([
+    { map: 'route', source: '100.64.0.0/20', destination: '198.18.48.0/20', port: 15_004 },
+    { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', port: 15_001 },
+    { map: 'first', source: '100.64.0.0/20', destination: '', port: 15_004 },
+  ]);
+  expect(await lines()).toMatchObject([{ event: 'bind', address: '100.64.0.5', invocation: 'i5', gateways: ['n/one', 'n/two'] }]);
+  expect(await served.client.bind(message(binding(5)))).toMatchObject({ refused: '' });
+  expect(await lines()).toHaveLength(1);
+  await served.client.release({ address: '100.64.0.5', invocation: 'other' });
+  expect(served.bindings.get('100.64.0.5')).toBeDefined();
+  await served.client.release({ address: '100.64.0.5', invocation: 'i5' });
+  expect(served.bindings.get('100.64.0.5')).toBeUndefined();
+  expect(served.released).toEqual(['100.64.0.5']);
+  expect(await lines()).toMatchObject([{ event: 'bind' }, { event: 'release', invocation: 'i5' }]);
+});
+
+test('a gateway that does not come into force in time refuses the claim and binds nothing', async () => {
+  await using served = await serve({ 'n/one': 0 }, 50);
+  const answer = await served.client.bind(message(binding(5)));
+  expect(answer).toMatchObject({ refused: 'GatewayNotReady', message: expect.stringContaining('n/two') });
+  expect(answer.message).not.toContain('n/one');
+  expect(served.bindings.all).toEqual([]);
+  expect(served.elements).toEqual([]);
+});
+
+test('without gateways there is nothing to wait for', async () => {
+  await using served = await serve({});
+  expect(await served.client.bind({ ...message(binding(5)), gateways: [] })).toMatchObject({ refused: '' });
+  expect(served.elements).toEqual([]);
+});
+
+test('what is no address or block never becomes part of a rule', async () => {
+  await using served = await serve({ 'n/one': 0, 'n/two': 1 });
+  for (const bad of [{ address: '100.64.0.5; flush' }, { address: '::1' }, { block: '100.64.0.0' }, { block: '0.0.0.0/0' }, { block: '100.64.0.0/20 }' }])
+    await expect(served.client.bind({ ...message(binding(5)), ...bad })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
+  expect(served.elements).toEqual([]);
+});
+
+test('bindings outlive egress, not their worker', async () => {
+  const first = await Bindings.open(file, systemClock, true);
+  await Promise.all([first.bind(binding(5)), first.bind(binding(7)), first.bind(binding(9))]);
+  await first.release('100.64.0.7', 'i7');
+  await first.bind(binding(9, 'next')); // the address was given to another run
+  await first[Symbol.asyncDispose]();
+  await appendFile(file, '{"event":"bind","addr'); // torn by a crash
+  const second = await Bindings.open(file, systemClock, true);
+  expect(second.all.map(({ address, invocation }) => [address, invocation])).toEqual([
+    ['100.64.0.5', 'i5'],
+    ['100.64.0.9', 'next'],
+  ]);
+  expect(second.get('100.64.0.5')).toMatchObject(binding(5));
+  await second.bind(binding(11));
+  await second[Symbol.asyncDispose]();
+  const third = await Bindings.open(file, systemClock, true);
+  expect(third.all).toHaveLength(3); // the torn line swallowed nothing
+  await third[Symbol.asyncDispose]();
+  const afterWorker = await Bindings.open(file, systemClock, false);
+  expect(afterWorker.all).toEqual([]);
+  await afterWorker[Symbol.asyncDispose]();
+  expect((await readFile(file, 'utf8')).match(/"release"/g)).toHaveLength(5);
+});
+
+test('a record file that has grown is put aside, begins with what still holds, and old ones go', async () => {
+  let time = 1;
+  const records = new RecordFile<object>(file, { now: () => time++, carry: () => [{ carried: true }], rotateBytes: 100 });
+  for (let i = 0; i < 40; i++) await records.append({ i, text: 'x'.repeat(60) });
+  await records[Symbol.asyncDispose]();
+  const names = await readdir(dir);
+  expect(names.filter((name) => name.startsWith('bindings.jsonl.'))).toHaveLength(4);
+  const [first, second] = (await readFile(file, 'utf8'))
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as { carried?: boolean; i?: number });
+  expect(first).toEqual({ carried: true });
+  expect(second!.i).toBeGreaterThan(30);
+});

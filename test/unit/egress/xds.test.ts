@@ -1,0 +1,262 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { AsyncQueue, silentLogger, systemClock } from '#lib';
+import { createAuthority, loadSigner } from '#lib/x509';
+import { connect, createRpcServer, status, type Client, type RpcServer } from '#wire';
+import { AggregatedDiscoveryService, type DeltaDiscoveryResponse } from '#wire/xds';
+import { Leaves } from '../../../src/egress/leaves.ts';
+import { any } from '../../../src/egress/translate/envoy.ts';
+import { XdsNode, type NodeState } from '../../../src/egress/xds/node.ts';
+import { xdsService } from '../../../src/egress/xds/server.ts';
+import { snapshotOf, TYPE, type Snapshot } from '../../../src/egress/xds/snapshot.ts';
+
+const valid = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000 * 3) };
+const root = await createAuthority({ subject: 'CN=root', ca: { pathLength: 1 }, ...valid });
+const intermediate = await (await loadSigner(root)).issue({ subject: 'CN=int', ca: { pathLength: 0 }, ...valid });
+
+/** A snapshot with a cluster and a credential for each name. */
+const snapshot = (revision: string, names: readonly string[], value = 'secret'): Snapshot =>
+  snapshotOf(
+    revision,
+    {
+      clusters: names.map((name) => any('envoy.config.cluster.v3.Cluster', { name })),
+      listeners: [any('envoy.config.listener.v3.Listener', { name: 'egress' })],
+      routes: [any('envoy.config.route.v3.RouteConfiguration', { name: 'l7', response_headers_to_remove: names })],
+      secrets: names.map((name) => `cred:${name}`),
+    },
+    { credentials: new Map(names.map((name) => [`cred:${name}`, value])), trustedCa: '' },
+  );
+
+type Request = Parameters<
+  AsyncQueue<{
+    typeUrl?: string;
+    node?: { id: string };
+    resourceNamesSubscribe?: string[];
+    resourceNamesUnsubscribe?: string[];
+    initialResourceVersions?: Record<string, string>;
+    responseNonce?: string;
+    errorDetail?: { code: number; message: string };
+  }>['push']
+>[0];
+
+/** An Envoy of the test, on a real stream. */
+class FakeEnvoy {
+  readonly #client: Client<typeof AggregatedDiscoveryService>;
+  readonly #up = new AsyncQueue<Request>();
+  readonly #abort = new AbortController();
+  readonly #down: AsyncIterator<DeltaDiscoveryResponse>;
+  constructor(socket: string) {
+    const client = connect(AggregatedDiscoveryService, socket);
+    this.#client = client;
+    const down = new AsyncQueue<DeltaDiscoveryResponse>();
+    this.#down = down[Symbol.asyncIterator]();
+    // A call begins when its answers are read.
+    void (async () => {
+      for await (const response of client.deltaAggregatedResources(this.#up, { signal: this.#abort.signal })) down.push(response);
+    })();
+  }
+  send(request: Request): void {
+    this.#up.push(request);
+  }
+  async next() {
+    const { value } = (await this.#down.next()) as { value: DeltaDiscoveryResponse };
+    return {
+      type: value.typeUrl,
+      nonce: value.nonce,
+      names: value.resources.map(({ name }) => name),
+      versions: Object.fromEntries(value.resources.map(({ name, version }) => [name, version])),
+      removed: value.removedResources,
+      ttl: value.resources[0]?.ttl?.seconds,
+    };
+  }
+  ack({ type, nonce }: { type: string; nonce: string }): void {
+    this.send({ typeUrl: type, responseNonce: nonce });
+  }
+  nack({ type, nonce }: { type: string; nonce: string }, message: string): void {
+    this.send({ typeUrl: type, responseNonce: nonce, errorDetail: { code: 13, message } });
+  }
+  close(): void {
+    this.#abort.abort();
+    this.#client.close();
+  }
+}
+
+let server: RpcServer;
+let socket: string;
+let node: XdsNode;
+let states: NodeState[];
+let names: Record<string, 'admitted' | 'denied'>;
+let leaves: Leaves;
+const envoys: FakeEnvoy[] = [];
+
+beforeEach(async () => {
+  const heard: NodeState[] = (states = []); // an earlier test's stream may end in this one
+  names = {};
+  leaves = new Leaves({ clock: systemClock, admit: (name) => names[name], onEvict: (name) => node.evict(name) });
+  leaves.use(intermediate);
+  node = new XdsNode({ leaves, admitted: (name) => names[name] === 'admitted', onState: (state) => heard.push(state), clock: systemClock, log: silentLogger });
+  socket = join(mkdtempSync(join(tmpdir(), 'clrk-')), 'x.sock');
+  server = createRpcServer().add(
+    AggregatedDiscoveryService,
+    xdsService((id) => (id === 'n/gw' ? node : undefined)),
+  );
+  await server.listen(socket);
+});
+afterEach(async () => {
+  for (const envoy of envoys.splice(0)) envoy.close();
+  await server[Symbol.asyncDispose]();
+});
+
+const start = (): FakeEnvoy => {
+  const envoy = new FakeEnvoy(socket);
+  envoys.push(envoy);
+  return envoy;
+};
+
+/** Takes a first snapshot of one cluster as Envoy does. */
+const takeAll = async (envoy: FakeEnvoy, cluster: string) => {
+  envoy.send({ typeUrl: TYPE.cluster, node: { id: 'n/gw' } });
+  const clusters = await envoy.next();
+  expect(clusters).toMatchObject({ type: TYPE.cluster, names: [cluster], removed: [] });
+  envoy.send({ typeUrl: TYPE.secret, resourceNamesSubscribe: [`cred:${cluster}`] });
+  envoy.ack(clusters);
+  const secrets = await envoy.next();
+  expect(secrets).toMatchObject({ type: TYPE.secret, names: [`cred:${cluster}`] });
+  envoy.send({ typeUrl: TYPE.listener });
+  envoy.ack(secrets);
+  const listeners = await envoy.next();
+  expect(listeners).toMatchObject({ type: TYPE.listener, names: ['egress'] });
+  envoy.ack(listeners);
+  expect(states).toEqual([]);
+  envoy.send({ typeUrl: TYPE.route, resourceNamesSubscribe: ['l7'] });
+  const routes = await envoy.next();
+  envoy.ack(routes);
+  return { clusters, secrets, listeners, routes };
+};
+
+const state = async (wanted: Partial<NodeState>): Promise<void> => {
+  while (!(node.state.revision === (wanted.revision ?? node.state.revision) && node.state.error.includes(wanted.error ?? ''))) await new Promise(setImmediate);
+};
+
+test('a revision is in force when everything of it is acknowledged, and not before', async () => {
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  await takeAll(envoy, 'a');
+  await state({ revision: 'r1' });
+  expect(states).toEqual([{ revision: 'r1', error: '' }]);
+});
+
+test('an update makes before it breaks: clusters and their secrets, then routes, then removals; only what changed is sent', async () => {
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  await takeAll(envoy, 'a');
+  await state({ revision: 'r1' });
+  node.set(snapshot('r2', ['b']));
+  const clusters = await envoy.next();
+  expect(clusters).toMatchObject({ type: TYPE.cluster, names: ['b'], removed: [] });
+  envoy.send({ typeUrl: TYPE.secret, resourceNamesSubscribe: ['cred:b'] });
+  envoy.ack(clusters);
+  const secrets = await envoy.next();
+  expect(secrets).toMatchObject({ type: TYPE.secret, names: ['cred:b'], removed: [] });
+  envoy.ack(secrets);
+  const routes = await envoy.next();
+  expect(routes).toMatchObject({ type: TYPE.route, names: ['l7'] });
+  envoy.ack(routes);
+  const removal = await envoy.next();
+  expect(removal).toMatchObject({ type: TYPE.cluster, names: [], removed: ['a'] });
+  expect(node.state.revision).toBe('r1');
+  envoy.ack(removal);
+  await state({ revision: 'r2' });
+});
+
+test('a rotated credential alone is one secret', async () => {
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  await takeAll(envoy, 'a');
+  node.set(snapshot('r1', ['a'], 'rotated'));
+  const secrets = await envoy.next();
+  expect(secrets).toMatchObject({ type: TYPE.secret, names: ['cred:a'] });
+});
+
+test('a rejection is reported with its words, is not repeated, and a good version heals it; the old revision stays in force', async () => {
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  await takeAll(envoy, 'a');
+  await state({ revision: 'r1' });
+  node.set(snapshot('r2', ['a', 'bad']));
+  const clusters = await envoy.next();
+  envoy.nack(clusters, 'no such thing');
+  await state({ revision: 'r1', error: 'bad: no such thing' });
+  // Routes still go out: a change that denies must not wait for one that is broken.
+  const routes = await envoy.next();
+  expect(routes).toMatchObject({ type: TYPE.route, names: ['l7'] });
+  envoy.ack(routes);
+  node.set(snapshot('r3', ['a']));
+  const healed = await envoy.next();
+  expect(healed).toMatchObject({ type: TYPE.route });
+  envoy.ack(healed);
+  const removal = await envoy.next();
+  expect(removal).toMatchObject({ type: TYPE.cluster, removed: ['bad'] });
+  envoy.ack(removal);
+  await state({ revision: 'r3', error: '' });
+});
+
+test('after a reconnect nothing Envoy has is sent again', async () => {
+  node.set(snapshot('r1', ['a']));
+  const first = start();
+  const sent = await takeAll(first, 'a');
+  await state({ revision: 'r1' });
+  first.close();
+  await state({ revision: '' });
+  const again = start();
+  again.send({ typeUrl: TYPE.cluster, node: { id: 'n/gw' }, initialResourceVersions: sent.clusters.versions });
+  again.send({ typeUrl: TYPE.listener, initialResourceVersions: sent.listeners.versions });
+  again.send({ typeUrl: TYPE.route, resourceNamesSubscribe: ['l7'], initialResourceVersions: sent.routes.versions });
+  again.send({ typeUrl: TYPE.secret, resourceNamesSubscribe: ['cred:a'], initialResourceVersions: sent.secrets.versions });
+  await state({ revision: 'r1' });
+  node.set(snapshot('r2', ['a', 'b']));
+  expect(await again.next()).toMatchObject({ type: TYPE.cluster, names: ['b'] });
+});
+
+test('leaves: made when asked, refused at once, dropped on rejection and eviction, kept over a reconnect', async () => {
+  names = { 'a.example': 'admitted', 'evil.example': 'denied' };
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  await takeAll(envoy, 'a');
+  envoy.send({ typeUrl: TYPE.secret, resourceNamesSubscribe: ['a.example'] });
+  const leaf = await envoy.next();
+  expect(leaf).toMatchObject({ type: TYPE.secret, names: ['a.example'] });
+  expect(Number(leaf.ttl)).toBeGreaterThan(20 * 3600);
+  envoy.ack(leaf);
+  envoy.send({ typeUrl: TYPE.secret, resourceNamesSubscribe: ['evil.example'] });
+  expect(Number((await envoy.next()).ttl)).toBe(3600);
+  for (const name of ['other.example', 'A.EXAMPLE', 'cred:other/one', 'no-sni.invalid']) {
+    envoy.send({ typeUrl: TYPE.secret, resourceNamesSubscribe: [name] });
+    expect(await envoy.next()).toMatchObject({ names: [], removed: [name] });
+  }
+  // Asked again after a refusal: allowed by now.
+  names['other.example'] = 'admitted';
+  envoy.send({ typeUrl: TYPE.secret, resourceNamesSubscribe: ['other.example'] });
+  const other = await envoy.next();
+  expect(other).toMatchObject({ names: ['other.example'] });
+  envoy.nack(other, 'bad certificate');
+  expect(await envoy.next()).toMatchObject({ removed: ['other.example'] });
+  node.evict('a.example');
+  expect(await envoy.next()).toMatchObject({ removed: ['a.example'] });
+
+  const again = start();
+  names = { 'a.example': 'admitted', 'x.example': 'admitted' };
+  const known = { 'a.example': leaf.versions['a.example']!, 'x.example': 'of-another-issuer.1' };
+  again.send({ typeUrl: TYPE.secret, node: { id: 'n/gw' }, resourceNamesSubscribe: Object.keys(known), initialResourceVersions: known });
+  expect(await again.next()).toMatchObject({ names: ['x.example'] });
+});
+
+test('an Envoy nobody knows is turned away', async () => {
+  const client = connect(AggregatedDiscoveryService, socket);
+  const up = new AsyncQueue<Request>();
+  up.push({ typeUrl: TYPE.cluster, node: { id: 'n/other' } });
+  await expect(client.deltaAggregatedResources(up)[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: status.NOT_FOUND });
+  client.close();
+});
