@@ -82,7 +82,10 @@ const enforce = async (policy: PolicySet, key = KEY): Promise<void> => {
         rootPem,
         intermediatePem: intermediate.certPem,
         intermediateKeyPem: intermediate.keyPem,
-        credentials: [{ name: 'cred:default/key', value: `Bearer ${key}` }],
+        credentials: [
+          { name: 'cred:default/key', value: `Bearer ${key}` },
+          { name: 'cred:default/other', value: 'Bearer other' },
+        ],
       },
     ],
   };
@@ -411,6 +414,32 @@ test('a rotated credential is used from the next request on, without a new revis
   await eventually('the new key', async () => (await ask(), (await seen()).at(-1)!.headers['authorization'] === 'Bearer rotated' ? true : undefined));
   await enforce(policyOf());
   await eventually('the old key', async () => ((await ask()).status === 200 ? true : undefined));
+});
+
+test('two routes claim a host: the one that allows the request serves it, with its own credential, whatever the agent says', async () => {
+  const address = await addressOf(OPENAI);
+  const only = (model: string) => [{ index: 0, matches: [{ provider: 'openai', models: [model] }], budgets: [], notBuilt: [] }];
+  const other = { policy: 'default/other', credential: 'cred:default/other', header: 'authorization' };
+  await enforce(
+    policyOf({
+      aiRoutes: [
+        { ...route, rules: only('gpt-4o-mini') },
+        { ...route, route: { namespace: 'default', name: 'second' }, createdAt: 2, rules: only('gpt-4o'), credential: other },
+      ],
+    }),
+  );
+  const ask = async (model: string, claimed: string) => {
+    const body = JSON.stringify({ ...(JSON.parse(CHAT) as object), model });
+    const headers = { ...JSON_BODY, 'x-clrk-route': claimed };
+    await inSandbox({ do: 'https', address, sni: OPENAI, method: 'POST', path: '/v1/chat/completions', headers, body, ca: rootPem });
+    return (await seen()).at(-1)!.headers['authorization'];
+  };
+  expect(await ask('gpt-4o-mini', 'AIProviderRoute/default/second')).toBe(`Bearer ${KEY}`);
+  expect(await ask('gpt-4o', 'AIProviderRoute/default/llm')).toBe('Bearer other');
+  const before = (await seen()).length;
+  await ask('o1', 'AIProviderRoute/default/llm');
+  expect((await seen()).length).toBe(before);
+  await enforce(policyOf());
 });
 
 test('an upstream that cannot prove its name, or that is not there, is a gateway error in our words', async () => {
