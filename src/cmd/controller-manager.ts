@@ -22,7 +22,8 @@ const listen = async (server: ApiServer, portFile: string): Promise<number> => {
 };
 
 /** The embedded API server, the runtime API, the controllers, and service `Desired` for `clrk dev`, workers and egresses. */
-const main = async ({ state, run, log, signal, resources, ready }: Program): Promise<void> => {
+const main = async (program: Program): Promise<void> => {
+  const { state, run, log, signal, resources } = program;
   const at = layout(state, run);
   const pem = (file: string): Promise<string> => readFile(join(at.pki, file), 'utf8');
   const [ca, cert, key, ownCert, ownKey] = await Promise.all(
@@ -47,10 +48,10 @@ const main = async ({ state, run, log, signal, resources, ready }: Program): Pro
   await rpc.listen(at.desiredSocket);
 
   // Consumes objects and reports; produces desired state, revisions, gateway roots and statuses.
-  const client = resources.use(createClient({ server: `https://127.0.0.1:${port}`, ca, cert: ownCert, key: ownKey }));
+  const client = resources.use(createClient({ server: `https://127.0.0.1:${port}`, ca, cert: ownCert, key: ownKey, userAgent: program.name }));
   resources.use(startControllers({ client, desired, runs, log, signal }));
 
-  ready({ ports: { api: port } });
+  program.ready({ ports: { api: port } });
 };
 
 await runProgram('controller-manager', main);

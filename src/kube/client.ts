@@ -15,6 +15,8 @@ export interface ClientConfig {
   readonly token?: string | undefined;
   /** Name the server's certificate is verified against, when it is not the host of `server`. */
   readonly serverName?: string | undefined;
+  /** Name of the program, which servers record as the manager of fields it writes; `clrk` by default. */
+  readonly userAgent?: string;
 }
 
 export interface KubeList<T> {
@@ -97,7 +99,7 @@ export const createClient = (config: ClientConfig): Client => {
       const answer = await undiciRequest(`${config.server}${path}`, {
         dispatcher: agent,
         method: method as Dispatcher.HttpMethod,
-        headers: { accept: 'application/json', ...headers, ...authorization },
+        headers: { accept: 'application/json', 'user-agent': config.userAgent ?? 'clrk', ...headers, ...authorization },
         body: body ?? null,
         signal: signal ?? null,
         headersTimeout: idleMs,

@@ -13,6 +13,8 @@ const RENEWAL_MS = 3_600_000;
 const namespaceOf = ({ metadata }: KubeObject): string[] => [metadata.namespace ?? ''];
 const namespaceOfPool = (report: WorkerReport): string => splitKey(report.pool).namespace;
 
+type SignedPlan = GatewayPlan & { readonly authority?: GatewayAuthority };
+
 /**
  * EgressGateways with their routes, policies and Secrets -> what the egress of each worker serves, always whole. Reconciles
  * a namespace at a time: references never leave it, and every worker of its pools serves all of its gateways.
@@ -31,7 +33,7 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       return secret && Object.fromEntries(Object.entries(secret.data ?? {}).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]));
     };
 
-  const plan = async (gateway: EgressGateway, namespace: string): Promise<GatewayPlan & { readonly authority?: GatewayAuthority }> => {
+  const plan = async (gateway: EgressGateway, namespace: string): Promise<SignedPlan> => {
     const compiled = compileGateway({
       gateway,
       aiRoutes: routes.list(namespace),
@@ -47,8 +49,8 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
     }
   };
 
-  const publish = async (worker: string, planned: readonly (GatewayPlan & { readonly authority?: GatewayAuthority })[]): Promise<void> => {
-    const served = planned.flatMap(async ({ gateway, compiled, authority }): Promise<DesiredGateway | undefined> => {
+  const publish = async (worker: string, planned: readonly SignedPlan[]): Promise<void> => {
+    const served = planned.map(async ({ gateway, compiled, authority }): Promise<DesiredGateway | undefined> => {
       if (!authority) return undefined;
       const { certPem, keyPem } = await authority.intermediate(worker);
       return {
@@ -104,7 +106,7 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       await Promise.all(workers.map((worker) => publish(worker, planned)));
       const judged = judgePolicies(policies.list(namespace), routes.list(namespace), secretsOf(namespace));
       plans.set(namespace, {
-        gateways: new Map(planned.map(({ authority: _, ...entry }) => [entry.gateway.metadata.name, entry])),
+        gateways: new Map(planned.map((entry) => [entry.gateway.metadata.name, entry])),
         policies: new Map(judged.map((policy) => [policy.key.name, policy])),
       });
     },

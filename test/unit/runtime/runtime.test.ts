@@ -1,0 +1,257 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, expect, test } from 'vitest';
+import { createApiServer } from '#apiserver';
+import { GROUP, RUNTIME_GROUP, type Invocation as InvocationObject, type KubeObject } from '#api';
+import { createClient, type Client } from '#kube';
+import { AsyncQueue, silentLogger } from '#lib';
+import { createAuthority, loadSigner } from '#lib/x509';
+import type { ExchangeQuery, ExchangeRecord, InvocationFilter, InvokeAnswer, InvokeRequest, Invocation, Runs, StorePort } from '#model';
+import { runtimeGroups } from '#runtime';
+import { connect, createRpcServer, Runs as RunsService, Store as StoreService } from '#wire';
+import { remoteRuns, remoteStore } from '../../../src/cmd/controller-manager/remote.ts';
+import { runsService } from '../../../src/cmd/dispatcher/services.ts';
+
+/** A journal and a store in memory, reached the real way: kube client, API server, handlers, gRPC. */
+class Journal implements Runs {
+  readonly items: Invocation[] = [];
+  readonly filters: InvocationFilter[] = [];
+  readonly invoked: InvokeRequest[] = [];
+  readonly changes = new AsyncQueue<Invocation>();
+  answer: InvokeAnswer = { status: 200, headers: {}, body: (async function* () {})() };
+  async invoke(request: InvokeRequest): Promise<InvokeAnswer> {
+    this.invoked.push(request);
+    return this.answer;
+  }
+  get = async (namespace: string, id: string) => this.items.find((item) => item.namespace === namespace && item.id === id);
+  list = async (filter: InvocationFilter) => {
+    this.filters.push(filter);
+    return this.items.filter((item) => filter.namespace === undefined || item.namespace === filter.namespace);
+  };
+  async *watch() {
+    yield* this.items.toReversed();
+    yield* this.changes;
+  }
+}
+
+const stack = { current: new AsyncDisposableStack() };
+afterEach(async () => {
+  await stack.current.disposeAsync();
+  stack.current = new AsyncDisposableStack();
+});
+
+const valid = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 3_600_000) };
+
+const start = async ({ dispatcher = true, store = true } = {}) => {
+  const use = stack.current;
+  const dir = await mkdtemp(join(tmpdir(), 'clrk-'));
+  use.defer(() => rm(dir, { recursive: true, force: true }));
+  const journal = new Journal();
+  use.defer(() => journal.changes.end());
+  const queries: ExchangeQuery[] = [];
+  const records: ExchangeRecord[] = [];
+  if (dispatcher) await use.use(createRpcServer().add(RunsService, runsService(journal))).listen(join(dir, 'runs.sock'));
+  const storeService = createRpcServer().add(StoreService, {
+    insertExchanges: () => ({}),
+    exchanges: (query) => {
+      queries.push(query as ExchangeQuery);
+      return { records };
+    },
+  });
+  if (store) await use.use(storeService).listen(join(dir, 'store.sock'));
+  const runsClient = connect(RunsService, join(dir, 'runs.sock'));
+  const storeClient = connect(StoreService, join(dir, 'store.sock'));
+  use.defer(() => [runsClient, storeClient].forEach((client) => client.close()));
+  const ports: [Runs, StorePort] = [remoteRuns(runsClient), remoteStore(storeClient)];
+
+  const authority = await createAuthority({ subject: 'CN=test', ca: { pathLength: 0 }, ...valid });
+  const signer = await loadSigner(authority);
+  const server = await signer.issue({ subject: 'CN=server', usage: 'server', ips: ['127.0.0.1'], ...valid });
+  const api = use.use(
+    createApiServer({
+      database: join(dir, 'api.db'),
+      tls: { ca: authority.certPem, cert: server.certPem, key: server.keyPem },
+      extraGroups: runtimeGroups(...ports),
+      log: silentLogger,
+    }),
+  );
+  const url = `https://127.0.0.1:${await api.listen(0)}`;
+  const clientOf = async (subject: string): Promise<Client> => {
+    const own = await signer.issue({ subject, usage: 'client', ...valid });
+    return use.use(createClient({ server: url, ca: authority.certPem, cert: own.certPem, key: own.keyPem }));
+  };
+  return { journal, queries, records, admin: await clientOf('CN=alice, O=system:masters'), viewer: await clientOf('CN=bob, O=clrk:viewers') };
+};
+
+const base: Invocation = {
+  id: '5f0c2b1e-8a51-4d0c-9f0e-3b6a7d2c4e10',
+  namespace: 'default',
+  agent: 'summarizer',
+  trigger: 'HTTP',
+  source: '127.0.0.1',
+  bodyHash: 'h',
+  traceId: 'a'.repeat(32),
+  phase: 'Pending',
+  reason: '',
+  message: '',
+  revision: '',
+  worker: '',
+  createdAt: Date.parse('2026-01-01T00:00:00Z'),
+};
+const ended: Invocation = {
+  ...base,
+  phase: 'Failed',
+  reason: 'NonZeroExit',
+  message: 'The process failed.',
+  revision: 'summarizer-00001',
+  worker: '0',
+  dispatchedAt: base.createdAt + 1_000,
+  startedAt: base.createdAt + 2_000,
+  finishedAt: base.createdAt + 3_000,
+  firstByteMs: 12.5,
+  exitCode: 3,
+  outputBytes: 10,
+};
+const invocations = `/apis/${RUNTIME_GROUP}/v1alpha1/namespaces/default/invocations`;
+
+test('an invocation of the journal is an object with its facts as status and conditions', async () => {
+  const { admin, viewer, journal } = await start();
+  journal.items.push(ended);
+  const object = await viewer.json<InvocationObject>('GET', `${invocations}/${ended.id}`);
+  expect(object).toMatchObject({
+    apiVersion: `${RUNTIME_GROUP}/v1alpha1`,
+    kind: 'Invocation',
+    metadata: { name: ended.id, uid: ended.id, namespace: 'default', creationTimestamp: '2026-01-01T00:00:00Z' },
+    spec: { parentRef: { kind: 'TaskAgent', name: 'summarizer' }, trigger: { type: 'HTTP', source: '127.0.0.1' } },
+    status: { phase: 'Failed', reason: 'NonZeroExit', exitCode: 3, revision: 'summarizer-00001', worker: '0', finishedAt: '2026-01-01T00:00:03Z' },
+  });
+  expect(object.status!.conditions!.map(({ type, reason, lastTransitionTime }) => [type, reason, lastTransitionTime])).toEqual([
+    ['Dispatched', 'Dispatched', '2026-01-01T00:00:01Z'],
+    ['Started', 'Started', '2026-01-01T00:00:02Z'],
+    ['Finished', 'NonZeroExit', '2026-01-01T00:00:03Z'],
+  ]);
+  expect(object.status!.conditions![2]!.message).toBe('The process failed. Exit code 3. 10 bytes of output.');
+  await expect(admin.json('GET', `${invocations}/none`)).rejects.toMatchObject({ code: 404, reason: 'NotFound' });
+  await expect(admin.json('POST', invocations, { body: '{}' })).rejects.toMatchObject({ code: 405 });
+  const alias = await admin.json<{ items: KubeObject[] }>('GET', `/apis/${GROUP}/v1alpha1/namespaces/default/invocations`);
+  expect(alias.items[0]).toMatchObject({ apiVersion: `${GROUP}/v1alpha1`, kind: 'Invocation' });
+});
+
+test('kubectl sees NAME, AGENT, PHASE, TRIGGER, AGE; a list is narrowed by agent and label', async () => {
+  const { admin, journal } = await start();
+  journal.items.push(ended, { ...base, id: 'x', agent: 'other' });
+  const table = await admin.json<{ columnDefinitions: { name: string; priority: number }[]; rows: { cells: unknown[] }[] }>('GET', invocations, {
+    headers: { accept: 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json' },
+  });
+  expect(table.columnDefinitions.filter(({ priority }) => priority === 0).map(({ name }) => name)).toEqual(['Name', 'Agent', 'Phase', 'Trigger', 'Age']);
+  expect(table.rows[0]!.cells.slice(0, 4)).toEqual([ended.id, 'summarizer', 'Failed', 'HTTP']);
+  const selected = await admin.json<{ items: KubeObject[] }>('GET', `${invocations}?labelSelector=clrk.apoxy.dev%2Fagent%3Dother`);
+  expect(selected.items.map(({ metadata }) => metadata.name)).toEqual(['x']);
+  await admin.json('GET', `${invocations}?agent=summarizer`);
+  expect(journal.filters.at(-1)).toMatchObject({ namespace: 'default', agent: 'summarizer' });
+});
+
+test('a watch from a list misses no change, not even one of the same millisecond', async () => {
+  const { admin, journal } = await start();
+  journal.items.push(ended);
+  const { metadata } = await admin.json<{ metadata: { resourceVersion: string } }>('GET', invocations);
+  const kind = { group: RUNTIME_GROUP, version: 'v1alpha1', kind: 'Invocation', plural: 'invocations', namespaced: true };
+  const seen: string[] = [];
+  journal.changes.push({ ...ended, id: 'twin' });
+  journal.changes.push({ ...base, id: 'later', createdAt: ended.finishedAt! + 1 });
+  journal.changes.push({ ...base, id: 'later', createdAt: ended.finishedAt! + 1, phase: 'Rejected', finishedAt: ended.finishedAt! + 1 });
+  for await (const { type, object } of admin.watch<InvocationObject>(kind, { namespace: 'default', resourceVersion: metadata.resourceVersion })) {
+    seen.push(`${type} ${object.metadata.name} ${object.status?.phase}`);
+    if (object.status?.phase === 'Rejected') break;
+  }
+  expect(seen).toEqual([`ADDED ${ended.id} Failed`, 'ADDED twin Failed', 'ADDED later Pending', 'MODIFIED later Rejected']);
+});
+
+test('invoke passes what means something to a run, tells who called, and streams the answer as it is', async () => {
+  const { admin, viewer, journal } = await start();
+  const path = `/apis/${RUNTIME_GROUP}/v1alpha1/namespaces/default/taskagents/summarizer/invoke`;
+  const body = async function* () {
+    yield Buffer.from('one ');
+    yield Buffer.from('two');
+  };
+  journal.answer = { status: 502, headers: { 'content-type': 'text/plain', 'x-clrk-invocation-id': 'i' }, body: body() };
+  const headers = { 'content-type': 'text/markdown', 'ce-type': 't', 'x-clrk-invocation-id': 'i', 'x-clrk-trigger': 'cron', cookie: 'c', traceparent: 'p' };
+  const response = await admin.request('POST', path, { headers, body: Buffer.from([0, 255, 10]) });
+  expect(response.status).toBe(502);
+  expect(response.headers).toMatchObject({ 'content-type': 'text/plain', 'x-clrk-invocation-id': 'i' });
+  expect(await response.body.text()).toBe('one two');
+  expect(journal.invoked).toMatchObject([{ namespace: 'default', agent: 'summarizer', trigger: 'CLI', source: 'alice' }]);
+  expect({ ...journal.invoked[0]!.headers }).toEqual({ 'content-type': 'text/markdown', 'ce-type': 't', 'x-clrk-invocation-id': 'i', traceparent: 'p' });
+  expect([...journal.invoked[0]!.body]).toEqual([0, 255, 10]);
+
+  const refused = await viewer.request('POST', path, { body: '{}' });
+  expect(refused.status).toBe(403);
+  await refused.body.dump();
+  expect(journal.invoked).toHaveLength(1);
+
+  const cut = async function* () {
+    yield Buffer.from('part');
+    throw new Error('the run failed');
+  };
+  journal.answer = { status: 200, headers: {}, body: cut() };
+  await expect((await admin.request('POST', path)).body.text()).rejects.toThrow();
+});
+
+test('exchanges are asked of the store by namespace, and come flat', async () => {
+  const { viewer, queries, records } = await start();
+  const record: ExchangeRecord = {
+    decisionId: 'd1',
+    time: '2026-01-01T00:00:00.123Z',
+    namespace: 'default',
+    agent: 'summarizer',
+    invocation: 'i',
+    traceId: 't',
+    spanId: 's',
+    worker: '0',
+    gateway: 'default/gw',
+    route: 'AIProviderRoute/default/openai',
+    revision: 'r',
+    protocol: 'https',
+    method: 'POST',
+    host: 'api.openai.com',
+    path: '/v1/chat/completions',
+    destination: '198.18.0.1:443',
+    status: 200,
+    verdict: 'Allowed',
+    reason: 'Allowed',
+    provider: 'openai',
+    model: 'm',
+    operation: 'chat',
+    stream: true,
+    inputTokens: 3,
+    durationMs: 1.5,
+    requestBytes: 1,
+    responseBytes: 2,
+  };
+  records.push(record);
+  const path = `/apis/${RUNTIME_GROUP}/v1alpha1/namespaces/default/exchanges`;
+  const list = await viewer.json<{ kind: string; items: object[] }>('GET', `${path}?invocation=i&agent=summarizer&since=2026-01-01T00:00:00Z&limit=99999`);
+  expect(list.kind).toBe('ExchangeList');
+  expect(list.items[0]).toMatchObject(record);
+  expect(list.items[0]).not.toHaveProperty('outputTokens');
+  expect(queries[0]).toMatchObject({ namespace: 'default', invocation: 'i', agent: 'summarizer', since: Date.parse('2026-01-01T00:00:00Z'), limit: 10_000 });
+  await viewer.json('GET', path);
+  expect(queries[1]).toMatchObject({ namespace: 'default', limit: 1_000 });
+  await expect(viewer.json('GET', `${path}?since=yesterday`)).rejects.toMatchObject({ code: 400 });
+  await expect(viewer.json('GET', `${path}?limit=many`)).rejects.toMatchObject({ code: 400 });
+  await expect(viewer.json('GET', `/apis/${RUNTIME_GROUP}/v1alpha1/exchanges`)).rejects.toMatchObject({ code: 400 });
+});
+
+test('a dispatcher or store that is away is a 503 that names it', async () => {
+  const { admin } = await start({ dispatcher: false, store: false });
+  const root = `/apis/${RUNTIME_GROUP}/v1alpha1/namespaces/default`;
+  for (const [method, path, service] of [
+    ['GET', `${root}/invocations`, 'dispatcher'],
+    ['GET', `${root}/invocations/x`, 'dispatcher'],
+    ['POST', `${root}/taskagents/a/invoke`, 'dispatcher'],
+    ['GET', `${root}/exchanges`, 'store'],
+  ] as const) {
+    await expect(admin.json(method, path)).rejects.toMatchObject({ code: 503, reason: 'ServiceUnavailable', message: expect.stringContaining(service) });
+  }
+});
