@@ -12,6 +12,7 @@ export const runtimeGroups = (runs: Runs, store: StorePort): readonly ExtraGroup
   const invocations = invocationsResource(runs);
   return [
     { group: RUNTIME_GROUP, version: VERSION, resources: [invocations, invokeResource(runs), exchangesResource(store)] },
-    { group: GROUP, version: VERSION, resources: [invocations] },
+    // Without the short name, which would be ambiguous.
+    { group: GROUP, version: VERSION, resources: [{ ...invocations, shortNames: [] }] },
   ];
 };

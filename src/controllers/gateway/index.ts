@@ -1,6 +1,6 @@
 import { gatewayCaSecret, type EgressGateway, type KubeObject } from '#api';
 import { createController, signals, specChanged, splitKey, watches } from '#kube';
-import { canonicalJson } from '#lib';
+import { canonicalJson, messageOf } from '#lib';
 import type { DesiredGateway, WorkerReport } from '#model';
 import { compileGateway, judgePolicies, type SecretLookup } from '#policy';
 import type { Context } from '../context.ts';
@@ -13,7 +13,11 @@ const RENEWAL_MS = 3_600_000;
 const namespaceOf = ({ metadata }: KubeObject): string[] => [metadata.namespace ?? ''];
 const namespaceOfPool = (report: WorkerReport): string => splitKey(report.pool).namespace;
 
-type SignedPlan = GatewayPlan & { readonly authority?: GatewayAuthority };
+interface SignedPlan extends GatewayPlan {
+  readonly authority?: GatewayAuthority;
+  /** What may pass when it is tried again; the other gateways do not wait for it. */
+  readonly error?: unknown;
+}
 
 /**
  * EgressGateways with their routes, policies and Secrets -> what the egress of each worker serves, always whole. Reconciles
@@ -44,8 +48,7 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       const authority = await authorities.of(gateway, secrets.get(namespace, gatewayCaSecret(gateway.metadata.name)));
       return { gateway, compiled, authority, rootPem: authority.rootPem };
     } catch (error) {
-      if (!(error instanceof RootUnusable)) throw error;
-      return { gateway, compiled, problem: error.message };
+      return { gateway, compiled, problem: messageOf(error), ...(!(error instanceof RootUnusable) && { error }) };
     }
   };
 
@@ -109,6 +112,8 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
         gateways: new Map(planned.map((entry) => [entry.gateway.metadata.name, entry])),
         policies: new Map(judged.map((policy) => [policy.key.name, policy])),
       });
+      const failed = planned.find(({ error }) => error !== undefined);
+      if (failed) throw failed.error;
     },
   });
 };

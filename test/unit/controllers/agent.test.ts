@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { agentSandboxRevisions, LABELS, taskAgents, workerPools } from '#api';
+import { agentSandboxRevisions, egressGateways, LABELS, taskAgents, workerPools } from '#api';
 import type { Invocation } from '#model';
 import { startCluster, type Cluster } from './cluster.ts';
-import { agent, conditionOf, eventually } from './objects.ts';
+import { agent, conditionOf, eventually, gateway } from './objects.ts';
 
 let cluster: Cluster;
 beforeEach(async () => {
@@ -88,8 +88,6 @@ test('an agent without its pool or gateway says so, and recovers when they come'
   await eventually(client, taskAgents, 'b', (object) => conditionOf(object, 'Ready') === 'False/WorkerPoolNotFound');
   await client.create(workerPools, { metadata: { namespace: 'default', name: 'big' }, spec: { template: { image: 'w' } } });
   await eventually(client, taskAgents, 'b', (object) => conditionOf(object, 'Ready') === 'False/EgressGatewayNotFound');
-  const { gateway } = await import('./objects.ts');
-  const { egressGateways } = await import('#api');
   await client.create(egressGateways, gateway('gw'));
   desired.worker('0', { pool: 'default/big', images: [ready('b-00001')] });
   await eventually(client, taskAgents, 'b', (object) => conditionOf(object, 'Ready') === 'True/RevisionReady');

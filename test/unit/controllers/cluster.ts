@@ -17,6 +17,8 @@ export class Recorder implements DesiredPort {
   readonly egresses = new Map<string, EgressDesired>();
   /** Every publication to an egress, in order. */
   readonly history: EgressDesired[] = [];
+  /** The same to workers. */
+  readonly workerHistory: WorkerDesired[] = [];
   readonly #onWorker: ((worker: string, report: WorkerReport | undefined) => void)[] = [];
   readonly #onEgress: ((worker: string, report: EgressReport | undefined) => void)[] = [];
   readonly #waiting = new Set<() => void>();
@@ -27,6 +29,7 @@ export class Recorder implements DesiredPort {
   }
   setWorkerDesired(pool: string, desired: WorkerDesired): void {
     this.workers.set(pool, desired);
+    this.workerHistory.push(desired);
     this.#wake();
   }
   setEgressDesired(worker: string, desired: EgressDesired): void {

@@ -111,8 +111,10 @@ test('the root is made once, owned by its gateway; each worker gets an intermedi
   await desired.until(() => desired.workers.get('default/default')?.gateways[0]);
   expect(desired.workers.get('default/default')!.gateways).toEqual([{ gateway: 'default/gw', rootPem: zero.rootPem }]);
 
-  // After a restart the same root serves, and the first snapshot is whole.
+  // After a restart the same root serves, and the first snapshots are whole: a part would take things away.
   const again = await cluster.restart();
+  await again.until(() => again.workers.get('default/default')?.gateways[0]);
+  expect(again.workerHistory[0]!.gateways).toHaveLength(1);
   again.worker('0', {});
   const restarted = await again.until(() => again.egresses.get('0'));
   expect(again.history[0]).toBe(restarted);
