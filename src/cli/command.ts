@@ -17,9 +17,9 @@ export interface CommandContext {
   readonly args: readonly string[];
   /** Aborted by SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
-  flag(name: string): string | undefined;
-  flags(name: string): readonly string[];
-  has(name: string): boolean;
+  readonly flag: (name: string) => string | undefined;
+  readonly flags: (name: string) => readonly string[];
+  readonly has: (name: string) => boolean;
 }
 
 interface FlagSpec {

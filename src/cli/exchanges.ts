@@ -59,7 +59,7 @@ export const fetchExchanges = async ({ client }: Target, { namespace, ...filter 
   const query = new URLSearchParams(Object.entries(filter).filter((entry): entry is [string, string] => entry[1] !== undefined));
   const list = await client.json<{ items: Exchange[] }>(
     'GET',
-    `/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/${encodeURIComponent(namespace)}/exchanges?${query}`,
+    `/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/${encodeURIComponent(namespace)}/exchanges?${query.toString()}`,
   );
   return list.items;
 };

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClrkError, runProgram, systemClock, type Program } from '#lib';
 import { sweepStore } from '#image';
@@ -31,7 +31,8 @@ const main = async (program: Program): Promise<void> => {
 
   // Produces the namespace sandboxes are attached to, with its rules, and the service by which `egress` uses it.
   const gateway = resources.use(await GatewayNamespace.create(at.gatewayNetns));
-  const envoys = resources.use(new Envoys({ binary: join(tools, 'bin', 'envoy'), dir: at.dir, log }));
+  const earlier = (await readdir(at.records)).flatMap((file) => /^access-(\d+)\.jsonl$/.exec(file)?.[1] ?? []).map(Number);
+  const envoys = resources.use(new Envoys({ binary: join(tools, 'bin', 'envoy'), dir: at.dir, log, earlier }));
   let front: Promise<AsyncDisposable> | undefined;
   resources.defer(async () => (await front)?.[Symbol.asyncDispose]());
   const startFront = async (): Promise<void> => void (await (front ??= keepProgram(program, 'front', { netns: gateway.path })));

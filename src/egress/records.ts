@@ -61,7 +61,7 @@ export class RecordFile<Line> implements AsyncDisposable {
   }
 
   async #write(): Promise<void> {
-    await undefined; // so that `#writing` is set before this can end
+    await Promise.resolve(); // so that `#writing` is set before this can end
     while (this.#waiting.length > 0) {
       const batch = this.#waiting;
       this.#waiting = [];

@@ -26,7 +26,7 @@ export const pathOf = (kind: ResourceKind, namespace?: string, name?: string, su
 export const queryOf = (values: Readonly<Record<string, string | number | boolean | undefined>>): string => {
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(values)) if (value !== undefined) query.set(key, String(value));
-  return query.size > 0 ? `?${query}` : '';
+  return query.size > 0 ? `?${query.toString()}` : '';
 };
 
 export const listQuery = ({ labelSelector, fieldSelector, resourceVersion, limit, continue: from }: ListOptions) => ({

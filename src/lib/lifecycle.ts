@@ -15,7 +15,7 @@ export interface Program {
   /** Register what must end with the program; ended in reverse order. */
   readonly resources: AsyncDisposableStack;
   /** Tells the parent (one JSON line on fd 3) that this program is ready, with what it must know. */
-  ready(report?: object): void;
+  readonly ready: (report?: object) => void;
 }
 
 /** `--name value` and `--name=value` pairs. (parseArgs would take an option it was not told of for a flag without value.) */

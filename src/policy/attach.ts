@@ -90,7 +90,7 @@ export interface Credential {
 /** What a policy injects, or why it cannot. */
 export const credentialOf = (policy: CredentialInjectionPolicy, secret: SecretLookup): Credential => {
   const { namespace, name } = keyOf(policy);
-  const { secretRef, secretKey = 'token', headerName } = policy.spec;
+  const { secretRef, secretKey, headerName } = policy.spec;
   const header = headerName?.toLowerCase() ?? 'authorization';
   const use = { policy: `${namespace}/${name}`, credential: `cred:${namespace}/${name}`, header };
   const cannot = (missing: string, why: string): Credential => ({ use: { ...use, missing }, why });

@@ -24,7 +24,7 @@ export const agentsListCommand: CommandSpec = {
   run: async ({ io, global, flag, has }) => {
     const target = await targetOf(global, io);
     const all = has('all-namespaces');
-    const { items } = await target.client.list(taskAgents, { ...(all ? {} : { namespace: flag('namespace') ?? target.namespace }) });
+    const { items } = await target.client.list(taskAgents, all ? {} : { namespace: flag('namespace') ?? target.namespace });
     const agents = [...items].sort((a, b) => key(a).localeCompare(key(b)));
     const output = flag('output');
     if (output === 'json') return io.out(`${JSON.stringify(agents, null, 2)}\n`);

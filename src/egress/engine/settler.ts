@@ -89,10 +89,10 @@ export const createSettler = (options: SettlerOptions): AsyncDisposable => {
       if (lines.length === 0) return;
       for (let at = 0; at < lines.length; at += PARALLEL) {
         await Promise.all(
-          lines.slice(at, at + PARALLEL).map((text) => {
+          lines.slice(at, at + PARALLEL).map(async (text) => {
             const line = parse(text);
             if (!line && text !== '') log.warn('skipping a line of an access log that is not JSON', { path });
-            return line && settle(line);
+            if (line) await settle(line);
           }),
         );
       }

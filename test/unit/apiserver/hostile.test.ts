@@ -168,7 +168,7 @@ test('what each identity may do', async () => {
     ];
     expect(
       results.map((status) => status !== 403),
-      `${name}: ${results}`,
+      `${name}: ${results.join(' ')}`,
     ).toEqual(may[name as keyof typeof identities]);
   }
   const { body } = await identities.nobody.call('GET', `${TASKS}/demo`);

@@ -300,7 +300,7 @@ describe("the engine's line and Envoy's line of one request", () => {
     const after = new Join('0', table, JSON.parse(JSON.stringify(before.join.snapshot())), 1_000);
     after.access(access(), 1_000);
     const records = [0, 1, 2, BINDING_WAIT_MS].flatMap((ms) => after.settle(1_000 + ms, true));
-    expect(records.map((r) => [r.decisionId, r.reason]).toSorted()).toEqual([
+    expect(records.map((r) => [r.decisionId, r.reason]).toSorted(([a], [b]) => (a! < b! ? -1 : 1))).toEqual([
       ['id-1', 'Allowed'],
       ['id-2', 'GatewayDied'],
       ['nobody', 'Allowed'],
