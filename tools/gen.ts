@@ -53,7 +53,10 @@ for (const { name, owns, make } of GENERATORS) {
     const files = await make();
     for (const [path, content] of files) {
       const at = join(root, path);
-      const now = await stat(at).then(() => readFile(at, 'utf8'), () => undefined);
+      const now = await stat(at).then(
+        () => readFile(at, 'utf8'),
+        () => undefined,
+      );
       if (now === content) continue;
       differences++;
       console.error(`${check ? 'differs' : 'wrote'}: ${path}`);

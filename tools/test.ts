@@ -43,7 +43,9 @@ const vitest = async (name: string, config: string): Promise<Tally> => {
   try {
     const report = join(dir, 'report.json');
     const { code } = await command(['vitest', 'run', '--config', config, '--reporter=default', '--reporter=json', `--outputFile.json=${report}`], true);
-    const json = JSON.parse(await readFile(report, 'utf8').catch(() => '{}')) as Record<string, number | undefined> & { testResults?: { status: string; assertionResults: unknown[] }[] };
+    const json = JSON.parse(await readFile(report, 'utf8').catch(() => '{}')) as Record<string, number | undefined> & {
+      testResults?: { status: string; assertionResults: unknown[] }[];
+    };
     const passed = json['numPassedTests'] ?? 0;
     // A skipped test is a failed one: whatever it needs has to be installed.
     const skipped = (json['numPendingTests'] ?? 0) + (json['numTodoTests'] ?? 0);
