@@ -28,9 +28,8 @@ const RUNSC_OLDEST = 20260101;
 const PACKAGES: readonly { readonly commands: readonly string[]; readonly name: string }[] = [
   { commands: ['nft'], name: 'nftables' },
   { commands: ['ip', 'ss'], name: 'iproute2' },
-  { commands: ['skopeo'], name: 'skopeo' },
   { commands: ['umoci'], name: 'umoci' },
-  { commands: ['nsenter', 'unshare', 'setpriv', 'prlimit', 'mount', 'umount'], name: 'util-linux' },
+  { commands: ['nsenter', 'unshare', 'setpriv', 'prlimit', 'mount', 'umount', 'flock'], name: 'util-linux' },
   { commands: ['tar'], name: 'tar' },
 ];
 

@@ -5,7 +5,7 @@ import { progress } from '../output.ts';
 export const setupCommand: CommandSpec = {
   path: ['setup'],
   summary: 'Install what clrk needs on this machine',
-  details: 'Installs nftables, iproute2, skopeo and umoci with apt-get, Envoy (pinned by checksum) and gVisor into the state directory. Does nothing twice.',
+  details: 'Installs nftables, iproute2 and umoci with apt-get, Envoy (pinned by checksum) and gVisor into the state directory. Does nothing twice.',
   examples: ['clrk setup', 'clrk setup --clrk-dir /srv/clrk'],
   run: async ({ io, global }) => {
     await setup(toolsDirOf(global.dir), progress(io));
