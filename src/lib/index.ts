@@ -15,3 +15,4 @@ export * from './process.ts';
 export * from './quantity.ts';
 export * from './retry.ts';
 export * from './sqlite.ts';
+export * from './tail.ts';

@@ -1,9 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { messageOf, retry, sleep, type Logger } from '#lib';
+import { messageOf, readIfExists, retry, sleep, Tail, writeFileAtomic, type Logger, type Mark } from '#lib';
 import type { AccessLine, LedgerPort } from '#model';
 import { providerNamed } from '#policy';
-import { Tail } from './tail.ts';
 
 export interface SettlerOptions {
   /** Paths of the access logs there are now; asked again on every round. Files may not exist yet. */
@@ -49,11 +48,21 @@ export const settlementOf = (line: AccessLine): Settlement | undefined => {
 const POLL_MS = 100;
 /** Settlements under way at the same time for one file. */
 const PARALLEL = 64;
+const READ_BYTES = 256 * 1024;
 
 const parse = (text: string): AccessLine | undefined => {
   try {
     const line = JSON.parse(text) as AccessLine | null;
     return line !== null && typeof line === 'object' ? line : undefined;
+  } catch {
+    return undefined;
+  }
+};
+
+/** Unreadable or absent: from the start, since lines may be settled twice but not never. */
+const readMark = async (path: string): Promise<Mark | undefined> => {
+  try {
+    return (JSON.parse((await readIfExists(path)) ?? 'null') as Mark | null) ?? undefined;
   } catch {
     return undefined;
   }
@@ -82,21 +91,22 @@ export const createSettler = (options: SettlerOptions): AsyncDisposable => {
   };
 
   const drain = async (path: string): Promise<void> => {
+    const markFile = join(offsets, `settled-${basename(path)}`);
     let tail = tails.get(path);
-    if (!tail) tails.set(path, (tail = new Tail(path, join(offsets, `settled-${basename(path)}`))));
+    if (!tail) tails.set(path, (tail = new Tail(path, await readMark(markFile))));
     for (;;) {
-      const lines = await tail.read();
-      if (lines.length === 0) return;
+      const { lines, drained } = await tail.read(READ_BYTES);
       for (let at = 0; at < lines.length; at += PARALLEL) {
         await Promise.all(
-          lines.slice(at, at + PARALLEL).map(async (text) => {
+          lines.slice(at, at + PARALLEL).map(async ({ text }) => {
             const line = parse(text);
-            if (!line && text !== '') log.warn('skipping a line of an access log that is not JSON', { path });
+            if (!line) log.warn('skipping a line of an access log that is not JSON', { path });
             if (line) await settle(line);
           }),
         );
       }
-      await tail.commit();
+      if (lines.length > 0) await writeFileAtomic(markFile, JSON.stringify(tail.mark));
+      if (drained) return;
     }
   };
 

@@ -1,7 +1,7 @@
 import { readIfExists, writeFileAtomic, type Logger } from '#lib';
 import type { BindingLine } from '#model';
 import type { JoinSnapshot } from './join.ts';
-import type { Mark } from './tail.ts';
+import type { Mark } from '#lib';
 
 /** Where a restart goes on: marks of the files, and what was read from before them and is still needed. */
 export interface Checkpoint {

@@ -1,12 +1,11 @@
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { systemCode, type Clock } from '#lib';
+import { systemCode, Tail, type Clock, type Line } from '#lib';
 import type { ExchangeRecord, WorkerLayout } from '#model';
 import { Bindings } from './bindings.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { Join } from './join.ts';
 import { afterTear, parseAccess, parseBinding, parseEgress } from './lines.ts';
-import { Tail, type Line } from './tail.ts';
 
 const READ_BYTES = 1024 * 1024;
 const ACCESS_LOG = /^access-\d+\.jsonl$/;
@@ -70,7 +69,7 @@ export class RecordReader {
       version: 1,
       files: {
         ...Object.fromEntries(marks),
-        ...(bindings ? { [basename(this.#bindingLog.path)]: offset === undefined ? bindings : { inode: bindings.inode, offset } } : {}),
+        ...(bindings ? { [basename(this.#bindingLog.path)]: offset === undefined ? bindings : { inode: bindings.inode, born: bindings.born, offset } } : {}),
       },
       bindings: carried,
       join: this.#join.snapshot(),

@@ -1,11 +1,10 @@
-import { appendFileSync, mkdtempSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AsyncQueue, silentLogger } from '#lib';
 import type { AccessLine } from '#model';
 import { createSettler, settlementOf } from '../../../src/egress/engine/settler.ts';
-import { Tail } from '../../../src/egress/engine/tail.ts';
 
 const line = (fields: Partial<AccessLine> = {}, engine: object = {}): AccessLine => ({
   time: '2026-01-01T00:00:00.000Z',
@@ -64,85 +63,6 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 const text = (...ids: string[]): string => ids.map((id) => `${JSON.stringify(line({ id, usage: { input: 1, output: 2 } }))}\n`).join('');
-
-describe('a tail', () => {
-  const position = (): string => join(dir, 'position');
-  const all = async (tail: Tail): Promise<string[]> => {
-    const lines: string[] = [];
-    for (let some = await tail.read(); some.length > 0; some = await tail.read()) {
-      lines.push(...some);
-      await tail.commit();
-    }
-    return lines;
-  };
-
-  test('waits for the file, then for the end of each line', async () => {
-    await using tail = new Tail(log, position());
-    expect(await tail.read()).toEqual([]);
-    writeFileSync(log, 'a\nb');
-    expect(await all(tail)).toEqual(['a']);
-    appendFileSync(log, 'c\nd\n');
-    expect(await all(tail)).toEqual(['bc', 'd']);
-  });
-
-  test('gives lines again until they are committed, also after a restart', async () => {
-    writeFileSync(log, 'a\nb\n');
-    {
-      await using tail = new Tail(log, position());
-      expect(await tail.read()).toEqual(['a', 'b']);
-      expect(await tail.read()).toEqual(['a', 'b']);
-    }
-    {
-      await using tail = new Tail(log, position());
-      expect(await all(tail)).toEqual(['a', 'b']);
-    }
-    appendFileSync(log, 'c\n');
-    await using tail = new Tail(log, position());
-    expect(await all(tail)).toEqual(['c']);
-  });
-
-  test('finishes a file that was rotated away before the new one', async () => {
-    await using tail = new Tail(log, position());
-    writeFileSync(log, 'a\n');
-    expect(await all(tail)).toEqual(['a']);
-    appendFileSync(log, 'b\n');
-    renameSync(log, `${log}.1`);
-    appendFileSync(`${log}.1`, 'c\n');
-    writeFileSync(log, 'd\n');
-    expect(await all(tail)).toEqual(['b', 'c', 'd']);
-  });
-
-  test('finds the rotated file after a restart', async () => {
-    writeFileSync(log, 'a\n');
-    {
-      await using tail = new Tail(log, position());
-      await all(tail);
-    }
-    appendFileSync(log, 'b\n');
-    renameSync(log, `${log}.1`);
-    writeFileSync(log, 'c\n');
-    await using tail = new Tail(log, position());
-    expect(await all(tail)).toEqual(['b', 'c']);
-  });
-
-  test('starts over when the file was truncated', async () => {
-    await using tail = new Tail(log, position());
-    writeFileSync(log, 'aaaa\nbbbb\n');
-    await all(tail);
-    truncateSync(log, 0);
-    appendFileSync(log, 'c\n');
-    expect(await all(tail)).toEqual(['c']);
-  });
-
-  test('reads lines longer than a chunk and gets past one without end', async () => {
-    await using tail = new Tail(log, position());
-    const long = 'x'.repeat(600_000);
-    writeFileSync(log, `${long}\n${'y'.repeat(5_000_000)}\nz\n`);
-    const lines = await all(tail);
-    expect(lines[0]).toBe(long);
-    expect(lines.at(-1)).toBe('z');
-  });
-});
 
 test('settles what is finished, once it can, and goes on where it was after a restart', async () => {
   const settled = new AsyncQueue<string>();

@@ -1,3 +1,4 @@
+import { MAX_LINE } from '#lib';
 import { appendFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -134,7 +135,7 @@ test('bad lines are counted and cost nothing else, and a torn one gives back wha
   const line = (id: string) => JSON.stringify({ time: new Date(T).toISOString(), id, chain: 'http', gateway: 'g', source: '1.2.3.4', usage: {} });
   await appendFile(
     layout.accessLog(0),
-    `${line('a')}\nnonsense\n{"a":1}\n\u0000\u0000\n${'x'.repeat(70_000)}\n${line('lost').slice(0, 30)}${line('b')}\n${line('c')}\n`,
+    `${line('a')}\nnonsense\n{"a":1}\n\u0000\u0000\n${'x'.repeat(MAX_LINE + 1)}\n${line('lost').slice(0, 30)}${line('b')}\n${line('c')}\n`,
   );
   await appendFile(layout.bindings, '[]\nnull\n');
   await appendFile(layout.egressLog, '"x"\n');

@@ -1,13 +1,19 @@
 import { open, readdir, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { systemCode } from '#lib';
+import { systemCode } from './errors.ts';
 
-/** Longest line that is read; longer ones are skipped and counted. */
-export const MAX_LINE = 64 * 1024;
+/** Longest line that is read; longer ones are skipped and counted. Six times (JSON escapes) all request headers Envoy takes fit. */
+export const MAX_LINE = 1024 * 1024;
 
-/** How far a file has been read: everything before `offset` of the file with this inode. */
-export interface Mark {
+/** A file whatever its name: inode numbers are given out again, so the time it was made belongs to it. */
+interface FileId {
   readonly inode: number;
+  /** Milliseconds since the epoch. */
+  readonly born: number;
+}
+
+/** How far a file has been read: everything before `offset`. */
+export interface Mark extends FileId {
   readonly offset: number;
   /** The offset is inside a line that is too long; what follows, up to its end, is skipped. */
   readonly skipping?: boolean;
@@ -43,23 +49,23 @@ export class Tail {
 
   /** Up to about `maxBytes` of lines; `drained` = there were no more complete ones. */
   async read(maxBytes: number): Promise<{ readonly lines: readonly Line[]; readonly drained: boolean }> {
-    const current = await inodeOf(this.path); // before reading: once a new file is there, the old one is complete
+    const current = await idOf(this.path); // before reading: once a new file is there, the old one is complete
     if (!this.#file && !(await this.#open(current))) return { lines: [], drained: true };
     const mark = this.#mark!;
     const { size } = await this.#file!.stat();
-    if (size < mark.offset) this.#mark = { inode: mark.inode, offset: 0 };
+    if (size < mark.offset) this.#mark = { inode: mark.inode, born: mark.born, offset: 0 }; // truncated
     const { lines, consumed } = await this.#lines(Math.max(maxBytes, MAX_LINE + 1));
-    const rotated = current !== undefined && current !== this.#mark!.inode;
+    const rotated = current !== undefined && !isSame(current, this.#mark);
     if (consumed > 0 || !rotated) return { lines, drained: !rotated && (consumed === 0 || this.#mark!.offset >= size) };
     await this.#file!.close();
     this.#file = undefined;
-    this.#mark = { inode: current, offset: 0 };
+    this.#mark = { ...current, offset: 0 };
     return { lines, drained: false };
   }
 
   /** One read of the file, cut into lines; a last line without its end stays for the next time. */
   async #lines(bytes: number): Promise<{ lines: readonly Line[]; consumed: number }> {
-    const { inode, offset, skipping } = this.#mark!;
+    const { inode, born, offset, skipping } = this.#mark!;
     const buffer = Buffer.allocUnsafe(bytes);
     const { bytesRead } = await this.#file!.read(buffer, 0, bytes, offset);
     const lines: Line[] = [];
@@ -75,21 +81,22 @@ export class Tail {
       skip = true;
       start = bytesRead;
     }
-    if (start > 0) this.#mark = { inode, offset: offset + start, ...(skip ? { skipping: true } : {}) };
+    if (start > 0) this.#mark = { inode, born, offset: offset + start, ...(skip ? { skipping: true } : {}) };
     return { lines, consumed: start };
   }
 
   /** Opens the file the mark is about, wherever it is named now, else the file at the path. */
-  async #open(current: number | undefined): Promise<boolean> {
-    const old = this.#mark && this.#mark.inode !== current ? await renamed(this.path, this.#mark.inode) : undefined;
+  async #open(current: FileId | undefined): Promise<boolean> {
+    const old = this.#mark && !isSame(current, this.#mark) ? await renamed(this.path, this.#mark) : undefined;
     try {
       this.#file = await open(old ?? this.path, 'r');
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return false;
       throw error;
     }
-    const inode = (await this.#file.stat()).ino;
-    if (this.#mark?.inode !== inode) this.#mark = { inode, offset: 0 };
+    const { ino, birthtimeMs } = await this.#file.stat();
+    const opened = { inode: ino, born: birthtimeMs };
+    if (!isSame(opened, this.#mark)) this.#mark = { ...opened, offset: 0 };
     return true;
   }
 
@@ -98,21 +105,24 @@ export class Tail {
   }
 }
 
-const inodeOf = async (path: string): Promise<number | undefined> => {
+const isSame = (a: FileId | undefined, b: FileId | undefined): boolean => a !== undefined && a.inode === b?.inode && a.born === b.born;
+
+const idOf = async (path: string): Promise<FileId | undefined> => {
   try {
-    return (await stat(path)).ino;
+    const { ino, birthtimeMs } = await stat(path);
+    return { inode: ino, born: birthtimeMs };
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
 };
 
-/** The file beside `path`, named `<path>.…`, that has this inode. */
-const renamed = async (path: string, inode: number): Promise<string | undefined> => {
+/** The file beside `path`, named `<path>.…`, that is this one. */
+const renamed = async (path: string, file: FileId): Promise<string | undefined> => {
   const names = await readdir(dirname(path)).catch(() => []);
   for (const name of names.filter((entry) => entry.startsWith(`${basename(path)}.`))) {
     const candidate = join(dirname(path), name);
-    if ((await inodeOf(candidate)) === inode) return candidate;
+    if (isSame(await idOf(candidate), file)) return candidate;
   }
   return undefined;
 };

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { afterTear, parseAccess, parseBinding, parseEgress } from '../../../src/telemetry/recorder/lines.ts';
-import { MAX_LINE, Tail } from '../../../src/telemetry/recorder/tail.ts';
+import { MAX_LINE, Tail } from '#lib';
 
 let dir: string;
 let path: string;
