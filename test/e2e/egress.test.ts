@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { request, type IncomingMessage } from 'node:http';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AsyncQueue, contentRevision, exited, readyReport, READY_STDIO, run, silentLogger, spawnChild, stopChild, systemClock } from '#lib';
 import { rotateAccessLogs } from '../../src/egress/access-logs.ts';
@@ -14,6 +16,7 @@ import { Claims, connect, createRpcServer, Desired } from '#wire';
 import { createLab } from '../../src/supervisor/lab.ts';
 import type { SeenRequest } from '../fixtures/openai/server.ts';
 import { eventually } from './harness.ts';
+import { processes } from './support/leftovers.ts';
 import type { Step, StepAnswer } from './support/sandbox-client.ts';
 
 /**
@@ -117,7 +120,7 @@ const linesOf = async <Line>(path: string): Promise<readonly Line[]> =>
     .filter(Boolean)
     .map((line) => JSON.parse(line) as Line);
 
-const pidOf = async (commandLine: string): Promise<number> => Number((await run('pgrep', ['-f', commandLine])).stdout.trim().split('\n').at(-1));
+const pidOf = async (commandLine: string): Promise<number> => (await processes()).findLast(({ argv }) => argv.join(' ').includes(commandLine))!.pid;
 const egressPid = (): Promise<number> => pidOf(`src/cmd/egress.ts --state ${state}`);
 
 const askOnce = (address: string): Promise<StepAnswer> =>
@@ -530,7 +533,9 @@ test('an access log is put aside without losing a line', async () => {
 });
 
 test('no credential, private key or leaf key is in what Envoy shows of itself', async () => {
-  const { stdout } = await run('curl', ['-s', '--unix-socket', at.envoyAdmin(0), 'http://envoy/config_dump?include_eds']);
-  expect(stdout.length).toBeGreaterThan(10_000);
-  for (const secret of [KEY, Buffer.from(KEY).toString('base64').slice(0, 20), 'PRIVATE KEY']) expect(stdout).not.toContain(secret);
+  const call = request({ socketPath: at.envoyAdmin(0), path: '/config_dump?include_eds', headers: { host: 'envoy' } }).end();
+  const [answer] = (await once(call, 'response')) as [IncomingMessage];
+  const dump = await text(answer);
+  expect(dump.length).toBeGreaterThan(10_000);
+  for (const secret of [KEY, Buffer.from(KEY).toString('base64').slice(0, 20), 'PRIVATE KEY']) expect(dump).not.toContain(secret);
 });
