@@ -3,6 +3,7 @@ import { agentsGetCommand } from './agents-get.ts';
 import { agentsInvocationsCommand } from './agents-invocations.ts';
 import { agentsListCommand } from './agents-list.ts';
 import { applyCommand } from './apply.ts';
+import { benchCommand } from './bench.ts';
 import { demoCommand, demoStageCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
 import { doctorCommand } from './doctor.ts';
@@ -30,6 +31,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   runTaskCommand,
   egressLogCommand,
   testCommand,
+  benchCommand,
   demoStageCommand,
 ];
 
