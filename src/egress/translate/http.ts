@@ -14,10 +14,12 @@ const USAGE_NAMESPACE = 'clrk.usage';
 /** An event of a stream can carry a whole tool call. */
 const MAX_SSE_EVENT = 1024 * 1024;
 
-const dropOwnHeaders = extension(
+/** Names that mean something to us or to Envoy are not the agent's to send, whatever comes after them. */
+const RESERVED_PREFIXES = ['x-clrk-', 'x-envoy-'];
+const dropReservedHeaders = extension(
   'envoy.http.early_header_mutation.header_mutation',
   'envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation',
-  { mutations: Object.values(OWN_HEADERS).map((remove) => ({ remove })) },
+  { mutations: RESERVED_PREFIXES.map((prefix) => ({ remove_on_match: { key_matcher: { prefix } } })) },
 );
 
 const setHeader = (key: string, value: string): Json => ({ append: { header: { key, value }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' } });
@@ -104,7 +106,7 @@ export const connectionManager = (input: TranslateInput, table: RouteTable): Jso
     generate_request_id: true,
     via: '',
     server_header_transformation: 'PASS_THROUGH',
-    early_header_mutation_extensions: [dropOwnHeaders],
+    early_header_mutation_extensions: [dropReservedHeaders],
     normalize_path: true,
     merge_slashes: false,
     path_with_escaped_slashes_action: 'KEEP_UNCHANGED',
