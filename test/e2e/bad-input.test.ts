@@ -158,15 +158,17 @@ describe('what is referred to and missing: a condition on the object, 503 with t
     expect(record).toMatchObject({ verdict: 'Denied', status: 503 });
   });
 
-  it('what is not built: Enforced False with the field, 503 with the reason', async () => {
-    await stack.apply(probeAgent('unbuilt', { delivery: { mode: 'Metadata' } }));
-    expect(await stack.condition('taskagents', 'unbuilt', 'Enforced', 'False')).toMatchObject({
-      reason: 'NotBuilt',
-      message: expect.stringContaining('spec.delivery') as string,
-    });
-    const { status, error } = await refused('unbuilt');
+  it.for([
+    ['delivery', { delivery: { mode: 'Metadata' } }, {}, 'spec.delivery.mode'],
+    ['state', { state: { backend: 'sqlite' } }, {}, 'spec.state'],
+    ['valuefrom', {}, { env: [{ name: 'KEY', valueFrom: { secretKeyRef: { name: 'openai', key: 'authorization' } } }] }, 'spec.template.spec.env[0].valueFrom'],
+  ] as const)('what is not built: Enforced False with the field, 503 with the reason (%s)', async ([name, spec, template, field]) => {
+    await stack.apply(probeAgent(`unbuilt-${name}`, spec, template));
+    const message = expect.stringContaining(field) as string;
+    expect(await stack.condition('taskagents', `unbuilt-${name}`, 'Enforced', 'False')).toMatchObject({ reason: 'NotBuilt', message });
+    const { status, error } = await refused(`unbuilt-${name}`);
     expect(status).toBe(503);
-    expect(error).toMatchObject({ reason: 'NotBuilt', message: expect.stringContaining('spec.delivery') as string });
+    expect(error).toMatchObject({ reason: 'NotBuilt', message });
   });
 
   it('a match that is not built admits nothing, and the object says so', async () => {
@@ -215,6 +217,7 @@ describe('callers', () => {
     expect(await send('/default/nobody', 'POST')).toBe(404);
     expect(await send('/elsewhere', 'POST')).toBe(404);
     expect(await send('/default/probe', 'GET')).toBe(405);
+    expect(await send('/default/probe', 'POST', { 'x-clrk-invocation-id': 'not-a-uuid' })).toBe(400);
     expect(await send('/default/probe', 'POST', { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' })).toBe(403);
     expect(await send('/default/probe', 'POST', { host: 'evil.example' })).toBe(403);
   });

@@ -7,7 +7,7 @@ import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect, inject, onTestFailed } from 'vitest';
 import { parse } from 'yaml';
-import { exited, messageOf, poll, spawnChild } from '#lib';
+import { exited, messageOf, poll, run as runCommand, spawnChild } from '#lib';
 import { createLab, type Lab } from '../../src/supervisor/lab.ts';
 import { runDirOf } from '../../src/supervisor/run-dir.ts';
 import type { SeenRequest } from '../fixtures/openai/server.ts';
@@ -163,6 +163,9 @@ const assertNothingLeft = async (state: string, lab: Lab, own: readonly number[]
     (await pidsInNamespace(lab.stack)).filter((pid) => !own.includes(pid)),
     'processes left in the namespace',
   ).toEqual([]);
+  const links = (await runCommand('ip', ['-json', 'link'], { netns: lab.stack })).stdout;
+  expect((JSON.parse(links) as { ifname: string }[]).map(({ ifname }) => ifname).toSorted(), 'links left in the namespace').toEqual(['lo', 'uplink0']);
+  expect((await runCommand('nft', ['list', 'tables'], { netns: lab.stack })).stdout, 'rules left in the namespace').toBe('');
 };
 
 export class TestStack implements AsyncDisposable {
