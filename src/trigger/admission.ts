@@ -1,4 +1,4 @@
-import { agentSandboxRevisions, findCondition, notBuiltFields, taskAgents, type AgentSandboxRevision, type TaskAgent, type WorkerPool } from '#api';
+import { agentSandboxRevisions, findCondition, notBuiltFields, stopsRun, taskAgents, type AgentSandboxRevision, type TaskAgent, type WorkerPool } from '#api';
 import { parseDuration } from '#lib';
 import type { Assignment, SlotRequest } from '#model';
 
@@ -27,18 +27,13 @@ export const DEFAULT_MAX_EXECUTIONS = 16;
 
 const DEFAULT_TIMEOUT = '100s';
 
-/** Fields without which a run would not be what its author asked for. Others that are not built only leave something out. */
-const REQUIRED_TO_RUN = /^spec\.(delivery|state)\b|\.valueFrom$/;
-
 /** A newer revision is not ready yet, and an older one goes on serving. */
 const OLDER_SERVES = ['RevisionNotReady'];
 
 /** Decides whether an agent can run. Fails closed: what is missing, unknown or not built refuses the run with its reason. */
 export const admit = ({ agent, revision, pool }: AgentView): Admission => {
   const { namespace = '', name } = agent.metadata;
-  const unbuilt = [...notBuiltFields(taskAgents, agent), ...(revision ? notBuiltFields(agentSandboxRevisions, revision) : [])].filter((field) =>
-    REQUIRED_TO_RUN.test(field),
-  );
+  const unbuilt = [...notBuiltFields(taskAgents, agent), ...(revision ? notBuiltFields(agentSandboxRevisions, revision) : [])].filter(stopsRun);
   if (unbuilt.length > 0) return { refused: 'NotBuilt', message: `These fields are not built yet: ${[...new Set(unbuilt)].join(', ')}.` };
 
   const ready = findCondition(agent.status?.conditions, 'Ready');

@@ -69,3 +69,9 @@ export const taskAgents: Kind<TaskAgent> = clrkKind({
     AGE,
   ],
 });
+
+/**
+ * Whether a run without this unbuilt field would not be what its author asked for, so that it must not start. The other unbuilt
+ * fields only leave something out.
+ */
+export const stopsRun = (field: string): boolean => /^spec\.(delivery|state)\b|\.valueFrom$/.test(field);

@@ -1,4 +1,4 @@
-import { findCondition, isTrue, notBuiltFields, taskAgents, type AgentSandboxRevision, type TaskAgent } from '#api';
+import { findCondition, isTrue, notBuiltFields, stopsRun, taskAgents, type AgentSandboxRevision, type TaskAgent } from '#api';
 import { enforced, foldConditions, type Finding } from '../status.ts';
 import { latestReady } from './revisions.ts';
 
@@ -13,12 +13,9 @@ export interface AgentFacts {
   readonly activeExecutions: number;
 }
 
-/** Fields without which a run would not be what its author asked for: such an agent does not run. */
-const REQUIRED_TO_RUN = /^spec\.(delivery|state)\b|\.valueFrom$/;
-
 const readiness = (agent: TaskAgent, { revisions, poolExists, missingGateways }: AgentFacts): Finding => {
   const no = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
-  const blocking = notBuiltFields(taskAgents, agent).filter((field) => REQUIRED_TO_RUN.test(field));
+  const blocking = notBuiltFields(taskAgents, agent).filter(stopsRun);
   if (blocking.length > 0) return no('NotBuilt', `The agent cannot run, because these fields are not built yet: ${blocking.join(', ')}.`);
   if (!poolExists) return no('WorkerPoolNotFound', `WorkerPool ${agent.spec.workerPoolRef} does not exist.`);
   if (missingGateways.length > 0) return no('EgressGatewayNotFound', `EgressGateway ${missingGateways.join(', ')} does not exist.`);
