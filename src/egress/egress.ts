@@ -47,6 +47,8 @@ export class Egress implements AsyncDisposable {
   readonly #servers = new AsyncDisposableStack();
   readonly #roots = systemRoots();
   #xdsServed = false;
+  /** Resolves when DNS of the sandboxes is answered. */
+  readonly #front = Promise.withResolvers<void>();
   /** What is in force; a value for every change. */
   readonly reports = new Latest<EgressReport>();
 
@@ -96,10 +98,19 @@ export class Egress implements AsyncDisposable {
     const accessLogs = (): readonly string[] => this.#indexes.all.map((index) => at.accessLog(index));
     this.#servers.use(createSettler({ accessLogs, offsets: at.offsets, ledger, log: log.with({ part: 'settler' }), signal }));
     this.#servers.use(rotateAccessLogs({ at, indexes: () => [...this.#gateways.values()].map(({ index }) => index), clock, log }));
-    this.#background('start the front', () => host.startFront());
+    this.#background('start the front', async () => {
+      await host.startFront();
+      this.#front.resolve();
+    });
   }
 
   async #inForce(name: string, abort: AbortSignal): Promise<Slice> {
+    abort.throwIfAborted();
+    const given = Promise.withResolvers<never>();
+    const giveUp = (): void => given.reject(abort.reason);
+    abort.addEventListener('abort', giveUp, { once: true });
+    // Names are a part of the way out: a run that starts before somebody answers them would fail at its first one.
+    await Promise.race([this.#front.promise, given.promise]).finally(() => abort.removeEventListener('abort', giveUp));
     for await (const { gateways } of this.reports.subscribe(abort)) {
       const gateway = this.#gateways.get(name);
       if (gateway && gateways.some((state) => state.gateway === name && state.revision !== '')) return gateway.slice;

@@ -210,7 +210,12 @@ const claim = async (invocation = randomUUID()) => {
 };
 
 test('before it is claimed a sandbox has no names, and the refusal is recorded', async () => {
-  expect(await inSandbox({ do: 'dns', name: OPENAI, type: 'A' })).toEqual({ error: 'EREFUSED' });
+  // Until the front has started, nobody answers at all.
+  const answer = await eventually('DNS answers', async () => {
+    const { error } = await inSandbox({ do: 'dns', name: OPENAI, type: 'A' });
+    return error === 'ECONNREFUSED' ? undefined : error;
+  });
+  expect(answer).toBe('EREFUSED');
   const refused = (await linesOf<EgressLine>(at.egressLog)).find(({ reason }) => reason === 'NotClaimed');
   expect(refused).toMatchObject({ event: 'dns', source: PAIR.sandbox, host: OPENAI, verdict: 'Denied' });
 });
