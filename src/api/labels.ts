@@ -9,8 +9,6 @@ export const LABELS = {
   component: 'clrk.apoxy.dev/component',
 } as const;
 
-export const ANNOTATIONS = { restartedAt: 'clrk.apoxy.dev/restartedAt' } as const;
-
 /** Namespace of the installation itself. */
 export const SYSTEM_NAMESPACE = 'clrk';
 /** Pool that `clrk dev` makes when none is applied. */

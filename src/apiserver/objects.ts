@@ -1,5 +1,5 @@
 import { randomInt, randomUUID } from 'node:crypto';
-import { apiVersionOf, type FieldError, type Kind, type KubeObject } from '#api';
+import { apiVersionOf, SYSTEM_NAMESPACE, type FieldError, type Kind, type KubeObject } from '#api';
 import { kubeTime, type Clock } from '#lib';
 import { checkRules } from './cel.ts';
 import { get, isObject, mergePatch, sameJson, type Decoded, type JsonObject, type MutableJson } from './json.ts';
@@ -38,7 +38,7 @@ export interface Target {
 }
 
 /** Namespaces that are always there. */
-export const PERMANENT_NAMESPACES: readonly string[] = ['default', 'clrk'];
+export const PERMANENT_NAMESPACES: readonly string[] = ['default', SYSTEM_NAMESPACE];
 
 const NAME_LETTERS = 'bcdfghjklmnpqrstvwxz2456789';
 const randomSuffix = (): string => Array.from({ length: 5 }, () => NAME_LETTERS[randomInt(NAME_LETTERS.length)]).join('');

@@ -48,7 +48,6 @@ const detailsOf = ({ group, plural }: Named, name: string): StatusDetails => ({ 
 export const badRequest = (message: string): StatusError => new StatusError(400, 'BadRequest', message);
 export const unauthorized = (): StatusError => new StatusError(401, 'Unauthorized', 'Unauthorized');
 export const notFound = (kind: Named, name: string): StatusError => new StatusError(404, 'NotFound', `${subject(kind, name)} not found`, detailsOf(kind, name));
-export const noSuchPath = (): StatusError => new StatusError(404, 'NotFound', 'the server could not find the requested resource', {});
 export const methodNotAllowed = (): StatusError =>
   new StatusError(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource', {});
 export const alreadyExists = (kind: Named, name: string): StatusError =>

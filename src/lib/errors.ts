@@ -32,11 +32,6 @@ export const CATALOGUE = {
   ToolMissing: { fault: 'user', what: 'The tool {tool} is missing.', fix: 'Run `./clrk setup`, which installs it.' },
   ToolBroken: { fault: 'system', what: '{tool} does not work: {cause}', fix: 'Remove {path} and run `./clrk setup`.' },
   SetupFailed: { fault: 'system', what: 'Setting up {step} failed: {cause}', fix: '{fix}' },
-  ChecksumMismatch: {
-    fault: 'system',
-    what: '{file} has SHA-256 {actual}, expected {expected}.',
-    fix: 'The download was altered or is incomplete; remove it and run `./clrk setup` again.',
-  },
   ApiRefused: { fault: 'user', what: '{what}', fix: '' },
   ApiUnreachable: { fault: 'system', what: 'The API server at {url} does not answer: {cause}', fix: 'Is `clrk dev` running? See `clrk dev wait-ready`.' },
   ImageNotFound: {

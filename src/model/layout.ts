@@ -56,5 +56,4 @@ export const workerLayout = (state: string, run: string, name: string) => {
   };
 };
 
-export type Layout = ReturnType<typeof layout>;
 export type WorkerLayout = ReturnType<typeof workerLayout>;

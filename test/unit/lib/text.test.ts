@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { canonicalJson, contentRevision, formatAge, globMatch, isUuid, newInvocationId, parseDuration, parseQuantity, parseTraceparent } from '#lib';
+import { canonicalJson, contentRevision, formatAge, globMatch, isUuid, newInvocationId, parseDuration, parseTraceparent } from '#lib';
 
 describe('durations', () => {
   test.each([
@@ -12,17 +12,6 @@ describe('durations', () => {
     ['1us', 0.001],
   ])('%s', (text, ms) => expect(parseDuration(text)).toBeCloseTo(ms, 9));
   test.each(['', '5', 's', '1h 30m', '1d', '1e3s', 'abc', '1m-5s'])('refuses "%s"', (text) => expect(parseDuration(text)).toBeUndefined());
-});
-
-describe('quantities', () => {
-  test.each([
-    ['500m', 0.5],
-    ['512Mi', 536_870_912],
-    ['1', 1],
-    ['1e3', 1000],
-    ['2G', 2e9],
-  ])('%s', (text, value) => expect(parseQuantity(text)).toBe(value));
-  test.each(['', 'Mi', '1 Gi', '1mi', '0x10'])('refuses "%s"', (text) => expect(parseQuantity(text)).toBeUndefined());
 });
 
 describe('globs', () => {
