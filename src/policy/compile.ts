@@ -117,6 +117,10 @@ const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE----
 const trustBundleOf = (gateway: EgressGateway, secret: SecretLookup, problems: CompileProblem[]): string => {
   const ref = gateway.spec.upstreamTLS?.additionalTrustBundleSecretRef;
   if (!ref) return '';
+  if (ref.group || (ref.kind && ref.kind !== 'Secret')) {
+    problems.push({ reason: 'InvalidKind', message: 'spec.upstreamTLS.additionalTrustBundleSecretRef must name a Secret.' });
+    return '';
+  }
   const values = secret(ref.name);
   if (!values) {
     problems.push({ reason: 'SecretNotFound', message: `There is no Secret ${ref.name} (spec.upstreamTLS.additionalTrustBundleSecretRef).` });

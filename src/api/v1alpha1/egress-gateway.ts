@@ -65,7 +65,8 @@ const spec = object(
       {
         lookupFamily: builtWhen(
           oneOf('Address families of upstreams.', ['V4Preferred', 'V4Only', 'V6Only', 'Auto', 'All'], { default: 'V4Preferred' }),
-          (value) => value === 'V4Preferred' || value === 'V4Only',
+          // Upstreams are dialled over IPv4 alone so far: to prefer it would be to fall back to IPv6.
+          (value) => value === 'V4Only',
         ),
       },
       {},

@@ -75,6 +75,7 @@ test.each<[string, Kind, object, string[]]>([
     { defaultPolicy: 'allow-all', dns: { lookupFamily: 'V6Only' }, otlp: {} },
     ['spec.defaultPolicy', 'spec.dns.lookupFamily', 'spec.otlp'],
   ],
+  ['gateways that prefer IPv4, which dial nothing else yet', egressGateways, { dns: { lookupFamily: 'V4Preferred' } }, ['spec.dns.lookupFamily']],
   [
     'built gateways',
     egressGateways,

@@ -155,6 +155,11 @@ describe('the upstream leg', () => {
     expect(good.policySet.trustBundle.trim()).toBe(a.certPem.trim());
     expect(good.errors).toEqual([]);
     expect(of(undefined).errors).toMatchObject([{ reason: 'SecretNotFound' }]);
+    const other = { upstreamTLS: { additionalTrustBundleSecretRef: { name: 'bundle', kind: 'ConfigMap' } } };
+    expect(compile({ gateway: gateway(other), secret: () => ({ 'ca.crt': a.certPem }) })).toMatchObject({
+      errors: [{ reason: 'InvalidKind' }],
+      policySet: { trustBundle: '' },
+    });
     expect(of({ 'ca.crt': 'nonsense' }).errors).toMatchObject([{ reason: 'TrustBundleInvalid' }]);
     expect(of({ 'ca.crt': `${a.certPem}\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----` })).toMatchObject({
       errors: [{ reason: 'TrustBundleInvalid' }],
