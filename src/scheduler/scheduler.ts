@@ -12,6 +12,7 @@ import {
   type SlotRequest,
 } from '#model';
 import { alarm, type Alarm } from './alarm.ts';
+import { chooseWorker } from './choose.ts';
 
 export interface WorkerHello {
   readonly worker: string;
@@ -91,15 +92,18 @@ export class Scheduler implements SchedulerPort, Disposable {
       load.set(run.worker, (load.get(run.worker) ?? 0) + 1);
       if (run.request.agent === request.agent) sameAgent++;
     }
-    const loadOf = (worker: Worker): number => load.get(worker.name) ?? 0;
     const workers = [...this.#workers.values()].filter(({ pool }) => pool === request.pool);
     if (workers.length === 0) return { refused: 'NoWorker', message: `No worker of pool ${request.pool} is connected.` };
     if (request.maxConcurrent > 0 && sameAgent >= request.maxConcurrent) {
       return { refused: 'AgentFull', message: `${request.agent} already has ${sameAgent} runs; its maxConcurrent is ${request.maxConcurrent}.` };
     }
-    const free = workers.filter((worker) => loadOf(worker) < Math.min(request.maxExecutionsPerWorker, worker.maxExecutions || Infinity));
-    if (free.length === 0) return { refused: 'PoolFull', message: `Every worker of pool ${request.pool} is full.` };
-    const worker = free.reduce((best, next) => (loadOf(next) < loadOf(best) ? next : best));
+    const candidates = workers.map(({ name, maxExecutions }) => ({
+      name,
+      load: load.get(name) ?? 0,
+      capacity: Math.min(request.maxExecutionsPerWorker, maxExecutions || Infinity),
+    }));
+    const worker = chooseWorker(request, candidates);
+    if (!worker) return { refused: 'PoolFull', message: `Every worker of pool ${request.pool} is full.` };
     const run: Run = { request, worker: worker.name, orphan: false, credit: INITIAL_CREDIT, received: 0, reattached: false };
     this.#runs.set(request.invocation, run);
     return {
