@@ -26,14 +26,23 @@ const RUNSC_MODULE = 'gvisor.dev/gvisor/runsc@v0.0.0-20260905035102-160fafc42237
 /** gVisor releases older than this lack flags we use; Debian 12 packages one of 2022. */
 const RUNSC_OLDEST = 20260101;
 
-/** Debian packages by the commands we need of them. */
-const PACKAGES: readonly { readonly commands: readonly string[]; readonly name: string }[] = [
+interface Package {
+  /** What we need of it. */
+  readonly commands: readonly string[];
+  /** Its name in Debian. */
+  readonly name: string;
+}
+
+const PACKAGES: readonly Package[] = [
   { commands: ['nft'], name: 'nftables' },
   { commands: ['ip', 'ss'], name: 'iproute2' },
   { commands: ['umoci'], name: 'umoci' },
   { commands: ['nsenter', 'unshare', 'setpriv', 'prlimit', 'mount', 'umount', 'flock'], name: 'util-linux' },
   { commands: ['tar'], name: 'tar' },
 ];
+
+/** What the tests judge us by, and nothing else uses. */
+export const TEST_PACKAGES: readonly Package[] = [{ commands: ['skopeo'], name: 'skopeo' }];
 
 /** The full path of a command on PATH, or undefined. */
 export const which = async (command: string): Promise<string | undefined> => {
@@ -50,19 +59,30 @@ export const which = async (command: string): Promise<string | undefined> => {
   return undefined;
 };
 
-const missingPackages = async (): Promise<string[]> => {
+const missingOf = async (packages: readonly Package[]): Promise<string[]> => {
   const missing: string[] = [];
-  for (const { commands, name } of PACKAGES) {
+  for (const { commands, name } of packages) {
     const paths = await Promise.all(commands.map(which));
     if (paths.includes(undefined)) missing.push(name);
   }
   return missing;
 };
 
-const installPackages = async (): Promise<void> => {
+const installPackages = async (packages: readonly Package[]): Promise<void> => {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   await run('apt-get', ['update', '-qq'], { env });
-  await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...(await missingPackages())], { env });
+  await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...(await missingOf(packages))], { env });
+};
+
+const packagesStep = (name: string, packages: readonly Package[]): Step => {
+  const names = packages.map((each) => each.name).join(', ');
+  return {
+    name,
+    found: async () => ((await missingOf(packages)).length === 0 ? names : undefined),
+    install: () => installPackages(packages),
+    how: 'apt-get install',
+    fix: `Install ${names} with your package manager.`,
+  };
 };
 
 /** Works in a directory beside the target, so that the final rename is atomic and a crash leaves no half tool. */
@@ -123,13 +143,7 @@ const installRunsc = (tools: string): Promise<void> =>
   });
 
 const STEPS: readonly Step[] = [
-  {
-    name: 'system packages',
-    found: async () => ((await missingPackages()).length === 0 ? PACKAGES.map(({ name }) => name).join(', ') : undefined),
-    install: installPackages,
-    how: 'apt-get install',
-    fix: `Install ${PACKAGES.map(({ name }) => name).join(', ')} with your package manager.`,
-  },
+  packagesStep('system packages', PACKAGES),
   {
     name: 'Envoy',
     binary: 'envoy',
@@ -148,9 +162,9 @@ const STEPS: readonly Step[] = [
   },
 ];
 
-/** Makes the machine ready; does nothing twice. Throws SetupFailed naming the step and the way out. */
-export const setup = async (tools: string, progress: Progress): Promise<void> => {
-  for (const step of STEPS) {
+/** Makes the machine ready; does nothing twice. `extra` are packages beyond what a stack needs. Throws SetupFailed naming the step and the way out. */
+export const setup = async (tools: string, progress: Progress, extra: readonly Package[] = []): Promise<void> => {
+  for (const step of [...STEPS, ...(extra.length > 0 ? [packagesStep('more packages', extra)] : [])]) {
     let found = await step.found(tools);
     if (!found) {
       progress(step.name, 'start', step.how);

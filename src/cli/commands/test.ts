@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { exited, spawnChild } from '#lib';
-import { APP, setup, toolsDirOf } from '#supervisor';
+import { APP, setup, TEST_PACKAGES, toolsDirOf } from '#supervisor';
 import type { CommandSpec } from '../command.ts';
 import { progress } from '../output.ts';
 
@@ -12,7 +12,7 @@ export const testCommand: CommandSpec = {
   examples: ['clrk test', 'clrk test all'],
   run: async ({ io, global, args, signal }) => {
     const tools = toolsDirOf(global.dir);
-    await setup(tools, progress(io));
+    await setup(tools, progress(io), TEST_PACKAGES);
     const child = spawnChild(process.execPath, [join(APP, 'tools', 'test.ts'), ...args], { stdio: 'inherit', env: { ...process.env, CLRK_TOOLS: tools } });
     signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
     return (await exited(child)).code ?? 1;
