@@ -7,6 +7,7 @@ import { homedir, tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { messageOf, run } from '../src/lib/index.ts';
 import { genCrds } from './gen-crds.ts';
+import { genDependencies } from './gen-dependencies.ts';
 import { genDocs } from './gen-docs.ts';
 import { genXds } from './gen-xds.ts';
 
@@ -43,7 +44,7 @@ const GENERATORS: readonly { readonly name: string; readonly owns: readonly stri
   { name: 'protobuf', owns: ['src/wire/gen/clrk'], make: genWire },
   { name: 'xDS', owns: ['src/wire/gen/xds'], make: () => genXds(join(tools, 'bin', 'envoy')) },
   { name: 'CRDs', owns: ['manifests/crds'], make: genCrds },
-  { name: 'reference docs', owns: ['docs/reference'], make: genDocs },
+  { name: 'reference docs', owns: ['docs/reference'], make: async () => new Map([...(await genDocs()), ...(await genDependencies())]) },
 ];
 
 const check = process.argv.includes('--check');

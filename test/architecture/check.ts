@@ -28,7 +28,7 @@ const typeImports = (node: unknown, found: { value: string; start: number }[] = 
 };
 
 /** All imports of a file: static, re-exported, dynamic and in types. A dynamic import of an expression has specifier ''. */
-const importsOf = ({ path, text }: Source): Import[] => {
+export const importsOf = ({ path, text }: Source): Import[] => {
   const { module, program, errors } = parseSync(path, text);
   if (errors.length > 0) throw new Error(`${path}: ${errors[0]!.message}`);
   const found: Import[] = [];
@@ -51,7 +51,7 @@ const importsOf = ({ path, text }: Source): Import[] => {
 const moduleOf = (path: string): string => path.split('/')[0]!;
 const isWithin = (path: string, place: string): boolean => path === place || path.startsWith(`${place}/`);
 /** `@scope/name/sub` -> `@scope/name`; Node's modules keep their path. */
-const packageOf = (specifier: string): string =>
+export const packageOf = (specifier: string): string =>
   specifier.startsWith('node:')
     ? specifier
     : specifier
