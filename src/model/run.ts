@@ -49,9 +49,8 @@ export interface EnvEntry {
   readonly value: string;
 }
 
-/** What a worker needs to run an invocation once. */
-export interface Assignment {
-  readonly invocation: string;
+/** What runs, apart from any one run of it: sandboxes of equal templates differ in nothing but their run. */
+export interface RunTemplate {
   readonly namespace: string;
   readonly agent: string;
   readonly revision: string;
@@ -59,12 +58,17 @@ export interface Assignment {
   readonly command: readonly string[];
   readonly args: readonly string[];
   readonly env: readonly EnvEntry[];
+  /** Gateways (`namespace/name`) in list order. */
+  readonly gateways: readonly string[];
+}
+
+/** What a worker needs to run an invocation once. */
+export interface Assignment extends RunTemplate {
+  readonly invocation: string;
   readonly timeoutMs: number;
   /** W3C trace context of the run: the trace and the span every outbound call is a child of. */
   readonly traceId: string;
   readonly spanId: string;
-  /** Gateways (`namespace/name`) in list order. */
-  readonly gateways: readonly string[];
   /** The bytes for stdin: a CloudEvents structured-mode envelope. */
   readonly event: Uint8Array;
 }

@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bundleSpec, CA_BUNDLE_PATHS, HOSTS, RESOLV_CONF } from '#image';
 import { sha256Hex, systemCode, writeFileAtomic } from '#lib';
-import type { Assignment } from '#model';
+import type { RunTemplate } from '#model';
 import type { ReadyImage } from './images.ts';
 import { RESERVED } from './ruleset.ts';
 
@@ -45,7 +45,8 @@ export const caBundle = async (dir: string, gatewayRoots: readonly string[]): Pr
 export interface SandboxFiles {
   /** Directory of this sandbox. */
   readonly dir: string;
-  readonly assignment: Assignment;
+  readonly template: RunTemplate;
+  readonly hostname: string;
   readonly image: ReadyImage;
   /** File from `caBundle`. */
   readonly ca: string;
@@ -54,10 +55,9 @@ export interface SandboxFiles {
 }
 
 /** Writes a sandbox's bundle: `config.json` and the files mounted into it. Returns its directory. */
-export const writeBundle = async ({ dir, assignment, image, ca, netns, address }: SandboxFiles): Promise<string> => {
+export const writeBundle = async ({ dir, template, hostname, image, ca, netns, address }: SandboxFiles): Promise<string> => {
   const bundle = join(dir, 'bundle');
   await mkdir(bundle);
-  const hostname = `${assignment.agent.slice(0, 50)}-${assignment.invocation.slice(0, 8)}`;
   const [resolv, hosts] = [join(bundle, 'resolv.conf'), join(bundle, 'hosts')];
   await writeFile(resolv, `nameserver ${RESERVED.dns}\n`, { mode: 0o644 });
   await writeFile(hosts, `127.0.0.1 localhost\n::1 localhost\n${address} ${hostname}\n`, { mode: 0o644 });
@@ -66,10 +66,10 @@ export const writeBundle = async ({ dir, assignment, image, ca, netns, address }
     image: image.config,
     hostname,
     netns,
-    command: assignment.command,
-    args: assignment.args,
+    command: template.command,
+    args: template.args,
     defaultEnv: DEFAULT_ENV,
-    env: assignment.env,
+    env: template.env,
     mounts: [
       ...CA_BUNDLE_PATHS.map((destination) => ({ source: ca, destination })),
       { source: resolv, destination: RESOLV_CONF },

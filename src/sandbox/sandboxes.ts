@@ -1,5 +1,6 @@
 import type { Assignment, RunUpdate } from '#model';
-import { SandboxRun, type RunContext, type RunListener } from './run.ts';
+import type { RunContext } from './context.ts';
+import { SandboxRun, type RunListener } from './run.ts';
 
 /** All runs of a worker. Disposing it cancels them (`WorkerStopping`) and waits until nothing is left of any. */
 export class Sandboxes implements AsyncDisposable {

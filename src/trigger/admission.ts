@@ -1,6 +1,6 @@
 import { agentSandboxRevisions, findCondition, notBuiltFields, stopsRun, taskAgents, type AgentSandboxRevision, type TaskAgent, type WorkerPool } from '#api';
 import { parseDuration } from '#lib';
-import type { Assignment, SlotRequest } from '#model';
+import type { Assignment, RunTemplate, SlotRequest } from '#model';
 
 /** An agent as the cluster has it now, with what it refers to. */
 export interface AgentView {
@@ -18,7 +18,7 @@ export interface AgentDirectory {
 export type Admission =
   | {
       readonly slot: Omit<SlotRequest, 'invocation'>;
-      readonly run: Pick<Assignment, 'namespace' | 'agent' | 'revision' | 'image' | 'command' | 'args' | 'env' | 'timeoutMs' | 'gateways'>;
+      readonly run: RunTemplate & Pick<Assignment, 'timeoutMs'>;
     }
   | { readonly refused: string; readonly message: string };
 

@@ -1,0 +1,20 @@
+import type { Logger } from '#lib';
+import type { ClaimsPort } from '#model';
+import type { Addresses } from './addresses.ts';
+import type { GatewayNamespace } from './gateway-namespace.ts';
+import type { Images } from './images.ts';
+import type { Runsc } from './runsc.ts';
+
+/** What a worker has for all its sandboxes. */
+export interface RunContext {
+  /** Directory that sandboxes get theirs in. */
+  readonly dir: string;
+  readonly runsc: Runsc;
+  readonly images: Images;
+  readonly gateway: GatewayNamespace;
+  readonly addresses: Addresses;
+  readonly claims: ClaimsPort;
+  /** PEM of the root of a gateway (`namespace/name`), or undefined while it is not known. */
+  readonly rootOf: (gateway: string) => string | undefined;
+  readonly log: Logger;
+}
