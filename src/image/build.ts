@@ -1,10 +1,11 @@
 import { access, constants, open, readdir, stat } from 'node:fs/promises';
 import { join, posix, relative, resolve } from 'node:path';
-import { ClrkError, describeExit, exited, readIfExists, spawnChild } from '#lib';
-import { baseLayer, type Runtime } from './base-layer.ts';
+import { ClrkError, describeExit, exited, spawnChild } from '#lib';
+import { baseLayer } from './base-layer.ts';
 import type { ConfigBlob } from './config.ts';
 import { parseImageReference } from './name.ts';
 import { adoptBlob, CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, openStore, putJson, setName, temporaryDir, type Descriptor, type Manifest } from './oci.ts';
+import { detectRuntime, isFile, RUNTIMES, type Failed, type Runtime, type RuntimeSpec } from './runtimes.ts';
 
 export interface BuildOptions {
   /** The local image store, `<state>/images`. */
@@ -13,11 +14,14 @@ export interface BuildOptions {
   readonly name: string;
   /** Directory that becomes /app. */
   readonly dir: string;
-  readonly runtime: Runtime;
-  /** Words of the command line; the first may be a path relative to /app. Default for `node`: the package's main file. */
+  /** What the image brings besides the program; absent = what the directory's files show. */
+  readonly runtime?: Runtime;
+  /** Words of the command line; the first may be a path relative to /app. Default: the runtime with its usual main file. */
   readonly entrypoint?: readonly string[];
   /** The Node.js that runtime `node` puts into the image. */
   readonly nodeBinary: string;
+  /** The Python that runtime `python` puts into the image; default: `python3` on PATH. */
+  readonly pythonBinary?: string;
   readonly signal?: AbortSignal;
   readonly progress?: (step: string, state: 'start' | 'done', detail: string) => void;
 }
@@ -32,7 +36,7 @@ const TAR = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-o
  * Throws ImageBuildFailed with what to do about it.
  */
 export const buildImage = async (options: BuildOptions): Promise<{ readonly digest: string }> => {
-  const { name, runtime, signal, progress = () => {} } = options;
+  const { name, signal, progress = () => {} } = options;
   const dir = resolve(options.dir);
   const store = resolve(options.store);
   const failed: Failed = (cause, fix) => new ClrkError('ImageBuildFailed', { image: name, dir: options.dir, cause, fix });
@@ -40,19 +44,29 @@ export const buildImage = async (options: BuildOptions): Promise<{ readonly dige
   if (!reference || reference.digest) throw failed('the name is not an image reference', 'Use a name such as team/agent:1, in lower case.');
   await checkDirectory(dir, failed);
   if (!relative(dir, store).startsWith('..')) throw failed('it contains the image store', 'Build from a directory that does not hold the state directory.');
-  const entrypoint = await entrypointOf(dir, options, failed);
+  const runtime = RUNTIMES[options.runtime ?? (await detectRuntime(dir, failed))];
+  const entrypoint = await entrypointOf(dir, runtime, options.entrypoint ?? [], failed);
 
   await openStore(store);
-  progress('layers', 'start', runtime === 'node' ? 'Node.js with its libraries, and the program' : 'the program');
+  progress('layers', 'start', runtime.brings);
   const pack = (layerOptions: PackOptions): Promise<Descriptor> => packLayer(store, layerOptions, signal);
-  const layers = [await baseLayer(store, runtime, options.nodeBinary, pack), await pack({ dir, into: 'app', normalise: true })];
+  await using temporary = await temporaryDir(store);
+  const prepared = await runtime.prepare({
+    dir,
+    to: join(temporary.path, 'app'),
+    entrypoint,
+    nodeBinary: options.nodeBinary,
+    pythonBinary: options.pythonBinary ?? 'python3',
+    failed,
+  });
+  const layers = [await baseLayer(store, prepared.base, pack), await pack({ dir: prepared.app, into: 'app', normalise: true })];
   progress('layers', 'done', `${(layers.reduce((sum, { size }) => sum + size, 0) / 1e6).toFixed(1)} MB`);
 
   const config: ConfigBlob = {
     created: '1970-01-01T00:00:00Z',
     architecture: process.arch === 'x64' ? 'amd64' : process.arch,
     os: 'linux',
-    config: { User: USER, Env: [`PATH=${PATH}`], Entrypoint: entrypoint, WorkingDir: '/app' },
+    config: { User: USER, Env: [`PATH=${PATH}`, ...prepared.env], Entrypoint: entrypoint, WorkingDir: '/app' },
     rootfs: { type: 'layers', diff_ids: layers.map(({ digest }) => digest) },
   };
   const manifest: Manifest = { schemaVersion: 2, mediaType: MANIFEST_TYPE, config: await putJson(store, config, CONFIG_TYPE), layers };
@@ -61,8 +75,6 @@ export const buildImage = async (options: BuildOptions): Promise<{ readonly dige
   return { digest: descriptor.digest };
 };
 
-type Failed = (cause: string, fix: string) => ClrkError;
-
 const checkDirectory = async (dir: string, failed: Failed): Promise<void> => {
   const info = await stat(dir).catch(() => undefined);
   if (!info) throw failed('there is no such directory', 'Check the path.');
@@ -70,52 +82,26 @@ const checkDirectory = async (dir: string, failed: Failed): Promise<void> => {
   if ((await readdir(dir)).length === 0) throw failed('it is empty', 'Put the program and what it needs into it.');
 };
 
-const isFile = async (path: string): Promise<boolean> => (await stat(path).catch(() => undefined))?.isFile() === true;
-
-const entrypointOf = async (dir: string, { runtime, entrypoint = [] }: BuildOptions, failed: Failed): Promise<readonly string[]> => {
+const entrypointOf = async (dir: string, { interpreters, command }: RuntimeSpec, entrypoint: readonly string[], failed: Failed): Promise<readonly string[]> => {
   const [program, ...rest] = entrypoint;
-  if (program === undefined) {
-    if (runtime === 'node') return ['node', await mainOf(dir, failed)];
-    throw failed('there is no entrypoint', 'Say which program to run with --entrypoint, for example --entrypoint ./agent.');
-  }
+  if (program === undefined) return await command(dir, failed);
   const inApp = posix.relative('/app', posix.resolve('/app', program));
   if (inApp.startsWith('..') || !(await isFile(join(dir, inApp)))) {
-    if (runtime === 'node' && program === 'node') return entrypoint;
+    if (interpreters.includes(program)) return entrypoint;
     throw failed(`the entrypoint ${program} is not a file in it`, 'Name a program by its path in the directory.');
   }
   const executable = await access(join(dir, inApp), constants.X_OK).then(
     () => true,
     () => false,
   );
-  if (!executable)
+  if (!executable) {
+    const [interpreter] = interpreters;
     throw failed(
       `the entrypoint ${program} is not executable`,
-      `Run chmod +x on it${runtime === 'node' ? ', or use --entrypoint node --entrypoint FILE' : ''}.`,
+      `Run chmod +x on it${interpreter ? `, or use --entrypoint ${interpreter} --entrypoint FILE` : ''}.`,
     );
+  }
   return [`/app/${inApp}`, ...rest];
-};
-
-/** The file `node` starts: package.json's `main`, else an index file, resolved as Node resolves a directory. */
-const mainOf = async (dir: string, failed: Failed): Promise<string> => {
-  const text = await readIfExists(join(dir, 'package.json'));
-  let main: unknown;
-  try {
-    main = text === undefined ? undefined : (JSON.parse(text) as { main?: unknown }).main;
-  } catch {
-    throw failed('its package.json is not JSON', 'Correct it.');
-  }
-  const named = typeof main === 'string' && main !== '' ? posix.normalize(main) : undefined;
-  const candidates = [
-    ...(named ? ['', '.js', '.mjs', '.cjs', '.ts', '/index.js'].map((end) => named + end) : []),
-    'index.js',
-    'index.mjs',
-    'index.cjs',
-    'index.ts',
-  ];
-  for (const candidate of candidates) {
-    if (!candidate.startsWith('..') && !posix.isAbsolute(candidate) && (await isFile(join(dir, candidate)))) return candidate;
-  }
-  throw failed(`it has no ${named ?? 'index.js'}`, 'Name the program in package.json "main", or use --entrypoint.');
 };
 
 export interface PackOptions {

@@ -1,28 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
-import { mkdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { once } from 'node:events';
 import { buildImage } from '#image';
-import { ClrkError, describeExit, exited, readIfExists, run, spawnChild, writeFileAtomic } from '#lib';
+import { ClrkError, describeExit, exited, spawnChild } from '#lib';
 import { APP, createLab, setup, toolsDirOf, type Lab } from '#supervisor';
 import type { CommandContext, CommandSpec } from '../command.ts';
 import { paint, progress } from '../output.ts';
 import { playDemo } from '../demo-stage.ts';
-
-const QUICKSTART = join(APP, 'examples', 'quickstart');
-
-/** `npm ci` of the quickstart's agent, unless its lock file was installed already. */
-const installAgent = async (note: ReturnType<typeof progress>): Promise<void> => {
-  const dir = join(QUICKSTART, 'agent');
-  const lock = await readFile(join(dir, 'package-lock.json'), 'utf8');
-  const stamp = join(dir, 'node_modules', '.clrk-installed');
-  if ((await readIfExists(stamp)) === lock) return;
-  note('agent packages', 'start', 'npm ci in examples/quickstart/agent');
-  await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: dir });
-  await writeFileAtomic(stamp, lock);
-  note('agent packages', 'done', 'the openai package');
-};
+import { AGENTS, installAgent, QUICKSTART, type Language } from '../quickstart.ts';
 
 /** Starts the provider fixture in its namespace; resolves when it listens, with the path of its CA certificate. */
 const startFixture = async (lab: Lab, dir: string, key: string): Promise<AsyncDisposable & { ca: string }> => {
@@ -47,19 +34,25 @@ const startFixture = async (lab: Lab, dir: string, key: string): Promise<AsyncDi
   };
 };
 
-const play = async ({ io, global, signal }: CommandContext): Promise<number> => {
+const languageOf = (text: string): Language => {
+  if (!Object.hasOwn(AGENTS, text)) throw new ClrkError('BadArgument', { what: `--runtime ${text} is not known.`, fix: 'Use node or python.' });
+  return text as Language;
+};
+
+const play = async ({ io, global, flag, signal }: CommandContext): Promise<number> => {
+  const language = languageOf(flag('runtime')!);
   if (process.getuid?.() !== 0) throw new ClrkError('NotRoot', { command: 'clrk demo' });
   const note = progress(io);
   const tools = toolsDirOf(global.dir);
   const dir = join(global.dir, 'demo');
   await setup(tools, note);
-  await installAgent(note);
-  note('image', 'start', 'build quickstart/summarizer from examples/quickstart/agent');
+  await installAgent(language, note);
+  note('image', 'start', `build quickstart/summarizer from ${relative(APP, AGENTS[language].dir)}`);
   const image = {
     store: join(dir, 'images'),
     name: 'quickstart/summarizer:latest',
-    dir: join(QUICKSTART, 'agent'),
-    runtime: 'node' as const,
+    dir: AGENTS[language].dir,
+    runtime: language,
     nodeBinary: process.execPath,
     signal,
   };
@@ -88,7 +81,8 @@ export const demoCommand: CommandSpec = {
   details:
     'Sets this machine up, starts a stack in a network namespace without uplink, builds the quickstart image, triggers the agent over HTTP with a document,\n' +
     'and prints its answer and the records of everything that left the sandbox. The provider is a stand-in that speaks the real protocol over real TLS.',
-  examples: ['clrk demo'],
+  flags: [{ name: 'runtime', value: 'RUNTIME', default: 'node', help: 'language of the agent: node or python' }],
+  examples: ['clrk demo', 'clrk demo --runtime python'],
   run: play,
 };
 

@@ -20,7 +20,7 @@ declare module 'vitest' {
 /** Vitest's global setup: builds the images once for all files; a stack gets them as hard links. */
 export default async (project: TestProject): Promise<() => Promise<void>> => {
   const store = await mkdtemp(join(tmpdir(), 'clrk-e2e-images-'));
-  await installAgent();
+  await installAgent('node');
   const build = (name: string, dir: string) => buildImage({ store, name, dir, runtime: 'node', nodeBinary: process.execPath });
   await build(SUMMARIZER, AGENT);
   await build(PROBE, join(APP, 'test', 'fixtures', 'probe'));
