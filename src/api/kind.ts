@@ -119,12 +119,13 @@ interface ClrkKind<Spec, Status> {
   readonly short: string;
   readonly description: string;
   readonly spec: Schema<Spec>;
-  readonly status: Schema<Status>;
+  /** Absent: the kind has no status. */
+  readonly status?: Schema<Status>;
   readonly columns: readonly Column[];
   readonly admission?: (object: Resource<Spec, Status>, old?: Resource<Spec, Status>) => readonly FieldError[];
 }
 
-/** Defines a kind of group `clrk.apoxy.dev/v1alpha1`: namespaced, with spec and a status subresource. */
+/** Defines a kind of group `clrk.apoxy.dev/v1alpha1`: namespaced, with a spec and mostly a status subresource. */
 export const clrkKind = <Spec, Status>(definition: ClrkKind<Spec, Status>): Kind<Resource<Spec, Status>> => ({
   group: GROUP,
   version: VERSION,
@@ -137,11 +138,11 @@ export const clrkKind = <Spec, Status>(definition: ClrkKind<Spec, Status>): Kind
   schema: {
     type: 'object',
     description: definition.description,
-    properties: { spec: definition.spec, status: definition.status },
+    properties: { spec: definition.spec, ...(definition.status && { status: definition.status }) },
     required: ['spec'],
   },
   columns: definition.columns,
-  subresources: { status: true },
+  subresources: definition.status ? { status: true } : {},
   ...(definition.admission && { admission: definition.admission }),
 });
 

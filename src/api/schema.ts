@@ -114,5 +114,12 @@ export const notBuilt = (description: string, type?: JsonSchema['type']): Schema
 /** The same schema, with some values not built yet. */
 export const builtWhen = <T>(schema: Schema<T>, check: (value: T, key: string | number) => boolean): Schema<T> => ({ ...schema, built: check });
 
+/** The same schema, without effect so far: its value is checked, kept and reported, and what it would allow is denied. */
+export const unbuilt = <T>(schema: Schema<T>): Schema<T> => ({ ...schema, built: () => false });
+
+/** A list of distinct values. */
+export const set = <T>(description: string, items: Schema<T>, options?: Options): Schema<readonly T[]> =>
+  array(description, items, { 'x-kubernetes-list-type': 'set', ...options });
+
 /** Whatever the object had when it was made, it keeps. */
 export const immutable = (what: string): Rule => ({ rule: 'self == oldSelf', message: `${what} is immutable` });

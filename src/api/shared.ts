@@ -1,4 +1,5 @@
-import { array, int32, int64, listMap, map, notBuilt, object, oneOf, string, time, type Infer } from './schema.ts';
+import { GROUP, type FieldError } from './kind.ts';
+import { array, builtWhen, duration, int32, int64, listMap, map, notBuilt, object, oneOf, string, time, unbuilt, type Infer, type Rule } from './schema.ts';
 
 /** Types that several kinds share (api.md section 6). */
 
@@ -77,3 +78,122 @@ export const policyAncestors = array(
   }),
   { maxItems: 16 },
 );
+
+/** Filter `type` goes with the field that holds its settings. */
+export const filterRules = (fields: Readonly<Record<string, string>>): readonly Rule[] =>
+  Object.entries(fields).map(([type, field]) => ({
+    rule: `self.type != '${type}' || has(self.${field})`,
+    message: `must be set when type is ${type}`,
+    fieldPath: `.${field}`,
+    reason: 'FieldValueRequired',
+  }));
+
+/** The policy an `ExtensionRef` filter applies. Without `kinds` any kind may be named, and one nobody implements stays unresolved. */
+export const extensionRef = (kinds?: readonly string[]) =>
+  object(
+    'A policy of this namespace that applies.',
+    {
+      group: string(`Always ${GROUP}.`, { maxLength: 253 }),
+      kind: kinds ? oneOf('Kind of the policy.', kinds) : string('Kind of the policy.', { minLength: 1, maxLength: 63 }),
+      name: string('Name of the policy.', { minLength: 1, maxLength: 253 }),
+    },
+    {},
+    { rules: [{ rule: `self.group == '${GROUP}'`, message: `group must be ${GROUP}`, fieldPath: '.group' }] },
+  );
+
+export const backendRef = object(
+  'Another upstream.',
+  { name: string('Name of the object.', { minLength: 1, maxLength: 253 }) },
+  {
+    group: string('Group of the object; absent means core.', { maxLength: 253 }),
+    kind: string('Kind of the object; absent means Service.', { minLength: 1, maxLength: 63 }),
+    namespace: string('Namespace of the object.', { maxLength: 63 }),
+    port: int32('Port of the object.', { minimum: 1, maximum: 65_535 }),
+    weight: int32('Share among several.', { minimum: 0, maximum: 1_000_000 }),
+  },
+);
+
+/** Upstreams in place of the one that was dialled. */
+export const backendRefs = unbuilt(array('Other upstreams; a rule with them lets nothing through.', backendRef, { maxItems: 16 }));
+
+/** EgressGateways, or listeners of them, that a route is for. */
+export const routeParentRefs = array(
+  'EgressGateways (or listeners of them) this route is for.',
+  builtWhen(parentRef, ({ kind }) => kind === undefined || kind === 'EgressGateway'),
+  { minItems: 1, maxItems: 32 },
+);
+
+export const labelSelector = object(
+  'Labels something must have; an empty one selects everything.',
+  {},
+  {
+    matchLabels: map('Labels with exactly these values.', string('', { maxLength: 63 })),
+    matchExpressions: array(
+      'Further conditions; all must hold.',
+      object(
+        'One condition.',
+        {
+          key: string('The label.', { minLength: 1, maxLength: 317 }),
+          operator: oneOf('How its value is compared.', ['In', 'NotIn', 'Exists', 'DoesNotExist']),
+        },
+        { values: array('Values of In and NotIn.', string('', { maxLength: 63 }), { maxItems: 64 }) },
+        {
+          rules: [
+            {
+              rule: "self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : !has(self.values) || size(self.values) == 0",
+              message: 'must be given with In and NotIn, and only with them',
+              fieldPath: '.values',
+            },
+          ],
+        },
+      ),
+      { maxItems: 16 },
+    ),
+  },
+);
+
+/** Names of the Gateway API: lower-case DNS, one leading `*.` allowed, no address. */
+export const hostname = string('', {
+  minLength: 1,
+  maxLength: 253,
+  pattern: '^(\\*\\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
+  rules: [{ rule: "!self.matches('^([0-9]+[.]){3}[0-9]+$')", message: 'must be a name, not an address' }],
+});
+
+/** What a counter is kept for. */
+export const rateScope = oneOf(
+  'What has a counter of its own: PerAgent all runs of an agent together, PerExecution each run, PerRoute everybody together.',
+  ['PerAgent', 'PerExecution', 'PerRoute'],
+  { default: 'PerAgent' },
+);
+export const rateRequests = int32('How many in one window.', { minimum: 1 });
+export const rateWindow = duration('The window.');
+
+/** An object of this namespace that a policy is for. */
+export const policyTargetRef = object(
+  'An object of this namespace.',
+  {
+    group: string(`Always ${GROUP}.`, { maxLength: 253 }),
+    kind: string('Kind of the object.', { minLength: 1, maxLength: 63 }),
+    name: string('Name of the object.', { minLength: 1, maxLength: 253 }),
+  },
+  { sectionName: string('A part of the object; absent means all of it.', { maxLength: 253 }) },
+);
+export type PolicyTargetRef = Infer<typeof policyTargetRef>;
+
+const listed = (values: readonly string[]): string => values.map((value) => JSON.stringify(value)).join(', ');
+
+/** Whether a policy may be for what `target` names: the group is ours and the kind one of `kinds`. */
+export const checkTargetKind = (field: string, target: { readonly group?: string; readonly kind?: string }, kinds: readonly string[]): FieldError[] => {
+  const errors: FieldError[] = [];
+  const unsupported = (name: string, value: string, supported: readonly string[]): void =>
+    void errors.push({
+      field: `${field}.${name}`,
+      reason: 'FieldValueNotSupported',
+      message: `Unsupported value: ${JSON.stringify(value)}: supported values: ${listed(supported)}`,
+    });
+  if (target.group && target.group !== GROUP) unsupported('group', target.group, [GROUP]);
+  if (target.kind === undefined) errors.push({ field: `${field}.kind`, reason: 'FieldValueRequired', message: 'Required value' });
+  else if (!kinds.includes(target.kind)) unsupported('kind', target.kind, kinds);
+  return errors;
+};

@@ -1,6 +1,7 @@
 // lib: consumes nothing of ours; produces domain-free building blocks.
 // Owns: errors, logging, clocks, child processes, queues, retries, durations, globs, ids, atomic files.
-// Heavy dependencies owned here: pino, node:sqlite.
+// Heavy dependencies owned here: pino, node:sqlite, @bufbuild/re2.
+export * from './cidr.ts';
 export * from './clock.ts';
 export * from './duration.ts';
 export * from './errors.ts';
@@ -12,6 +13,7 @@ export * from './latest.ts';
 export * from './lifecycle.ts';
 export * from './log.ts';
 export * from './process.ts';
+export * from './regex.ts';
 export * from './retry.ts';
 export * from './sqlite.ts';
 export * from './tail.ts';

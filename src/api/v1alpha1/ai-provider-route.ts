@@ -1,7 +1,7 @@
 import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
 import { BUILT_PROVIDERS, PROVIDERS, providerName } from '../providers.ts';
-import { array, builtWhen, int64, notBuilt, object, oneOf, string, type Infer } from '../schema.ts';
-import { parentRef, routeParents } from '../shared.ts';
+import { array, builtWhen, int64, object, oneOf, string, unbuilt, type Infer } from '../schema.ts';
+import { backendRefs, extensionRef, filterRules, routeParentRefs, routeParents } from '../shared.ts';
 
 const glob = string('', { minLength: 1, maxLength: 1024 });
 
@@ -28,46 +28,18 @@ const filter = object(
       {},
       {
         maxTokensPerDay: int64('Input and output tokens of this rule and gateway in one UTC day.', { minimum: 0 }),
-        maxTokensPerExecution: notBuilt('Cap for one run; not built yet.'),
-        maxOutputTokensPerRequest: notBuilt('Cap for one request; not built yet.'),
-        budgetRef: notBuilt('A shared budget; not built yet.'),
+        maxTokensPerExecution: unbuilt(int64('Input and output tokens of one run.', { minimum: 0 })),
+        maxOutputTokensPerRequest: unbuilt(int64('Output tokens of one request.', { minimum: 1 })),
+        budgetRef: unbuilt(string('Name of a budget that several routes share.', { minLength: 1, maxLength: 253 })),
       },
     ),
-    extensionRef: object(
-      'A policy of this namespace that applies.',
-      {
-        group: string('Always clrk.apoxy.dev.', { maxLength: 253 }),
-        kind: string('Kind of the policy.', { minLength: 1, maxLength: 63 }),
-        name: string('Name of the policy.', { minLength: 1, maxLength: 253 }),
-      },
-      {},
-      { rules: [{ rule: "self.group == 'clrk.apoxy.dev'", message: 'group must be clrk.apoxy.dev', fieldPath: '.group' }] },
-    ),
+    extensionRef: extensionRef(),
   },
-  {
-    rules: [
-      {
-        rule: "self.type != 'TokenBudget' || has(self.tokenBudget)",
-        message: 'must be set when type is TokenBudget',
-        fieldPath: '.tokenBudget',
-        reason: 'FieldValueRequired',
-      },
-      {
-        rule: "self.type != 'ExtensionRef' || has(self.extensionRef)",
-        message: 'must be set when type is ExtensionRef',
-        fieldPath: '.extensionRef',
-        reason: 'FieldValueRequired',
-      },
-    ],
-  },
+  { rules: filterRules({ TokenBudget: 'tokenBudget', ExtensionRef: 'extensionRef' }) },
 );
 
 const spec = object('Which provider traffic is let through, and under which limits.', {
-  parentRefs: array(
-    'EgressGateways (or listeners of them) this route is for.',
-    builtWhen(parentRef, ({ kind }) => kind === undefined || kind === 'EgressGateway'),
-    { minItems: 1, maxItems: 32 },
-  ),
+  parentRefs: routeParentRefs,
   rules: array(
     'The first rule that matches decides.',
     object(
@@ -76,7 +48,7 @@ const spec = object('Which provider traffic is let through, and under which limi
       {
         matches: array('Alternatives.', match, { maxItems: 64 }),
         filters: array('What is done with matching requests.', filter, { maxItems: 16 }),
-        backendRefs: notBuilt('Other upstreams; not built yet.'),
+        backendRefs,
       },
     ),
     { minItems: 1, maxItems: 64 },

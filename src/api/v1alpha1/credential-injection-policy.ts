@@ -1,6 +1,6 @@
-import { AGE, clrkKind, GROUP, type FieldError, type Kind, type Resource } from '../kind.ts';
-import { array, builtWhen, notBuilt, object, oneOf, string, type Infer, type Rule } from '../schema.ts';
-import { parentRef, policyAncestors, secretRef, type ParentRef } from '../shared.ts';
+import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
+import { array, builtWhen, object, oneOf, string, unbuilt, type Infer, type Rule } from '../schema.ts';
+import { checkTargetKind, parentRef, policyAncestors, secretRef, type ParentRef } from '../shared.ts';
 
 const TARGET_KINDS = ['AIProviderRoute', 'MCPRoute', 'EgressGateway'];
 
@@ -39,7 +39,16 @@ const spec = object(
     targetRefs: targets('The same as parentRefs.'),
     headerName: string('Header to set, to the value as it is in the Secret.', { minLength: 1, maxLength: 256, pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" }),
     queryParamName: string('Query parameter to set.', { minLength: 1, maxLength: 256, built: () => false }),
-    providerAuth: notBuilt('Signing of requests; not built yet.', 'object'),
+    providerAuth: unbuilt(
+      object(
+        'How requests are signed.',
+        { type: oneOf('AWSv4 signs each request with a key of AWS, GCPServiceAccount gets tokens for a service account.', ['AWSv4', 'GCPServiceAccount']) },
+        {
+          region: string('AWS region; taken from the host when absent.', { minLength: 1, maxLength: 63 }),
+          service: string('AWS service; bedrock when absent.', { minLength: 1, maxLength: 63 }),
+        },
+      ),
+    ),
   },
   { rules: [...only('headerName', 'Header'), ...only('queryParamName', 'QueryParam'), ...only('providerAuth', 'ProviderAuth')] },
 );
@@ -48,29 +57,12 @@ const status = object('How the policy fares.', {}, { ancestors: policyAncestors 
 
 export type CredentialInjectionPolicy = Resource<Infer<typeof spec>, Infer<typeof status>>;
 
-const checkTarget = (field: string, target: ParentRef): FieldError[] => {
-  const errors: FieldError[] = [];
-  if (target.group && target.group !== GROUP) {
-    errors.push({
-      field: `${field}.group`,
-      reason: 'FieldValueNotSupported',
-      message: `Unsupported value: ${JSON.stringify(target.group)}: supported values: "${GROUP}"`,
-    });
-  }
-  if (target.kind === undefined) errors.push({ field: `${field}.kind`, reason: 'FieldValueRequired', message: 'Required value' });
-  else if (!TARGET_KINDS.includes(target.kind)) {
-    const supported = TARGET_KINDS.map((kind) => JSON.stringify(kind)).join(', ');
-    errors.push({
-      field: `${field}.kind`,
-      reason: 'FieldValueNotSupported',
-      message: `Unsupported value: ${JSON.stringify(target.kind)}: supported values: ${supported}`,
-    });
-  }
-  if (target.sectionName && target.kind !== 'AIProviderRoute') {
-    errors.push({ field: `${field}.sectionName`, reason: 'FieldValueForbidden', message: 'Forbidden: only for kind AIProviderRoute' });
-  }
-  return errors;
-};
+const checkTarget = (field: string, target: ParentRef): FieldError[] => [
+  ...checkTargetKind(field, target, TARGET_KINDS),
+  ...(target.sectionName && target.kind !== 'AIProviderRoute'
+    ? [{ field: `${field}.sectionName`, reason: 'FieldValueForbidden' as const, message: 'Forbidden: only for kind AIProviderRoute' }]
+    : []),
+];
 
 const checkTargets = ({ spec: { parentRefs = [], targetRefs = [] } }: CredentialInjectionPolicy): FieldError[] =>
   parentRefs.length + targetRefs.length === 0

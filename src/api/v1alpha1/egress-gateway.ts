@@ -1,6 +1,45 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
-import { array, builtWhen, duration, int32, listMap, notBuilt, object, oneOf, string, time, type Infer } from '../schema.ts';
-import { conditions, secretRef } from '../shared.ts';
+import { array, builtWhen, duration, int32, listMap, map, object, oneOf, string, time, unbuilt, type Infer } from '../schema.ts';
+import { conditions, labelSelector, secretRef } from '../shared.ts';
+
+const allowedRoutes = object(
+  'Which routes may attach to the listener.',
+  {},
+  {
+    namespaces: object(
+      'Namespaces of the routes.',
+      {},
+      { from: oneOf('Which ones; Same when absent.', ['All', 'Selector', 'Same', 'None']), selector: labelSelector },
+    ),
+    kinds: array(
+      'Kinds of the routes; absent = every kind that fits.',
+      object(
+        'One kind.',
+        { kind: string('The kind.', { minLength: 1, maxLength: 63 }) },
+        { group: string('Its group; absent = clrk.apoxy.dev.', { maxLength: 253 }) },
+      ),
+      { maxItems: 8 },
+    ),
+  },
+);
+
+const otlp = object(
+  'Where a copy of the records goes, and what is captured.',
+  {},
+  {
+    endpoint: string('Base URL of an OTLP/HTTP receiver; absent = no copy.', { maxLength: 2048, pattern: '^(https?://[^ ]+)?$' }),
+    headers: map('Headers of each export.', string('', { maxLength: 8192 })),
+    captureBody: object(
+      'How much of bodies is kept.',
+      { maxBytes: int32('Bytes of each direction; longer bodies are cut and marked.', { minimum: 0, maximum: 1_048_576, default: 65_536 }) },
+      {
+        includeContentTypes: array('Prefixes of content types; absent = JSON, NDJSON and event streams.', string('', { minLength: 1, maxLength: 256 }), {
+          maxItems: 32,
+        }),
+      },
+    ),
+  },
+);
 
 const listener = object(
   'A kind of connection the gateway takes.',
@@ -13,9 +52,9 @@ const listener = object(
     tls: object(
       'What is done with TLS.',
       { mode: oneOf('Terminate decrypts with leaves signed by the gateway.', ['Passthrough', 'Terminate'], { default: 'Passthrough' }) },
-      { caCertRef: notBuilt('Authority that signs leaves; not built yet.') },
+      { caCertRef: unbuilt(secretRef) },
     ),
-    allowedRoutes: notBuilt('Which routes may attach; not built yet.'),
+    allowedRoutes: unbuilt(allowedRoutes),
   },
   {
     rules: [
@@ -71,7 +110,7 @@ const spec = object(
       },
       {},
     ),
-    otlp: notBuilt('Where a copy of the records goes; not built yet.'),
+    otlp: unbuilt(otlp),
   },
 );
 

@@ -16,6 +16,12 @@ const PLURALS: Readonly<Record<string, string>> = {
   EgressGateway: 'egressgateways',
   AIProviderRoute: 'aiproviderroutes',
   CredentialInjectionPolicy: 'credentialinjectionpolicies',
+  DaemonAgent: 'daemonagents',
+  MCPRoute: 'mcproutes',
+  EgressL4Route: 'egressl4routes',
+  RateLimitPolicy: 'ratelimitpolicies',
+  EgressDenyPolicy: 'egressdenypolicies',
+  LoggingPolicy: 'loggingpolicies',
 };
 const create = (kind: string, spec: unknown, name = 'x', query = '?dryRun=All&fieldValidation=Strict') =>
   admin.call('POST', `${ROOT}/${PLURALS[kind]}${query}`, { apiVersion: 'clrk.apoxy.dev/v1alpha1', kind, metadata: { name }, spec });
@@ -24,6 +30,9 @@ const listener = { name: 'l', protocol: 'TLS', tls: { mode: 'Terminate' } };
 const template = { spec: { image: 'a' } };
 const task = { workerPoolRef: 'p', template };
 const route = { parentRefs: [{ name: 'g' }], rules: [{}] };
+const deny = { targetRef: { group: 'clrk.apoxy.dev', kind: 'MCPRoute', name: 'r' } };
+const mcpFilter = (toolPolicy: object) => ({ ...route, rules: [{ filters: [{ type: 'ToolPolicy', toolPolicy }] }] });
+const l4Match = (match: object) => ({ ...route, rules: [{ matches: [match] }] });
 const policy = { parentRefs: [{ kind: 'AIProviderRoute', name: 'r' }], secretRef: { name: 's' }, target: 'Header', headerName: 'authorization' };
 
 test.each<[string, string, object, object]>([
@@ -37,6 +46,22 @@ test.each<[string, string, object, object]>([
   ['EgressGateway', 'policy', { listeners: [listener] }, { defaultPolicy: 'deny-all', dns: undefined }],
   ['EgressGateway', 'lookup family, when dns is there', { listeners: [listener], dns: {} }, { dns: { lookupFamily: 'V4Preferred' } }],
   ['CredentialInjectionPolicy', 'secret key', policy, { secretKey: 'token' }],
+  ['DaemonAgent', 'restart policy', task, { restartPolicy: 'Always' }],
+  ['RateLimitPolicy', 'scope', { requests: 1, window: '1s' }, { scope: 'PerAgent' }],
+  ['EgressDenyPolicy', 'no response of its own', deny, { denyResponse: undefined }],
+  ['EgressDenyPolicy', 'status, when a response is there', { ...deny, denyResponse: {} }, { denyResponse: { statusCode: 403 } }],
+  [
+    'EgressGateway',
+    'captured bytes, when bodies are captured',
+    { listeners: [listener], otlp: { captureBody: {} } },
+    { otlp: { captureBody: { maxBytes: 65_536 } } },
+  ],
+  [
+    'MCPRoute',
+    'scope of each limit',
+    mcpFilter({ rateLimits: [{ requests: 1, window: '1m' }] }),
+    mcpFilter({ rateLimits: [{ requests: 1, window: '1m', scope: 'PerAgent' }] }),
+  ],
 ])('%s gets its defaults: %s', async (kind, _, spec, expected) => {
   const { status, body } = await create(kind, spec);
   expect(body.message).toBeUndefined();
@@ -130,7 +155,70 @@ test.each<[string, unknown, string, string]>([
     'spec.headerName',
     'Forbidden: must not be set unless target is Header',
   ],
-  ['CredentialInjectionPolicy', { ...policy, providerAuth: {} }, 'spec.providerAuth', 'Forbidden'],
+  ['CredentialInjectionPolicy', { ...policy, providerAuth: { type: 'AWSv4' } }, 'spec.providerAuth', 'Forbidden'],
+  [
+    'CredentialInjectionPolicy',
+    { ...policy, headerName: undefined, target: 'ProviderAuth', providerAuth: { type: 'Kerberos' } },
+    'spec.providerAuth.type',
+    'Unsupported value: "Kerberos": supported values: "AWSv4", "GCPServiceAccount"',
+  ],
+  ['DaemonAgent', { ...task, restartPolicy: 'Sometimes' }, 'spec.restartPolicy', 'Unsupported value: "Sometimes"'],
+  ['DaemonAgent', { ...task, maxRestarts: -1 }, 'spec.maxRestarts', 'greater than or equal to 0'],
+  ['DaemonAgent', { ...task, maxLifetimeSeconds: -1 }, 'spec.maxLifetimeSeconds', 'greater than or equal to 0'],
+  ['RateLimitPolicy', { requests: 0, window: '1s' }, 'spec.requests', 'greater than or equal to 1'],
+  ['RateLimitPolicy', { requests: 1 }, 'spec.window', REQUIRED],
+  ['RateLimitPolicy', { requests: 1, window: '0s' }, 'spec.window', 'must be greater than zero'],
+  ['RateLimitPolicy', { requests: 1, window: '1s', scope: 'PerHour' }, 'spec.scope', 'Unsupported value: "PerHour"'],
+  ['EgressDenyPolicy', {}, 'spec', 'exactly one of targetRef and targetRefs must be set'],
+  ['EgressDenyPolicy', { ...deny, targetRefs: [deny.targetRef] }, 'spec', 'exactly one of targetRef and targetRefs must be set'],
+  ['EgressDenyPolicy', { targetRefs: [] }, 'spec.targetRefs', 'Required value: at least one target'],
+  ['EgressDenyPolicy', { targetRef: { ...deny.targetRef, kind: 'EgressGateway' } }, 'spec.targetRef.kind', 'Unsupported value: "EgressGateway"'],
+  ['EgressDenyPolicy', { targetRefs: [{ ...deny.targetRef, group: 'x' }] }, 'spec.targetRefs[0].group', 'Unsupported value: "x"'],
+  ['EgressDenyPolicy', { ...deny, denyResponse: { statusCode: 200 } }, 'spec.denyResponse.statusCode', 'greater than or equal to 400'],
+  ['MCPRoute', { ...route, hostnames: ['Upper.example'] }, 'spec.hostnames[0]', 'should match'],
+  ['MCPRoute', { ...route, hostnames: ['10.0.0.1'] }, 'spec.hostnames[0]', 'must be a name, not an address'],
+  ['MCPRoute', { ...route, rules: [{ filters: [{ type: 'TokenBudget' }] }] }, 'spec.rules[0].filters[0].type', 'Unsupported value: "TokenBudget"'],
+  ['MCPRoute', { ...route, rules: [{ filters: [{ type: 'ToolPolicy' }] }] }, 'spec.rules[0].filters[0].toolPolicy', REQUIRED],
+  [
+    'MCPRoute',
+    { ...route, rules: [{ filters: [{ type: 'ExtensionRef', extensionRef: { group: 'clrk.apoxy.dev', kind: 'WorkerPool', name: 'n' } }] }] },
+    'spec.rules[0].filters[0].extensionRef.kind',
+    'Unsupported value: "WorkerPool": supported values: "RateLimitPolicy", "LoggingPolicy"',
+  ],
+  ['MCPRoute', { ...route, rules: [{ matches: [{ toolsRegex: ['(?=a)b'] }] }] }, 'spec.rules[0].matches[0].toolsRegex[0]', 'regular expression of RE2'],
+  [
+    'MCPRoute',
+    mcpFilter({ deniedToolsRegex: ['ok', '(a)\\1'] }),
+    'spec.rules[0].filters[0].toolPolicy.deniedToolsRegex[1]',
+    'must be a regular expression of RE2',
+  ],
+  ['MCPRoute', mcpFilter({ allowedToolsRegex: ['('] }), 'spec.rules[0].filters[0].toolPolicy.allowedToolsRegex[0]', 'regular expression of RE2'],
+  [
+    'MCPRoute',
+    mcpFilter({ rateLimits: [{ requests: 1, window: '1s', toolsRegex: ['['] }] }),
+    'spec.rules[0].filters[0].toolPolicy.rateLimits[0].toolsRegex[0]',
+    'regular expression of RE2',
+  ],
+  ['MCPRoute', mcpFilter({ rateLimits: [{ requests: 0, window: '1s' }] }), 'spec.rules[0].filters[0].toolPolicy.rateLimits[0].requests', 'equal to 1'],
+  ['EgressL4Route', l4Match({ destinationCIDRs: ['10.0.0.0/33'] }), 'spec.rules[0].matches[0].destinationCIDRs[0]', 'must be a range of addresses'],
+  ['EgressL4Route', l4Match({ destinationCIDRs: ['010.0.0.0/8'] }), 'spec.rules[0].matches[0].destinationCIDRs[0]', 'must be a range of addresses'],
+  ['EgressL4Route', l4Match({ destinationCIDRs: ['fe80::1%eth0'] }), 'spec.rules[0].matches[0].destinationCIDRs[0]', 'must be a range of addresses'],
+  ['EgressL4Route', l4Match({ destinationCIDRs: ['10.0.0.1', '10.0.0.1'] }), 'spec.rules[0].matches[0].destinationCIDRs[1]', 'Duplicate value: "10.0.0.1"'],
+  ['EgressL4Route', l4Match({ destinationHostnames: ['a.*.example'] }), 'spec.rules[0].matches[0].destinationHostnames[0]', 'should match'],
+  ['EgressL4Route', l4Match({ protocol: 'SCTP' }), 'spec.rules[0].matches[0].protocol', 'Unsupported value: "SCTP"'],
+  ['EgressL4Route', l4Match({ ports: [{}] }), 'spec.rules[0].matches[0].ports[0]', 'exactly one of port and startPort'],
+  ['EgressL4Route', l4Match({ ports: [{ port: 1, startPort: 2, endPort: 3 }] }), 'spec.rules[0].matches[0].ports[0]', 'exactly one of port and startPort'],
+  ['EgressL4Route', l4Match({ ports: [{ startPort: 2 }] }), 'spec.rules[0].matches[0].ports[0]', 'go together'],
+  ['EgressL4Route', l4Match({ ports: [{ startPort: 3, endPort: 2 }] }), 'spec.rules[0].matches[0].ports[0].endPort', 'must not be below startPort'],
+  ['EgressL4Route', l4Match({ ports: [{ port: 0 }] }), 'spec.rules[0].matches[0].ports[0].port', 'greater than or equal to 1'],
+  [
+    'EgressL4Route',
+    l4Match({ sourceAgents: { matchExpressions: [{ key: 'team', operator: 'In' }] } }),
+    'spec.rules[0].matches[0].sourceAgents.matchExpressions[0].values',
+    'must be given with In and NotIn',
+  ],
+  ['LoggingPolicy', { redactHeaders: [''] }, 'spec.redactHeaders[0]', 'at least 1 chars long'],
+  ['LoggingPolicy', { captureRequest: 'yes' }, 'spec.captureRequest', 'must be of type boolean'],
   ['CredentialInjectionPolicy', { ...policy, secretRef: { name: '' } }, 'spec.secretRef.name', 'should be at least 1 chars long'],
   ['CredentialInjectionPolicy', { ...policy, target: 'Cookie' }, 'spec.target', 'Unsupported value: "Cookie"'],
 ])('%s %j is refused at %s', async (kind, spec, field, message) => {

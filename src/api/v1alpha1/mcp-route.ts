@@ -1,0 +1,117 @@
+import { compilePattern } from '#lib';
+import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
+import { array, int32, object, oneOf, string, unbuilt, type Infer } from '../schema.ts';
+import { backendRefs, extensionRef, filterRules, hostname, rateRequests, rateScope, rateWindow, routeParentRefs, routeParents } from '../shared.ts';
+
+const text = string('', { minLength: 1, maxLength: 1024 });
+const globs = (description: string) => array(description, text, { maxItems: 256 });
+const patterns = (description: string) => array(`${description} Regular expressions of RE2.`, text, { maxItems: 64 });
+
+const match = object(
+  'What a request must be; all that is given must hold.',
+  {},
+  {
+    servers: globs('Patterns of server URLs; absent = any.'),
+    tools: globs('Globs of tool names; absent = any.'),
+    toolsRegex: patterns('More tool names.'),
+    resources: globs('Patterns of resource URIs; absent = any.'),
+    methods: globs('JSON-RPC methods; absent = any.'),
+  },
+);
+
+const toolPolicy = object(
+  'Which tools may be called, and how often.',
+  {},
+  {
+    allowedTools: globs('Globs of tools that may be called; with allowedToolsRegex absent too = all.'),
+    allowedToolsRegex: patterns('More tools that may be called.'),
+    deniedTools: globs('Globs of tools that may not be called; checked after those that may.'),
+    deniedToolsRegex: patterns('More tools that may not be called.'),
+    requireConfirmation: globs('Tools a person has to approve first.'),
+    maxCallsPerExecution: int32('Tool calls in one run.', { minimum: 0 }),
+    rateLimits: array(
+      'Caps on the rate of calls; each is counted for itself.',
+      object(
+        'One cap.',
+        { requests: rateRequests, window: rateWindow, scope: rateScope },
+        { tools: globs('Globs of tools it counts; with toolsRegex absent too = all of the rule.'), toolsRegex: patterns('More tools it counts.') },
+      ),
+      { maxItems: 16 },
+    ),
+  },
+);
+
+const spec = unbuilt(
+  object(
+    'Which MCP traffic is let through, and which tools.',
+    {
+      parentRefs: routeParentRefs,
+      rules: array(
+        'The first rule that matches decides.',
+        object(
+          'One rule.',
+          {},
+          {
+            matches: array('Alternatives.', match, { maxItems: 64 }),
+            filters: array(
+              'What is done with matching requests.',
+              object(
+                'What is done with a request that matched.',
+                { type: oneOf('Which of the fields below applies.', ['ToolPolicy', 'ExtensionRef']) },
+                { toolPolicy, extensionRef: extensionRef(['RateLimitPolicy', 'LoggingPolicy']) },
+                { rules: filterRules({ ToolPolicy: 'toolPolicy', ExtensionRef: 'extensionRef' }) },
+              ),
+              { maxItems: 16 },
+            ),
+            backendRefs,
+          },
+        ),
+        { minItems: 1, maxItems: 64 },
+      ),
+    },
+    { hostnames: array('Hosts of the servers; absent = any.', hostname, { maxItems: 64 }) },
+  ),
+);
+
+const status = object('How the route fares.', {}, { parents: routeParents });
+
+export type MCPRoute = Resource<Infer<typeof spec>, Infer<typeof status>>;
+
+const checkPatterns = (field: string, list: readonly string[] = []): FieldError[] =>
+  list.flatMap((pattern, index): FieldError[] => {
+    const compiled = compilePattern(pattern);
+    return 'invalid' in compiled
+      ? [
+          {
+            field: `${field}[${index}]`,
+            reason: 'FieldValueInvalid',
+            message: `Invalid value: ${JSON.stringify(pattern)}: must be a regular expression of RE2: ${compiled.invalid}`,
+          },
+        ]
+      : [];
+  });
+
+const checkRegexes = ({ spec: { rules } }: MCPRoute): FieldError[] =>
+  rules.flatMap(({ matches = [], filters = [] }, r) => [
+    ...matches.flatMap(({ toolsRegex }, m) => checkPatterns(`spec.rules[${r}].matches[${m}].toolsRegex`, toolsRegex)),
+    ...filters.flatMap((filter, f) => {
+      const field = `spec.rules[${r}].filters[${f}].toolPolicy`;
+      const { allowedToolsRegex, deniedToolsRegex, rateLimits = [] } = filter.toolPolicy ?? {};
+      return [
+        ...checkPatterns(`${field}.allowedToolsRegex`, allowedToolsRegex),
+        ...checkPatterns(`${field}.deniedToolsRegex`, deniedToolsRegex),
+        ...rateLimits.flatMap(({ toolsRegex }, l) => checkPatterns(`${field}.rateLimits[${l}].toolsRegex`, toolsRegex)),
+      ];
+    }),
+  ]);
+
+export const mcpRoutes: Kind<MCPRoute> = clrkKind({
+  kind: 'MCPRoute',
+  plural: 'mcproutes',
+  short: 'mcpr',
+  description: 'Lets traffic to MCP servers through, by server, method and tool.',
+  spec,
+  status,
+  columns: [AGE],
+  admission: checkRegexes,
+});
