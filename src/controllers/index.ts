@@ -14,6 +14,7 @@ import { gatewayStatusController } from './gateway/status-controller.ts';
 import { ensureDefaultPool, poolController } from './pool/index.ts';
 import { createReports } from './reports.ts';
 import { revisionController } from './revision/index.ts';
+import { unbuiltControllers } from './unbuilt.ts';
 import { workerDesiredController } from './worker-desired.ts';
 
 export interface ControllersOptions {
@@ -51,6 +52,7 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
       resources.use(gatewayController(context, plans));
       resources.use(gatewayStatusController(context, plans));
       resources.use(workerDesiredController(context, plans));
+      resources.use(unbuiltControllers(context));
     },
     () => {},
   );

@@ -54,6 +54,16 @@ export interface AiRule {
   readonly notBuilt: readonly string[];
 }
 
+/** An EgressDenyPolicy in force. */
+export interface Denial {
+  /** `namespace/name` */
+  readonly policy: string;
+  /** HTTP status. */
+  readonly status: number;
+  /** Text of the policy for the caller; may be empty. */
+  readonly message: string;
+}
+
 export interface AiRoute {
   readonly route: ObjectKey;
   /** Milliseconds since the epoch; older routes go first. */
@@ -62,6 +72,8 @@ export interface AiRoute {
   readonly listeners: readonly string[];
   readonly rules: readonly AiRule[];
   readonly credential?: CredentialUse;
+  /** Whatever this route would let through is refused like this, before any other route is asked. */
+  readonly denied?: Denial;
   /** Hosts (lower-case) this route claims, from the provider table; each is reached on port 443 only. */
   readonly hosts: readonly string[];
 }
@@ -94,17 +106,17 @@ export interface RequestFacts {
 
 export interface Decision {
   readonly verdict: 'Allowed' | 'Denied';
-  /** A stable word: `Allowed`, `NoRoute`, `ModelNotAllowed`, `EndpointNotAllowed`, `BudgetExhausted`, `NotBuilt`, `SecretNotFound`, … */
+  /** A stable word: `Allowed`, `NoRoute`, `DeniedByPolicy`, `ModelNotAllowed`, `EndpointNotAllowed`, `BudgetExhausted`, `NotBuilt`, `SecretNotFound`, … */
   readonly reason: string;
   /** One sentence for a person. */
   readonly message: string;
-  /** HTTP status of a denial: 403, 421, 429 or 503. */
+  /** HTTP status of a denial: 403, 421, 429, 503, or what an EgressDenyPolicy says. */
   readonly status: number;
   /** `AIProviderRoute/<namespace>/<name>`; empty when none matched. */
   readonly route: string;
   /** Index of the rule in its route, or -1. */
   readonly rule: number;
-  /** Policies that took part: `CredentialInjectionPolicy/<namespace>/<name>`. */
+  /** Policies that took part, the one that decided first: `EgressDenyPolicy/<namespace>/<name>`. */
   readonly policies: readonly string[];
   readonly revision: string;
 }

@@ -1,5 +1,5 @@
 import { GROUP, notBuiltFields, aiProviderRoutes, credentialInjectionPolicies } from '#api';
-import type { AIProviderRoute, CredentialInjectionPolicy, KubeObject, ParentRef } from '#api';
+import type { AIProviderRoute, CredentialInjectionPolicy, EgressL4Route, KubeObject, MCPRoute, ParentRef } from '#api';
 import type { CredentialUse, ObjectKey } from '#model';
 
 /** Which object attaches to which (Gateway API attachment), as the statuses of routes and policies tell it. */
@@ -57,7 +57,7 @@ export const parentsAt = (route: AIProviderRoute, gateway: ObjectKey): readonly 
  * States of the references of a route that reach no gateway; `gatewayExists` is asked about the route's own namespace.
  * The others are judged by `compileGateway` of the gateway they name.
  */
-export const unmatchedParents = (route: AIProviderRoute, gatewayExists: (name: string) => boolean): readonly RouteParent[] =>
+export const unmatchedParents = (route: AIProviderRoute | MCPRoute | EgressL4Route, gatewayExists: (name: string) => boolean): readonly RouteParent[] =>
   route.spec.parentRefs.flatMap((parentRef): RouteParent[] => {
     const kind = parentRef.kind ?? 'EgressGateway';
     if (kind !== 'EgressGateway' || (parentRef.group && parentRef.group !== GROUP))

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { egressGateways, notBuiltFields, providerName } from '#api';
-import type { AIProviderRoute, CredentialInjectionPolicy, EgressGateway } from '#api';
+import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway } from '#api';
 import { contentRevision, parseDuration } from '#lib';
 import type { AiRoute, AiRule, CredentialValue, ListenerShape, ObjectKey, PolicyListener, PolicySet, TokenBudget } from '#model';
 import { isForbiddenAlias } from './address.ts';
@@ -19,6 +19,7 @@ import {
   type RouteParent,
   type SecretLookup,
 } from './attach.ts';
+import { denialOn } from './deny.ts';
 import { canonicalHost } from './host.ts';
 import { REGISTRY } from './providers/index.ts';
 
@@ -27,6 +28,7 @@ export interface CompileInput {
   readonly gateway: EgressGateway;
   readonly aiRoutes: readonly AIProviderRoute[];
   readonly credentialPolicies: readonly CredentialInjectionPolicy[];
+  readonly denyPolicies: readonly EgressDenyPolicy[];
   readonly secret: SecretLookup;
 }
 
@@ -165,7 +167,7 @@ const compileListeners = (gateway: EgressGateway, notBuilt: readonly string[]): 
   }));
 
 /** Everything one gateway does, and the state of whatever attaches to it. A function of its input alone. */
-export const compileGateway = ({ gateway, aiRoutes, credentialPolicies, secret }: CompileInput): CompiledGateway => {
+export const compileGateway = ({ gateway, aiRoutes, credentialPolicies, denyPolicies, secret }: CompileInput): CompiledGateway => {
   const key = keyOf(gateway);
   const errors: CompileProblem[] = [];
   const notBuilt = notBuiltFields(egressGateways, gateway);
@@ -183,12 +185,14 @@ export const compileGateway = ({ gateway, aiRoutes, credentialPolicies, secret }
     const rules = route.spec.rules.map((_, index) => compileRule(route, index, key, unbuilt));
     const credential = credentialOn(route, key, credentialPolicies, secret);
     if (credential?.value !== undefined && !credential.use.missing) credentials.set(credential.use.credential, credential.value);
+    const denied = denialOn('AIProviderRoute', route, denyPolicies);
     compiled.push({
       route: keyOf(route),
       createdAt: createdAt(route),
       listeners: attached,
       rules,
       ...(credential && { credential: credential.use }),
+      ...(denied && { denied }),
       hosts: hostsOf(rules),
     });
   }

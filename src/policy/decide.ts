@@ -67,7 +67,25 @@ const deny = (set: PolicySet, reason: string, message: string, route?: AiRoute, 
   revision: set.revision,
 });
 
-const policiesOf = (route?: AiRoute): readonly string[] => (route?.credential ? [`CredentialInjectionPolicy/${route.credential.policy}`] : []);
+const policiesOf = (route?: AiRoute): readonly string[] => [
+  ...(route?.denied ? [`EgressDenyPolicy/${route.denied.policy}`] : []),
+  ...(route?.credential ? [`CredentialInjectionPolicy/${route.credential.policy}`] : []),
+];
+
+/** The first rule of a route that a request matches. */
+const ruleFor = (route: AiRoute, facts: RequestFacts): AiRule | undefined =>
+  route.rules.find(({ matches }) => matches.some((match) => missOf(match, facts) === undefined));
+
+/** Refusal by an EgressDenyPolicy: one that covers the request decides, whatever other routes would allow. */
+const deniedByPolicy = (set: PolicySet, routes: readonly AiRoute[], facts: RequestFacts): Decision | undefined => {
+  for (const route of routes) {
+    const rule = route.denied && ruleFor(route, facts);
+    if (!rule) continue;
+    const { policy, status, message } = route.denied!;
+    return deny(set, 'DeniedByPolicy', message || `EgressDenyPolicy ${policy} denies what ${routeName(route)} allows.`, route, rule.index, status);
+  }
+  return undefined;
+};
 
 /** The rule that matched lets the request through, unless it or what it needs is incomplete. */
 const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestFacts): Decision => {
@@ -100,6 +118,8 @@ const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestF
 export const decide = (set: PolicySet, facts: RequestFacts): Decision => {
   const routes = routesFor(set, facts.host, facts.port);
   if (routes.length === 0) return deny(set, 'NoRoute', `No route of gateway ${set.gateway.namespace}/${set.gateway.name} admits ${facts.host}:${facts.port}.`);
+  const denied = deniedByPolicy(set, routes, facts);
+  if (denied) return denied;
   let nearest: { miss: Miss; route: AiRoute } = { miss: 'Provider', route: routes[0]! };
   for (const route of routes) {
     for (const rule of route.rules) {

@@ -5,6 +5,7 @@ export * from './address.ts';
 export * from './attach.ts';
 export * from './compile.ts';
 export * from './decide.ts';
+export * from './deny.ts';
 export * from './host.ts';
 export * from './json.ts';
 export * from './providers/index.ts';

@@ -2,7 +2,7 @@ import { gatewayCaSecret, type EgressGateway, type KubeObject } from '#api';
 import { createController, signals, specChanged, splitKey, watches } from '#kube';
 import { canonicalJson, messageOf } from '#lib';
 import type { DesiredGateway, WorkerReport } from '#model';
-import { compileGateway, judgePolicies, type SecretLookup } from '#policy';
+import { compileGateway, judgeDenyPolicies, judgePolicies, type SecretLookup } from '#policy';
 import type { Context } from '../context.ts';
 import { Authorities, RootUnusable, type GatewayAuthority } from './authority.ts';
 import type { GatewayPlan, Plans } from './plans.ts';
@@ -24,7 +24,7 @@ interface SignedPlan extends GatewayPlan {
  * a namespace at a time: references never leave it, and every worker of its pools serves all of its gateways.
  */
 export const gatewayController = (context: Context, plans: Plans): AsyncDisposable => {
-  const { gateways, routes, policies, pools, secrets } = context.caches;
+  const { gateways, routes, policies, denyPolicies, mcpRoutes, l4Routes, pools, secrets } = context.caches;
   const authorities = new Authorities(context);
   const published = new Map<string, string>();
   /** Namespace of each worker, kept when its stream ends: its egress goes on and is told of changes. */
@@ -42,6 +42,7 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       gateway,
       aiRoutes: routes.list(namespace),
       credentialPolicies: policies.list(namespace),
+      denyPolicies: denyPolicies.list(namespace),
       secret: secretsOf(namespace),
     });
     try {
@@ -79,6 +80,9 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       watches(gateways, namespaceOf, specChanged),
       watches(routes, namespaceOf, specChanged),
       watches(policies, namespaceOf, specChanged),
+      watches(denyPolicies, namespaceOf, specChanged),
+      watches(mcpRoutes, namespaceOf, specChanged),
+      watches(l4Routes, namespaceOf, specChanged),
       watches(pools, namespaceOf, specChanged),
       watches(secrets, namespaceOf),
       signals((enqueue) => {
@@ -108,9 +112,15 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       const workers = [...homes].filter(([, home]) => home === namespace).map(([worker]) => worker);
       await Promise.all(workers.map((worker) => publish(worker, planned)));
       const judged = judgePolicies(policies.list(namespace), routes.list(namespace), secretsOf(namespace));
+      const denied = judgeDenyPolicies(denyPolicies.list(namespace), {
+        AIProviderRoute: routes.list(namespace),
+        MCPRoute: mcpRoutes.list(namespace),
+        EgressL4Route: l4Routes.list(namespace),
+      });
       plans.set(namespace, {
         gateways: new Map(planned.map((entry) => [entry.gateway.metadata.name, entry])),
         policies: new Map(judged.map((policy) => [policy.key.name, policy])),
+        denyPolicies: new Map(denied.map((policy) => [policy.key.name, policy])),
       });
       const failed = planned.find(({ error }) => error !== undefined);
       if (failed) throw failed.error;

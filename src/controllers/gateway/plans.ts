@@ -17,6 +17,8 @@ export interface NamespacePlan {
   readonly gateways: ReadonlyMap<string, GatewayPlan>;
   /** By name of the CredentialInjectionPolicy. */
   readonly policies: ReadonlyMap<string, PolicyJudgement>;
+  /** By name of the EgressDenyPolicy. */
+  readonly denyPolicies: ReadonlyMap<string, PolicyJudgement>;
 }
 
 /** The newest plan of each namespace: written by compilation, read by what tells about it. */

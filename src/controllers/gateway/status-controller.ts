@@ -1,4 +1,4 @@
-import { aiProviderRoutes, credentialInjectionPolicies, egressGateways, type KubeObject } from '#api';
+import { aiProviderRoutes, credentialInjectionPolicies, egressDenyPolicies, egressGateways, type KubeObject } from '#api';
 import { createController, keyOf, signals, splitKey, watches } from '#kube';
 import { kubeTime } from '#lib';
 import { unmatchedParents } from '#policy';
@@ -12,7 +12,7 @@ import { gatewayStatus, policyStatus, routeStatus, type ServingWorker } from './
  * statuses never delays what is published.
  */
 export const gatewayStatusController = ({ client, caches, workers, egresses, clock, log }: Context, plans: Plans): AsyncDisposable => {
-  const { gateways, routes, policies } = caches;
+  const { gateways, routes, policies, denyPolicies } = caches;
   const now = (): string => kubeTime(clock.now());
   const workersOf = (namespace: string): string[] =>
     workers.all().flatMap(({ worker, report }) => (splitKey(report.pool).namespace === namespace ? [worker] : []));
@@ -36,12 +36,18 @@ export const gatewayStatusController = ({ client, caches, workers, egresses, clo
         compiled.routes.filter(({ key }) => key.name === name).flatMap(({ parents }) => parents),
       );
       const unmatched = unmatchedParents(route, (gateway) => plan.gateways.has(gateway));
-      await writeStatus(client, aiProviderRoutes, route, routeStatus(route, [...matched, ...unmatched], now()));
+      await writeStatus(client, aiProviderRoutes, route, routeStatus(aiProviderRoutes, route, [...matched, ...unmatched], now()));
     },
     policy: async (namespace, name) => {
       const policy = policies.get(namespace, name);
       const judgement = plans.of(namespace)?.policies.get(name);
-      if (policy && judgement) await writeStatus(client, credentialInjectionPolicies, policy, policyStatus(policy, judgement, now()));
+      if (policy && judgement)
+        await writeStatus(client, credentialInjectionPolicies, policy, policyStatus(credentialInjectionPolicies, policy, judgement, now()));
+    },
+    deny: async (namespace, name) => {
+      const policy = denyPolicies.get(namespace, name);
+      const judgement = plans.of(namespace)?.denyPolicies.get(name);
+      if (policy && judgement) await writeStatus(client, egressDenyPolicies, policy, policyStatus(egressDenyPolicies, policy, judgement, now()));
     },
   };
   const keyed = (what: string) => (object: KubeObject) => [`${what}:${keyOf(object)}`];
@@ -53,9 +59,10 @@ export const gatewayStatusController = ({ client, caches, workers, egresses, clo
       watches(gateways, keyed('gateway')),
       watches(routes, keyed('route')),
       watches(policies, keyed('policy')),
+      watches(denyPolicies, keyed('deny')),
       signals((enqueue) =>
         plans.onChange((namespace) => {
-          for (const [what, cache] of Object.entries({ gateway: gateways, route: routes, policy: policies }))
+          for (const [what, cache] of Object.entries({ gateway: gateways, route: routes, policy: policies, deny: denyPolicies }))
             for (const object of cache.list(namespace)) keyed(what)(object).forEach(enqueue);
         }),
       ),

@@ -1,12 +1,14 @@
 import {
-  aiProviderRoutes,
-  credentialInjectionPolicies,
   EGRESS_CONTROLLER,
   egressGateways,
   type AIProviderRoute,
   type Condition,
   type CredentialInjectionPolicy,
+  type EgressDenyPolicy,
   type EgressGateway,
+  type EgressL4Route,
+  type Kind,
+  type MCPRoute,
   type ParentRef,
 } from '#api';
 import { canonicalJson, kubeTime } from '#lib';
@@ -81,28 +83,28 @@ const entries = <E extends Entry, K extends 'parentRef' | 'ancestorRef'>(
   ...(old ?? []).filter(({ controllerName }) => controllerName !== EGRESS_CONTROLLER),
 ];
 
+/** A route of any kind. */
+export type AnyRoute = AIProviderRoute | MCPRoute | EgressL4Route;
+/** A policy of any kind that attaches to objects. */
+export type AnyPolicy = CredentialInjectionPolicy | EgressDenyPolicy;
+
 /** Status of a route from the state of each of its references. */
-export const routeStatus = (route: AIProviderRoute, parents: readonly RouteParent[], now: string): object => {
+export const routeStatus = (kind: Kind, route: AnyRoute, parents: readonly RouteParent[], now: string): object => {
   const order = (ref: ParentRef): number => route.spec.parentRefs.findIndex((candidate) => canonicalJson(candidate) === canonicalJson(ref));
   const attachments = parents
     .toSorted((a, b) => order(a.parentRef) - order(b.parentRef))
     .map(({ parentRef, accepted, resolvedRefs }) => ({
       ref: parentRef,
-      findings: [finding('Accepted', accepted), finding('ResolvedRefs', resolvedRefs), enforced(aiProviderRoutes, route)],
+      findings: [finding('Accepted', accepted), finding('ResolvedRefs', resolvedRefs), enforced(kind, route)],
     }));
   return { parents: entries('parentRef', route.status?.parents, attachments, now, route.metadata.generation) };
 };
 
-/** Status of a credential policy from the state at each of its targets. */
-export const policyStatus = (policy: CredentialInjectionPolicy, { ancestors }: PolicyJudgement, now: string): object => {
+/** Status of a policy from the state at each of its targets. */
+export const policyStatus = (kind: Kind, policy: AnyPolicy, { ancestors }: PolicyJudgement, now: string): object => {
   const attachments = ancestors.map(({ ancestorRef, accepted, conflicted, resolvedRefs }) => ({
     ref: ancestorRef,
-    findings: [
-      finding('Accepted', accepted),
-      finding('Conflicted', conflicted),
-      finding('ResolvedRefs', resolvedRefs),
-      enforced(credentialInjectionPolicies, policy),
-    ],
+    findings: [finding('Accepted', accepted), finding('Conflicted', conflicted), finding('ResolvedRefs', resolvedRefs), enforced(kind, policy)],
   }));
   // At most 16 entries: the limit of the list in the Gateway API.
   return { ancestors: entries('ancestorRef', policy.status?.ancestors, attachments, now, policy.metadata.generation).slice(0, 16) };

@@ -1,4 +1,4 @@
-import type { AIProviderRoute, CredentialInjectionPolicy, EgressGateway } from '#api';
+import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway } from '#api';
 import { compileGateway, type CompiledGateway, type CompileInput } from '#policy';
 
 /** Objects as the API server stores them, for tests of policy and engine. */
@@ -37,6 +37,13 @@ export const credentialPolicy = (
   },
 });
 
+export const denyPolicy = (spec: EgressDenyPolicy['spec'], name = 'freeze', created = '2026-01-04T00:00:00Z', namespace = 'demo'): EgressDenyPolicy => ({
+  apiVersion,
+  kind: 'EgressDenyPolicy',
+  metadata: meta(name, created, namespace),
+  spec,
+});
+
 export const SECRETS: Readonly<Record<string, Readonly<Record<string, string>>>> = { provider: { token: 'Bearer sk-real' } };
 
 export const compile = (input: Partial<CompileInput> = {}): CompiledGateway =>
@@ -44,6 +51,7 @@ export const compile = (input: Partial<CompileInput> = {}): CompiledGateway =>
     gateway: gateway(),
     aiRoutes: [route()],
     credentialPolicies: [credentialPolicy()],
+    denyPolicies: [],
     secret: (name) => SECRETS[name],
     ...input,
   });
