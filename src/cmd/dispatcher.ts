@@ -5,7 +5,7 @@ import { ClrkError, readIfExists, runProgram, writeFileAtomic, type Program } fr
 import { openLedger } from '#ledger';
 import { layout } from '#model';
 import { Scheduler, workService } from '#scheduler';
-import { Invoker, Journal, startIngress } from '#trigger';
+import { Invoker, Journal, reviewer, startIngress } from '#trigger';
 import { createRpcServer, Ledger, Runs, Work } from '#wire';
 import { openDirectory } from './dispatcher/directory.ts';
 import { ledgerService, runsService } from './dispatcher/services.ts';
@@ -26,7 +26,8 @@ const main = async (program: Program): Promise<void> => {
 
   // Consumes requests to run an agent; produces Invocations (durable), Assignments for workers, and the callers' answers.
   const journal = resources.use(new Journal(at.dispatchDb, { log }));
-  const scheduler = resources.use(new Scheduler({ log }));
+  const scheduler = resources.use(new Scheduler({ log, review: reviewer(directory) }));
+  directory.onChange(() => scheduler.review());
   const invoker = new Invoker({ journal, directory, scheduler, log });
   invoker.recover();
 

@@ -12,6 +12,8 @@ export interface SlotRequest {
   /** Runs of this agent at the same time over all workers; 0 = no limit. */
   readonly maxConcurrent: number;
   readonly maxExecutionsPerWorker: number;
+  /** How long it may wait for its slot, in milliseconds. */
+  readonly maxWaitMs: number;
 }
 
 /** A taken slot. It is given back by `release`, or by the end of the run that `start` begins. */
@@ -22,9 +24,29 @@ export interface Slot {
 }
 
 export interface SlotRefusal {
-  /** `AgentFull` and `PoolFull` pass by themselves, `NoWorker` does not. */
-  readonly refused: 'AgentFull' | 'PoolFull' | 'NoWorker';
+  /**
+   * `AgentFull` (its limit) and `PoolFull` (no room on its workers): so many wait already that no more may. `QueueTimeout`: it
+   * waited too long. These pass by themselves. `NoWorker` does not, nor does a reason why the agent cannot run any more.
+   */
+  readonly refused: string;
   readonly message: string;
+  /** When a slot may be free by what is known of recent runs, in milliseconds from now; absent when waiting does not help. */
+  readonly retryAfterMs?: number;
+}
+
+/** A place in the queue. Its waiter is told once what came of it, unless it leaves before. */
+export interface SlotTicket {
+  /** Why it waits. */
+  readonly waiting: 'AgentFull' | 'PoolFull';
+  readonly message: string;
+  /** Gives the place up; nothing is told any more. */
+  leave(): void;
+}
+
+/** Whoever waits for a slot. */
+export interface SlotWaiter {
+  granted(slot: Slot): void;
+  refused(refusal: SlotRefusal): void;
 }
 
 /** What the owner of a run hears: stdout in order, then one update with a terminal phase and nothing after it. */
@@ -49,7 +71,8 @@ export interface OrphanRun {
 }
 
 export interface SchedulerPort {
-  take(request: SlotRequest): Slot | SlotRefusal;
+  /** A slot when there is one now; else a place in the queue, or, for whom does not wait or where too many do, a refusal. */
+  take(request: SlotRequest, waiter?: SlotWaiter): Slot | SlotTicket | SlotRefusal;
   /** Waits for a worker that still runs it; without one it ends Failed/`DispatcherLost`. */
   adopt(run: OrphanRun, observer: RunObserver): RunControl;
 }

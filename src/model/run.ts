@@ -42,7 +42,12 @@ export interface Invocation {
   readonly firstByteMs?: number;
   readonly exitCode?: number;
   readonly outputBytes?: number;
+  /** How long it waited for a slot, in milliseconds; absent when it got one at once, and while it waits. */
+  readonly queuedMs?: number;
 }
+
+/** Reason of an invocation that is Pending because it waits for a slot. */
+export const QUEUED = 'Queued';
 
 export interface EnvEntry {
   readonly name: string;

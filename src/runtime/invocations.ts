@@ -9,27 +9,31 @@ import {
   type Invocation as InvocationObject,
 } from '#api';
 import { kubeTime } from '#lib';
-import { isTerminal, PHASES, type Invocation, type InvocationFilter, type Runs } from '#model';
+import { isTerminal, PHASES, QUEUED, type Invocation, type InvocationFilter, type Runs } from '#model';
 import { answering, failure } from './failure.ts';
 
 /** The journal keeps at most this many; all of them fit in a list. */
 const MAX_LISTED = 10_000;
 
+/** Changes an invocation can have within one millisecond. */
+const STEPS = 16;
+
 /**
  * A version that grows with every change of an invocation: when it changed last (ms), then how far it is. Two invocations can
  * have the same one.
  */
-const versionOf = ({ createdAt, dispatchedAt, startedAt, finishedAt, phase }: Invocation): number =>
-  Math.floor(Math.max(createdAt, dispatchedAt ?? 0, startedAt ?? 0, finishedAt ?? 0)) * 8 + PHASES.indexOf(phase);
+const versionOf = ({ createdAt, dispatchedAt, startedAt, finishedAt, phase, reason }: Invocation): number =>
+  Math.floor(Math.max(createdAt, dispatchedAt ?? 0, startedAt ?? 0, finishedAt ?? 0)) * STEPS + PHASES.indexOf(phase) * 2 + Number(reason === QUEUED);
 
 /** The version of a list: below everything of its last millisecond, so that a watch from it may repeat, but never misses. */
 const listVersion = (items: readonly Invocation[]): string => {
   const newest = items.reduce((highest, item) => Math.max(highest, versionOf(item)), 0);
-  return String(Math.max(0, Math.floor(newest / 8) * 8 - 1));
+  return String(Math.max(0, Math.floor(newest / STEPS) * STEPS - 1));
 };
 
 const conditionsOf = (invocation: Invocation): Condition[] => {
-  const { phase, worker, dispatchedAt, startedAt, finishedAt, exitCode, outputBytes } = invocation;
+  const { phase, worker, dispatchedAt, startedAt, finishedAt, exitCode, outputBytes, queuedMs } = invocation;
+  const waited = queuedMs === undefined ? '' : `, after ${Math.round(queuedMs)} ms in the queue`;
   const at = (type: string, time: number | undefined, reason: string, message: string): Condition[] =>
     time === undefined ? [] : [{ type, status: 'True', lastTransitionTime: kubeTime(time), reason, message }];
   const facts = [
@@ -38,7 +42,7 @@ const conditionsOf = (invocation: Invocation): Condition[] => {
     ...(outputBytes === undefined ? [] : [`${outputBytes} bytes of output.`]),
   ].filter(Boolean);
   return [
-    ...at('Dispatched', dispatchedAt, 'Dispatched', worker ? `Given to worker ${worker}.` : ''),
+    ...at('Dispatched', dispatchedAt, 'Dispatched', worker ? `Given to worker ${worker}${waited}.` : ''),
     ...at('Started', startedAt, 'Started', 'The process of the agent runs.'),
     ...at('Finished', finishedAt, invocation.reason || phase, facts.join(' ')),
   ];
@@ -46,7 +50,7 @@ const conditionsOf = (invocation: Invocation): Condition[] => {
 
 /** The record of the journal as an object of the API. */
 export const toObject = (invocation: Invocation): InvocationObject => {
-  const { id, namespace, agent, trigger, source, phase, reason, message, revision, worker, traceId, exitCode, firstByteMs, outputBytes } = invocation;
+  const { id, namespace, agent, trigger, source, phase, reason, message, revision, worker, traceId, exitCode, firstByteMs, outputBytes, queuedMs } = invocation;
   const times = { dispatchedAt: invocation.dispatchedAt, startedAt: invocation.startedAt, finishedAt: invocation.finishedAt };
   const present = Object.entries(times).flatMap(([name, ms]) => (ms === undefined ? [] : [[name, kubeTime(ms)]]));
   return {
@@ -71,6 +75,7 @@ export const toObject = (invocation: Invocation): InvocationObject => {
       ...(exitCode !== undefined && { exitCode }),
       ...(firstByteMs !== undefined && { firstByteMs: Math.round(firstByteMs) }),
       ...(outputBytes !== undefined && { outputBytes }),
+      ...(queuedMs !== undefined && { queuedMs: Math.round(queuedMs) }),
       ...(Object.fromEntries(present) as Partial<Record<keyof typeof times, string>>),
       conditions: conditionsOf(invocation),
     },

@@ -10,9 +10,11 @@ import {
   type Slot,
   type SlotRefusal,
   type SlotRequest,
+  type SlotTicket,
+  type SlotWaiter,
 } from '#model';
 import { alarm, type Alarm } from './alarm.ts';
-import { chooseWorker } from './choose.ts';
+import { agentKey, poolKey, WaitingRoom, workerKey, type Review, type WaitingLimits } from './waiting-room.ts';
 
 export interface WorkerHello {
   readonly worker: string;
@@ -28,8 +30,8 @@ export type WorkerMessage =
   | { readonly case: 'cancel'; readonly value: { readonly invocation: string; readonly reason: string } }
   | { readonly case: 'credit'; readonly value: { readonly invocation: string; readonly bytes: number } };
 
-/** How long the scheduler waits for a silent worker, in milliseconds. */
-export interface SchedulerLimits {
+/** How many may wait for a slot, and how long the scheduler waits for a silent worker, in milliseconds. */
+export interface SchedulerLimits extends WaitingLimits {
   /** A lost worker may come back with its runs within this time before they count as lost. */
   readonly reattachMs: number;
   /** The same after the dispatcher itself started. */
@@ -40,7 +42,14 @@ export interface SchedulerLimits {
   readonly cancelMs: number;
 }
 
-const DEFAULT_LIMITS: SchedulerLimits = { reattachMs: 3_000, recoverMs: 10_000, timeoutSlackMs: 15_000, cancelMs: 10_000 };
+const DEFAULT_LIMITS: SchedulerLimits = {
+  queuedPerAgent: 256,
+  queuedPerPool: 1_024,
+  reattachMs: 3_000,
+  recoverMs: 10_000,
+  timeoutSlackMs: 15_000,
+  cancelMs: 10_000,
+};
 
 interface Worker {
   readonly name: string;
@@ -55,6 +64,8 @@ interface Run {
   readonly request: SlotRequest;
   readonly worker: string;
   readonly orphan: boolean;
+  /** When its slot was taken; monotonic. */
+  readonly since: number;
   observer?: RunObserver;
   /** Stdout bytes its worker may still send, and has sent. */
   credit: number;
@@ -75,47 +86,47 @@ interface Run {
 export class Scheduler implements SchedulerPort, Disposable {
   readonly #workers = new Map<string, Worker>();
   readonly #runs = new Map<string, Run>();
+  /** Runs by worker and by agent. */
+  readonly #load = new Map<string, number>();
+  readonly #waiting: WaitingRoom;
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #limits: SchedulerLimits;
 
-  constructor(options: { log: Logger; clock?: Clock; limits?: Partial<SchedulerLimits> }) {
+  constructor(options: { log: Logger; clock?: Clock; limits?: Partial<SchedulerLimits>; review?: Review }) {
     this.#log = options.log;
     this.#clock = options.clock ?? systemClock;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    const slots = {
+      workersOf: (pool: string) => [...this.#workers.values()].filter((worker) => worker.pool === pool),
+      loadOf: (key: string) => this.#loadOf(key),
+      slotOn: (worker: string, request: SlotRequest) => this.#slotOn(worker, request),
+    };
+    this.#waiting = new WaitingRoom({ slots, limits: this.#limits, log: this.#log, ...(options.review && { review: options.review }) });
   }
 
-  take(request: SlotRequest): Slot | SlotRefusal {
-    const load = new Map<string, number>();
-    let sameAgent = 0;
-    for (const run of this.#runs.values()) {
-      load.set(run.worker, (load.get(run.worker) ?? 0) + 1);
-      if (run.request.agent === request.agent) sameAgent++;
-    }
-    const workers = [...this.#workers.values()].filter(({ pool }) => pool === request.pool);
-    if (workers.length === 0) return { refused: 'NoWorker', message: `No worker of pool ${request.pool} is connected.` };
-    if (request.maxConcurrent > 0 && sameAgent >= request.maxConcurrent) {
-      return { refused: 'AgentFull', message: `${request.agent} already has ${sameAgent} runs; its maxConcurrent is ${request.maxConcurrent}.` };
-    }
-    const candidates = workers.map(({ name, maxExecutions }) => ({
-      name,
-      load: load.get(name) ?? 0,
-      capacity: Math.min(request.maxExecutionsPerWorker, maxExecutions || Infinity),
-    }));
-    const worker = chooseWorker(request, candidates);
-    if (!worker) return { refused: 'PoolFull', message: `Every worker of pool ${request.pool} is full.` };
-    const run: Run = { request, worker: worker.name, orphan: false, credit: INITIAL_CREDIT, received: 0, reattached: false };
-    this.#runs.set(request.invocation, run);
+  take(request: SlotRequest, waiter?: SlotWaiter): Slot | SlotTicket | SlotRefusal {
+    return this.#waiting.take(request, waiter);
+  }
+
+  /** Agents or pools have changed: whoever cannot be served any more need not wait, and others may go. */
+  review(): void {
+    this.#waiting.review();
+  }
+
+  #slotOn(worker: string, request: SlotRequest): Slot {
+    const run: Run = { request, worker, orphan: false, since: this.#clock.monotonic(), credit: INITIAL_CREDIT, received: 0, reattached: false };
+    this.#add(run);
     return {
-      worker: worker.name,
+      worker,
       start: (assignment, observer) => this.#start(run, assignment, observer),
       release: () => this.#forget(run),
     };
   }
 
   adopt({ slot, worker, deadline }: OrphanRun, observer: RunObserver): RunControl {
-    const run: Run = { request: slot, worker, orphan: true, observer, credit: Infinity, received: 0, reattached: false };
-    this.#runs.set(slot.invocation, run);
+    const run: Run = { request: slot, worker, orphan: true, since: this.#clock.monotonic(), observer, credit: Infinity, received: 0, reattached: false };
+    this.#add(run);
     run.lost = alarm(this.#limits.recoverMs, () => this.#lose(run));
     this.#expectEnd(run, deadline);
     return this.#controlOf(run);
@@ -174,6 +185,7 @@ export class Scheduler implements SchedulerPort, Disposable {
     }
     for (const invocation of running) send({ case: 'cancel', value: { invocation, reason: 'NotExpected' } });
     this.#log.info('worker attached', { worker: worker.name, pool: worker.pool, running: hello.running.length });
+    this.#waiting.serve();
     const current = (invocation: string): Run | undefined => {
       const run = this.#workers.get(worker.name) === worker ? this.#runs.get(invocation) : undefined;
       return run?.observer && run.worker === worker.name ? run : undefined;
@@ -243,18 +255,38 @@ export class Scheduler implements SchedulerPort, Disposable {
     run.observer?.update({ invocation: run.request.invocation, phase, reason, message });
   }
 
+  #add(run: Run): void {
+    this.#runs.set(run.request.invocation, run);
+    for (const key of keysOf(run)) this.#load.set(key, this.#loadOf(key) + 1);
+  }
+
+  #loadOf = (key: string): number => this.#load.get(key) ?? 0;
+
   #forget(run: Run): void {
     run.lost?.stop();
     run.overdue?.stop();
-    if (this.#runs.get(run.request.invocation) === run) this.#runs.delete(run.request.invocation);
+    if (this.#runs.get(run.request.invocation) !== run) return;
+    this.#runs.delete(run.request.invocation);
+    for (const key of keysOf(run)) {
+      if (this.#loadOf(key) > 1) this.#load.set(key, this.#loadOf(key) - 1);
+      else this.#load.delete(key);
+    }
+    if (run.observer && !run.orphan) {
+      const ms = this.#clock.monotonic() - run.since;
+      this.#waiting.lasted(run.request, ms);
+    }
+    this.#waiting.serve();
   }
 
   [Symbol.dispose](): void {
+    this.#waiting[Symbol.dispose]();
     for (const run of this.#runs.values()) this.#forget(run);
     for (const worker of this.#workers.values()) worker.close();
     this.#workers.clear();
   }
 }
+
+const keysOf = ({ request, worker }: Run): string[] => [agentKey(request.agent), poolKey(request.pool), workerKey(worker)];
 
 /** The receiving end of one worker's stream. */
 export interface Attachment {

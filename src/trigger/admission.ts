@@ -1,4 +1,14 @@
-import { agentSandboxRevisions, findCondition, notBuiltFields, stopsRun, taskAgents, type AgentSandboxRevision, type TaskAgent, type WorkerPool } from '#api';
+import {
+  agentSandboxRevisions,
+  DEFAULT_MAX_EXECUTIONS,
+  findCondition,
+  notBuiltFields,
+  stopsRun,
+  taskAgents,
+  type AgentSandboxRevision,
+  type TaskAgent,
+  type WorkerPool,
+} from '#api';
 import { parseDuration } from '#lib';
 import type { Assignment, RunTemplate, SlotRequest } from '#model';
 
@@ -22,10 +32,9 @@ export type Admission =
     }
   | { readonly refused: string; readonly message: string };
 
-/** Runs on one worker at the same time when its pool sets no `maxExecutionsPerWorker`. */
-export const DEFAULT_MAX_EXECUTIONS = 16;
-
 const DEFAULT_TIMEOUT = '100s';
+/** A run waits for its slot as long as it may then take, but never longer than this, in milliseconds. */
+const MAX_WAIT_MS = 300_000;
 
 /** A newer revision is not ready yet, and an older one goes on serving. */
 const OLDER_SERVES = ['RevisionNotReady'];
@@ -39,7 +48,16 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
   const ready = findCondition(agent.status?.conditions, 'Ready');
   if (ready?.status === 'False' && !(revision && OLDER_SERVES.includes(ready.reason))) return { refused: ready.reason, message: ready.message };
   if (!revision) return { refused: 'NoReadyRevision', message: 'The agent has no ready revision yet.' };
-  if (!pool) return { refused: 'WorkerPoolNotFound', message: `WorkerPool ${agent.spec.workerPoolRef} does not exist.` };
+  if (!pool)
+    return {
+      refused: 'WorkerPoolNotFound',
+      message: `WorkerPool ${agent.spec.workerPoolRef} does not exist: create it, or name another in spec.workerPoolRef.`,
+    };
+  const { replicas, maxExecutionsPerWorker = DEFAULT_MAX_EXECUTIONS } = pool.spec;
+  if (replicas === 0) return { refused: 'PoolScaledToZero', message: `WorkerPool ${pool.metadata.name} has no workers: raise its spec.replicas from 0.` };
+  if (maxExecutionsPerWorker === 0) {
+    return { refused: 'PoolAdmitsNothing', message: `WorkerPool ${pool.metadata.name} runs nothing: raise its spec.maxExecutionsPerWorker from 0.` };
+  }
   const timeoutMs = parseDuration(agent.spec.timeout ?? DEFAULT_TIMEOUT);
   if (timeoutMs === undefined || timeoutMs <= 0) return { refused: 'TimeoutInvalid', message: `The timeout ${agent.spec.timeout} is not a positive duration.` };
 
@@ -49,7 +67,8 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
       agent: `${namespace}/${name}`,
       pool: `${namespace}/${pool.metadata.name}`,
       maxConcurrent: agent.spec.maxConcurrent ?? 0,
-      maxExecutionsPerWorker: pool.spec.maxExecutionsPerWorker ?? DEFAULT_MAX_EXECUTIONS,
+      maxExecutionsPerWorker,
+      maxWaitMs: Math.min(timeoutMs, MAX_WAIT_MS),
     },
     run: {
       namespace,
@@ -65,3 +84,20 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
     },
   };
 };
+
+/** Decides the same for an agent (`namespace/name`) whose run has waited. */
+export const readmit = (directory: AgentDirectory, agent: string): Admission => {
+  const at = agent.indexOf('/');
+  const view = directory.get(agent.slice(0, at), agent.slice(at + 1));
+  return view ? admit(view) : { refused: 'AgentNotFound', message: 'The agent was deleted while the run waited.' };
+};
+
+/** What holds now for a request that waits, or why it waits in vain. */
+export const reviewer =
+  (directory: AgentDirectory) =>
+  ({ agent, pool }: SlotRequest): Omit<SlotRequest, 'invocation'> | { readonly refused: string; readonly message: string } => {
+    const admission = readmit(directory, agent);
+    if ('refused' in admission) return admission;
+    if (admission.slot.pool === pool) return admission.slot;
+    return { refused: 'PoolChanged', message: `The agent moved to pool ${admission.slot.pool} while the run waited for pool ${pool}; trigger it again.` };
+  };

@@ -21,11 +21,14 @@ const STATUS = {
 const REJECTIONS: Readonly<Record<string, keyof typeof STATUS>> = {
   AgentFull: 'AgentBusy',
   PoolFull: 'AgentBusy',
+  QueueTimeout: 'AgentBusy',
+  AgentNotFound: 'AgentNotFound',
   BodyTooLarge: 'BodyTooLarge',
   EventInvalid: 'BadTrigger',
 };
 
-const RETRY_AFTER_S = 1;
+/** Seconds; what a caller is told when nothing better is known, and at most. */
+const RETRY_AFTER_S = { least: 1, most: 300 } as const;
 
 interface ErrorDetails {
   readonly reason: string;
@@ -33,24 +36,28 @@ interface ErrorDetails {
   readonly exitCode?: number;
   readonly output?: Uint8Array | undefined;
   readonly headers?: Readonly<Record<string, string>>;
+  /** With 429: when a slot may be free, as far as that is known. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 /** A refusal or failure as JSON: `{error: {code, message, reason, invocation, exitCode?}, output?}`. */
-export const errorAnswer = (code: keyof typeof STATUS, args: ErrorArgs, { output, headers, ...details }: ErrorDetails): InvokeAnswer => {
+export const errorAnswer = (code: keyof typeof STATUS, args: ErrorArgs, { output, headers, retryAfterMs = 0, ...details }: ErrorDetails): InvokeAnswer => {
   const { message } = new ClrkError(code, { limit: MAX_BODY_BYTES, ...args });
   const body = { error: { code, message, ...details }, ...(output?.byteLength && { output: textOf(output) }) };
   return answerWith(STATUS[code], 'application/json', Buffer.from(`${JSON.stringify(body)}\n`), {
     ...(details.invocation && { 'x-clrk-invocation-id': details.invocation }),
-    ...(STATUS[code] === 429 && { 'retry-after': String(RETRY_AFTER_S) }),
+    ...(STATUS[code] === 429 && { 'retry-after': retryAfter(retryAfterMs) }),
     ...headers,
   });
 };
 
+const retryAfter = (ms: number): string => String(Math.min(Math.max(Math.ceil(ms / 1_000), RETRY_AFTER_S.least), RETRY_AFTER_S.most));
+
 /** The answer of a finished invocation; `output` is its whole stdout when that is still at hand. */
-export const answerOf = (invocation: Invocation, output: Uint8Array | undefined): InvokeAnswer => {
+export const answerOf = (invocation: Invocation, output: Uint8Array | undefined, retryAfterMs?: number): InvokeAnswer => {
   const { id, phase, reason, exitCode } = invocation;
   const args = { invocation: id, phase, agent: `${invocation.namespace}/${invocation.agent}`, message: invocation.message || reason };
-  const details = { reason, invocation: id, ...(exitCode !== undefined && { exitCode }), output };
+  const details = { reason, invocation: id, ...(exitCode !== undefined && { exitCode }), output, retryAfterMs };
   if (phase === 'Timeout') return errorAnswer('RunTimeout', args, details);
   if (phase === 'Failed') return errorAnswer('RunFailed', args, details);
   if (phase === 'Rejected') return errorAnswer(REJECTIONS[reason] ?? 'AgentNotReady', args, details);

@@ -1,6 +1,18 @@
 import { messageOf, newSpanId, sha256Hex, sleep, systemClock, type Clock, type Logger } from '#lib';
-import { isTerminal, type Invocation, type InvocationFilter, type InvokeAnswer, type InvokeRequest, type Runs, type SchedulerPort } from '#model';
-import { admit, type AgentDirectory, type AgentView } from './admission.ts';
+import {
+  isTerminal,
+  QUEUED,
+  type Assignment,
+  type Invocation,
+  type InvocationFilter,
+  type InvokeAnswer,
+  type InvokeRequest,
+  type Runs,
+  type SchedulerPort,
+  type Slot,
+  type SlotRefusal,
+} from '#model';
+import { admit, readmit, type AgentDirectory, type AgentView } from './admission.ts';
 import { answerOf, errorAnswer, streamedAnswer } from './answer.ts';
 import { encodeEvent, EventError } from './cloud-event.ts';
 import { invocationIdOf, traceIdOf } from './ids.ts';
@@ -41,7 +53,7 @@ export class Invoker implements Runs, AsyncDisposable {
         run.finish('Rejected', { reason: 'DispatcherLost', message: 'The dispatcher was restarted before the run was given to a worker.' });
         continue;
       }
-      const slot = { invocation: invocation.id, agent: agentOf(invocation), pool: '', maxConcurrent: 0, maxExecutionsPerWorker: 0 };
+      const slot = { invocation: invocation.id, agent: agentOf(invocation), pool: '', maxConcurrent: 0, maxExecutionsPerWorker: 0, maxWaitMs: 0 };
       run.started(this.#scheduler.adopt({ slot, worker: invocation.worker, deadline }, run));
     }
   }
@@ -127,13 +139,35 @@ export class Invoker implements Runs, AsyncDisposable {
       if (error instanceof EventError) return reject('EventInvalid', error.message);
       throw error;
     }
-    const slot = this.#scheduler.take({ ...admission.slot, invocation: id });
-    if ('refused' in slot) return reject(slot.refused, slot.message);
+    const taken = this.#scheduler.take(
+      { ...admission.slot, invocation: id },
+      {
+        granted: (slot) => this.#granted(invocation, run, slot, event),
+        refused: (refusal) => refuse(run, refusal),
+      },
+    );
+    if ('refused' in taken) refuse(run, taken);
+    else if ('waiting' in taken) {
+      this.#journal.note(id, { reason: QUEUED, message: taken.message });
+      run.waits(() => taken.leave());
+    } else this.#start(invocation, run, taken, { ...admission.run, event });
+    return run;
+  }
 
-    const now = this.#clock.now();
-    const change = { dispatchedAt: now, worker: slot.worker, revision: admission.run.revision };
-    this.#journal.move(id, 'Dispatched', change, now + admission.run.timeoutMs);
-    const assignment = { ...admission.run, invocation: id, traceId: invocation.traceId, spanId: newSpanId(), event };
+  /** A run that waited has a slot: it runs as its agent is now. */
+  #granted(invocation: Invocation, run: LiveRun, slot: Slot, event: Uint8Array): void {
+    const admission = readmit(this.#directory, agentOf(invocation));
+    if ('refused' in admission) {
+      slot.release();
+      return refuse(run, admission);
+    }
+    this.#start(invocation, run, slot, { ...admission.run, event });
+  }
+
+  #start(invocation: Invocation, run: LiveRun, slot: Slot, given: Omit<Assignment, 'invocation' | 'traceId' | 'spanId'>): void {
+    const { id, traceId } = invocation;
+    run.dispatched({ worker: slot.worker, revision: given.revision }, given.timeoutMs);
+    const assignment = { ...given, invocation: id, traceId, spanId: newSpanId() };
     this.#journal.committed().then(
       () => {
         if (run.wanted) return run.started(slot.start(assignment, run));
@@ -142,11 +176,11 @@ export class Invoker implements Runs, AsyncDisposable {
       },
       (error: unknown) => {
         slot.release();
-        this.#journal.discard(id);
-        run.abandon({ ...invocation, phase: 'Rejected', reason: 'JournalUnavailable', message: `The journal cannot be written: ${messageOf(error)}` });
+        const end = { reason: 'JournalUnavailable', message: `The journal cannot be written: ${messageOf(error)}` };
+        if (this.#journal.discard(id)) run.abandon({ ...invocation, phase: 'Rejected', ...end });
+        else run.finish('Failed', end);
       },
     );
-    return run;
   }
 
   #track(id: string, detached = false): LiveRun {
@@ -181,7 +215,7 @@ export class Invoker implements Runs, AsyncDisposable {
       if (start && stream) return streamedAnswer(id, start, this.#stream(run, stream, leave));
       const invocation = await Promise.race([run.ended, gone.promise]);
       leave();
-      return answerOf(invocation, run.held());
+      return answerOf(invocation, run.held(), run.retryAfterMs);
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
@@ -207,5 +241,10 @@ export class Invoker implements Runs, AsyncDisposable {
     await Promise.all([...this.#runs.values()].map((run) => run.ended));
   }
 }
+
+const refuse = (run: LiveRun, { refused, message, retryAfterMs }: SlotRefusal): void => {
+  run.retryAfterMs = retryAfterMs;
+  run.finish('Rejected', { reason: refused, message });
+};
 
 const agentOf = ({ namespace, agent }: Invocation): string => `${namespace}/${agent}`;

@@ -34,7 +34,10 @@ interface Entry {
 
 /** What a move may add to an invocation. Who, what and when it was triggered never changes. */
 export type Change = Partial<
-  Pick<Invocation, 'reason' | 'message' | 'revision' | 'worker' | 'dispatchedAt' | 'startedAt' | 'finishedAt' | 'firstByteMs' | 'exitCode' | 'outputBytes'>
+  Pick<
+    Invocation,
+    'reason' | 'message' | 'revision' | 'worker' | 'dispatchedAt' | 'startedAt' | 'finishedAt' | 'firstByteMs' | 'exitCode' | 'outputBytes' | 'queuedMs'
+  >
 >;
 
 /**
@@ -136,11 +139,20 @@ export class Journal implements AsyncDisposable {
     return invocation;
   }
 
-  /** Forgets an invocation that could not be written: it never was accepted. */
-  discard(id: string): void {
+  /** Says of a Pending invocation why it is still that. */
+  note(id: string, note: Pick<Invocation, 'reason' | 'message'>): void {
+    const entry = this.#live.get(id);
+    if (entry?.invocation.phase !== 'Pending') throw new Error(`invocation ${id} is not Pending`);
+    this.#put({ ...entry, invocation: { ...entry.invocation, ...note } });
+  }
+
+  /** Forgets an invocation that could not be written: it never was accepted. False when an earlier phase of it is on disk. */
+  discard(id: string): boolean {
+    if (this.#db.prepare('SELECT 1 FROM invocations WHERE id = ?').get(id)) return false;
     this.#live.delete(id);
     this.#dirty.delete(id);
     this.#changes = this.#changes.filter((invocation) => invocation.id !== id);
+    return true;
   }
 
   /** Resolves when every change so far is on disk; rejects when the write failed (it is tried again all the same). */

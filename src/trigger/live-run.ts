@@ -17,6 +17,10 @@ export class LiveRun implements RunObserver {
   readonly #detached: boolean;
   readonly #end = Promise.withResolvers<Invocation>();
   #control: RunControl | undefined;
+  /** Its place in the queue, and since when it has it (monotonic). */
+  #place: { readonly leave: () => void; readonly since: number } | undefined;
+  /** When a rejected one may be tried again, in milliseconds. */
+  retryAfterMs: number | undefined;
   #cancelled: string | undefined;
   #firstByteMs: number | undefined;
   #callers = 0;
@@ -46,6 +50,24 @@ export class LiveRun implements RunObserver {
     return this.#detached ? undefined : this.stdout.held();
   }
 
+  /** The run waits for a slot from here on. */
+  waits(leave: () => void): void {
+    this.#place = { leave, since: this.#clock.monotonic() };
+  }
+
+  /** It has a slot, or none will come; returns what that says about its wait. */
+  #leaveQueue(): Pick<Change, 'queuedMs'> {
+    const place = this.#place;
+    this.#place = undefined;
+    return place ? { queuedMs: Math.round((this.#clock.monotonic() - place.since) * 100) / 100 } : {};
+  }
+
+  /** The run has a slot; its worker gets it once that is durable. */
+  dispatched(change: Pick<Change, 'worker' | 'revision'>, timeoutMs: number): void {
+    const now = this.#clock.now();
+    this.#journal.move(this.#id, 'Dispatched', { ...change, ...this.#leaveQueue(), reason: '', message: '', dispatchedAt: now }, now + timeoutMs);
+  }
+
   /** The run is at its worker from here on; a cancel that came earlier is passed on now. */
   started(control: RunControl): void {
     this.#control = control;
@@ -56,6 +78,10 @@ export class LiveRun implements RunObserver {
     if (this.#over || this.#cancelled !== undefined) return;
     this.#cancelled = reason;
     this.#control?.cancel(reason);
+    if (!this.#place) return;
+    this.#place.leave();
+    const message = reason === 'CallerGone' ? 'The caller went away while the run waited for a slot.' : 'The run was cancelled while it waited for a slot.';
+    this.finish('Rejected', { reason, message });
   }
 
   /** Lets the worker send more, as a reader has taken `bytes`. */
@@ -99,6 +125,7 @@ export class LiveRun implements RunObserver {
       reason: update.reason,
       message: update.message,
       finishedAt: this.#clock.now(),
+      ...this.#leaveQueue(),
       ...(update.exitCode !== undefined && { exitCode: update.exitCode }),
       ...(phase !== 'Rejected' && { outputBytes: update.outputBytes ?? this.stdout.total }),
       ...(this.#firstByteMs !== undefined && !this.#detached && { firstByteMs: this.#firstByteMs }),

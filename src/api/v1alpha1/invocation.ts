@@ -23,6 +23,7 @@ const status = object(
     finishedAt: time('When it ended.'),
     firstByteMs: int64('Trigger accepted to first byte of output, in milliseconds.'),
     outputBytes: int64('Bytes of output.'),
+    queuedMs: int64('How long it waited for a slot, in milliseconds; absent when it did not have to.'),
     conditions,
   },
 );

@@ -55,6 +55,9 @@ const status = object(
   },
 );
 
+/** Runs on one worker at the same time when its pool sets no `maxExecutionsPerWorker`. */
+export const DEFAULT_MAX_EXECUTIONS = 16;
+
 export type WorkerPool = Resource<Infer<typeof spec>, Infer<typeof status>>;
 
 export const workerPools: Kind<WorkerPool> = clrkKind({

@@ -28,7 +28,7 @@ class CachedKind<T extends KubeObject> implements AsyncDisposable {
   #synced = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(client: Client, kind: ResourceKind<T>, db: DatabaseSync, log: Logger) {
+  constructor(client: Client, kind: ResourceKind<T>, db: DatabaseSync, log: Logger, changed: () => void) {
     this.#name = kind.plural;
     this.#db = db;
     this.#log = log;
@@ -39,6 +39,7 @@ class CachedKind<T extends KubeObject> implements AsyncDisposable {
     this.#informer = createInformer(client, kind, { log });
     this.#informer.onChange((key) => {
       if (this.#synced) this.#write(key);
+      changed();
     });
   }
 
@@ -106,14 +107,28 @@ class CachedKind<T extends KubeObject> implements AsyncDisposable {
   }
 }
 
+export interface Directory extends AgentDirectory, AsyncDisposable {
+  /** Called after changes of anything in here; those of the same moment are one. */
+  onChange(listener: () => void): void;
+}
+
 /** Agents, their revisions and pools, followed over `client` and kept in the database at `path`. Resolves when it can answer. */
-export const openDirectory = async (path: string, client: Client, log: Logger): Promise<AgentDirectory & AsyncDisposable> => {
+export const openDirectory = async (path: string, client: Client, log: Logger): Promise<Directory> => {
   await using opened = new AsyncDisposableStack();
   const db = openDatabase(path, MIGRATIONS, 'agents');
   opened.defer(() => db.close());
-  const agents = opened.use(new CachedKind(client, taskAgents, db, log));
-  const revisions = opened.use(new CachedKind(client, agentSandboxRevisions, db, log));
-  const pools = opened.use(new CachedKind(client, workerPools, db, log));
+  let listener: () => void = () => {};
+  let due: NodeJS.Immediate | undefined;
+  opened.defer(() => clearImmediate(due));
+  const changed = (): void => {
+    due ??= setImmediate(() => {
+      due = undefined;
+      listener();
+    });
+  };
+  const agents = opened.use(new CachedKind(client, taskAgents, db, log, changed));
+  const revisions = opened.use(new CachedKind(client, agentSandboxRevisions, db, log, changed));
+  const pools = opened.use(new CachedKind(client, workerPools, db, log, changed));
   await Promise.all([agents.ready(), revisions.ready(), pools.ready()]);
 
   const get = (namespace: string, name: string): AgentView | undefined => {
@@ -124,5 +139,5 @@ export const openDirectory = async (path: string, client: Client, log: Logger): 
     return { agent, ...(revision && { revision }), ...(pool && { pool }) };
   };
   const all = opened.move();
-  return { get, [Symbol.asyncDispose]: () => all.disposeAsync() };
+  return { get, onChange: (to) => (listener = to), [Symbol.asyncDispose]: () => all.disposeAsync() };
 };

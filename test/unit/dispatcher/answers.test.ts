@@ -246,21 +246,6 @@ test('a cancel that the worker does not confirm ends the run all the same', asyn
   expect(await stack.until({ id: invocation }, ({ phase }) => phase === 'Failed')).toMatchObject({ reason: 'CallerGone' });
 });
 
-test('an agent that is full is refused with 429 and Retry-After, and runs again when a run has ended', async () => {
-  stack.agents.set('narrow', agentView('narrow', { maxConcurrent: 1 }));
-  const first = stack.post('/default/narrow');
-  const { invocation } = await worker.next('assignment');
-  const full = await stack.post('/default/narrow');
-  expect(full).toMatchObject({ status: 429, json: { error: { code: 'AgentBusy', reason: 'AgentFull' } } });
-  expect(full.headers['retry-after']).toBe('1');
-  expect(await stack.invoker.get('default', full.json.error.invocation)).toMatchObject({ phase: 'Rejected', reason: 'AgentFull' });
-  worker.update(invocation, 'Succeeded');
-  expect((await first).status).toBe(200);
-  const next = stack.post('/default/narrow');
-  worker.update((await worker.next('assignment')).invocation, 'Succeeded');
-  expect((await next).status).toBe(200);
-});
-
 test('an unknown agent is 404, and one without a worker, pool or ready revision 503 with the reason', async () => {
   expect(await stack.post('/default/nobody')).toMatchObject({ status: 404, json: { error: { code: 'AgentNotFound' } } });
   expect(await stack.post('/other/hello')).toMatchObject({ status: 404 });
@@ -269,6 +254,15 @@ test('an unknown agent is 404, and one without a worker, pool or ready revision 
   const elsewhere = { ...view.pool, metadata: { ...view.pool.metadata, name: 'elsewhere' } };
   stack.agents.set('broken', { ...view, pool: elsewhere });
   expect(await stack.post('/default/broken')).toMatchObject({ status: 503, json: { error: { code: 'AgentNotReady', reason: 'NoWorker' } } });
+  for (const [reason, fix, spec] of [
+    ['PoolScaledToZero', 'spec.replicas', { replicas: 0 }],
+    ['PoolAdmitsNothing', 'spec.maxExecutionsPerWorker', { maxExecutionsPerWorker: 0 }],
+  ] as const) {
+    stack.agents.set('broken', agentView('broken', {}, spec));
+    const refused = await stack.post('/default/broken');
+    expect(refused).toMatchObject({ status: 503, json: { error: { reason } } });
+    expect(refused.json.error.message).toContain(`raise its ${fix}`);
+  }
   stack.agents.set('broken', { agent: view.agent, revision: view.revision });
   expect(await stack.post('/default/broken')).toMatchObject({ status: 503, json: { error: { reason: 'WorkerPoolNotFound' } } });
   const conditions = [{ type: 'Ready', status: 'False' as const, reason: 'ImageNotFound', message: 'no such image', lastTransitionTime: '' }];

@@ -6,7 +6,7 @@ import { apiVersionOf, agentSandboxRevisions, taskAgents, workerPools, type Agen
 import { AsyncQueue, silentLogger } from '#lib';
 import type { Invocation, RunUpdate } from '#model';
 import { Scheduler, workService, type SchedulerLimits } from '#scheduler';
-import { Invoker, Journal, startIngress, type AgentView } from '#trigger';
+import { Invoker, Journal, reviewer, startIngress, type AgentView } from '#trigger';
 import { connect, createRpcServer, Work, type AssignmentMessage, type ToWorker } from '#wire';
 
 /** A dispatcher in this process on real sockets, and workers that are real clients of its `Work`. */
@@ -55,8 +55,8 @@ export class Stack implements AsyncDisposable {
     this.dir = dir;
     this.workSocket = join(dir, 'work.sock');
     this.journal = this.#resources.use(new Journal(join(dir, 'dispatch.db'), { log: silentLogger }));
-    this.scheduler = this.#resources.use(new Scheduler({ log: silentLogger, limits }));
     const directory = { get: (namespace: string, name: string) => (namespace === 'default' ? this.agents.get(name) : undefined) };
+    this.scheduler = this.#resources.use(new Scheduler({ log: silentLogger, limits, review: reviewer(directory) }));
     this.invoker = new Invoker({ journal: this.journal, directory, scheduler: this.scheduler, log: silentLogger });
     this.invoker.recover();
   }
@@ -204,9 +204,9 @@ export const attachedWorker = async (stack: Stack, options: ConstructorParameter
   const worker = new Worker(stack.workSocket, { ...options, name });
   // A hello is not answered, so ask the scheduler for a slot until this worker has it.
   for (;;) {
-    const slot = stack.scheduler.take({ invocation: `probe-${name}`, agent: 'probe', pool, maxConcurrent: 0, maxExecutionsPerWorker: 1e9 });
-    if (!('refused' in slot)) slot.release();
-    if (!('refused' in slot) && slot.worker === name) return worker;
+    const slot = stack.scheduler.take({ invocation: `probe-${name}`, agent: 'probe', pool, maxConcurrent: 0, maxExecutionsPerWorker: 1e9, maxWaitMs: 0 });
+    if ('release' in slot) slot.release();
+    if ('worker' in slot && slot.worker === name) return worker;
     await new Promise((resolve) => setImmediate(resolve));
   }
 };

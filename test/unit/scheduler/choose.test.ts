@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { SlotRequest } from '#model';
 import { chooseWorker } from '../../../src/scheduler/choose.ts';
 
-const request: SlotRequest = { invocation: 'i', agent: 'ns/a', pool: 'ns/p', maxConcurrent: 0, maxExecutionsPerWorker: 16 };
+const request: SlotRequest = { invocation: 'i', agent: 'ns/a', pool: 'ns/p', maxConcurrent: 0, maxExecutionsPerWorker: 16, maxWaitMs: 0 };
 const worker = (name: string, load: number, capacity = 16) => ({ name, load, capacity });
 
 test.each([

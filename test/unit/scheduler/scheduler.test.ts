@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { silentLogger } from '#lib';
-import type { Assignment, RunUpdate, Slot, SlotRefusal, SlotRequest } from '#model';
+import type { Assignment, RunUpdate, Slot, SlotRefusal, SlotRequest, SlotTicket } from '#model';
 import { Scheduler, type SchedulerLimits, type WorkerMessage } from '#scheduler';
 
 const make = (limits: Partial<SchedulerLimits> = {}): Scheduler => new Scheduler({ log: silentLogger, limits });
@@ -24,10 +24,11 @@ const request = (change: Partial<SlotRequest> = {}): SlotRequest => ({
   pool: 'ns/p',
   maxConcurrent: 0,
   maxExecutionsPerWorker: 16,
+  maxWaitMs: 60_000,
   ...change,
 });
-const taken = (slot: Slot | SlotRefusal): Slot => {
-  if ('refused' in slot) throw new Error(slot.refused);
+const taken = (slot: Slot | SlotTicket | SlotRefusal): Slot => {
+  if (!('worker' in slot)) throw new Error(slot.message);
   return slot;
 };
 const assignment = (invocation: string, timeoutMs = 60_000): Assignment => ({

@@ -1012,6 +1012,11 @@ export declare type Invocation = Message<"clrk.control.v1.Invocation"> & {
    * @generated from field: optional double output_bytes = 19;
    */
   outputBytes?: number | undefined;
+
+  /**
+   * @generated from field: optional double queued_ms = 20;
+   */
+  queuedMs?: number | undefined;
 };
 
 /**
