@@ -40,6 +40,8 @@ export interface JsonSchema {
   readonly 'x-kubernetes-validations'?: readonly Rule[];
   /** Ours, never in a CRD: when it says false, the value is accepted but has no effect yet. */
   readonly built?: BuiltCheck;
+  /** Which values are built, in words; absent = none. */
+  readonly builtNote?: string;
 }
 
 declare const inferred: unique symbol;
@@ -111,8 +113,12 @@ export const notBuilt = (description: string, type?: JsonSchema['type']): Schema
   ...(type && { type }),
 });
 
-/** The same schema, with some values not built yet. */
-export const builtWhen = <T>(schema: Schema<T>, check: (value: T, key: string | number) => boolean): Schema<T> => ({ ...schema, built: check });
+/** The same schema, with some values not built yet; `note` says which are: `Stdin only`. */
+export const builtWhen = <T>(schema: Schema<T>, check: (value: T, key: string | number) => boolean, note: string): Schema<T> => ({
+  ...schema,
+  built: check,
+  builtNote: note,
+});
 
 /** The same schema, without effect so far: its value is checked, kept and reported, and what it would allow is denied. */
 export const unbuilt = <T>(schema: Schema<T>): Schema<T> => ({ ...schema, built: () => false });

@@ -1,5 +1,5 @@
 import { GROUP, type FieldError } from './kind.ts';
-import { array, builtWhen, duration, int32, int64, listMap, map, notBuilt, object, oneOf, string, time, unbuilt, type Infer, type Rule } from './schema.ts';
+import { array, bool, builtWhen, duration, int32, int64, listMap, map, object, oneOf, string, time, unbuilt, type Infer, type Rule } from './schema.ts';
 
 /** Types that several kinds share (api.md section 6). */
 
@@ -18,10 +18,26 @@ export type Condition = Infer<typeof condition>;
 
 export const conditions = listMap('Conditions by type.', ['type'], condition);
 
+const keyRef = (of: string) =>
+  object(
+    `A key of a ${of} of this namespace.`,
+    { name: string(`Name of the ${of}.`, { minLength: 1, maxLength: 253 }), key: string('The key.', { minLength: 1, maxLength: 253 }) },
+    { optional: bool('Whether the variable is left out when there is no such key.') },
+  );
+
+const envVarSource = object(
+  'Where the value comes from.',
+  {},
+  { secretKeyRef: keyRef('Secret'), configMapKeyRef: keyRef('ConfigMap') },
+  {
+    rules: [{ rule: 'has(self.secretKeyRef) != has(self.configMapKeyRef)', message: 'exactly one of secretKeyRef and configMapKeyRef must be set' }],
+  },
+);
+
 export const envVar = object(
   'One environment variable.',
   { name: string('Name of the variable.', { minLength: 1, maxLength: 1024 }) },
-  { value: string('Literal value.'), valueFrom: notBuilt('Where the value comes from; not built yet.') },
+  { value: string('Literal value.'), valueFrom: unbuilt(envVarSource) },
 );
 
 /** A snapshot of what runs: image, command, arguments and environment. */
@@ -48,7 +64,7 @@ export const parentRef = object(
     kind: string('Kind of the object.', { minLength: 1, maxLength: 63 }),
     namespace: string('Namespace of the object; only the own namespace is allowed.', { maxLength: 63 }),
     sectionName: string('Listener of the object; absent means all.', { maxLength: 253 }),
-    port: int32('Not used.', { built: () => false }),
+    port: unbuilt(int32('Not used: connections are told apart by listeners.', { minimum: 1, maximum: 65_535 })),
   },
 );
 export type ParentRef = Infer<typeof parentRef>;
@@ -119,7 +135,7 @@ export const backendRefs = unbuilt(array('Other upstreams; a rule with them lets
 /** EgressGateways, or listeners of them, that a route is for. */
 export const routeParentRefs = array(
   'EgressGateways (or listeners of them) this route is for.',
-  builtWhen(parentRef, ({ kind }) => kind === undefined || kind === 'EgressGateway'),
+  builtWhen(parentRef, ({ kind }) => kind === undefined || kind === 'EgressGateway', 'kind EgressGateway'),
   { minItems: 1, maxItems: 32 },
 );
 

@@ -1,8 +1,9 @@
 // lib: consumes nothing of ours; produces domain-free building blocks.
 // Owns: errors, logging, clocks, child processes, queues, retries, durations, globs, ids, atomic files.
-// Heavy dependencies owned here: pino, node:sqlite, @bufbuild/re2.
+// Heavy dependencies owned here: pino, node:sqlite, @bufbuild/re2, croner.
 export * from './cidr.ts';
 export * from './clock.ts';
+export * from './cron.ts';
 export * from './duration.ts';
 export * from './errors.ts';
 export * from './files.ts';

@@ -68,6 +68,7 @@ export const PACKAGES: Readonly<Record<string, PackageRule>> = {
   '@bufbuild/cel': oneOwner('apiserver'),
   '@bufbuild/protobuf': oneOwner('wire'),
   '@bufbuild/re2': oneOwner('lib'),
+  croner: oneOwner('lib'),
   '@grpc/grpc-js': oneOwner('wire'),
   '@peculiar/x509': oneOwner('lib/x509.ts'),
   'reflect-metadata': oneOwner('lib/x509.ts'),

@@ -8,10 +8,14 @@ const glob = string('', { minLength: 1, maxLength: 1024 });
 const match = object(
   'What a request must be; all that is given must hold.',
   {
-    provider: builtWhen(string(`Provider, without case: ${PROVIDERS.join(', ')}.`, { minLength: 1, maxLength: 63 }), (value) => {
-      const name = providerName(value);
-      return name !== undefined && BUILT_PROVIDERS.includes(name);
-    }),
+    provider: builtWhen(
+      string(`Provider, without case: ${PROVIDERS.join(', ')}.`, { minLength: 1, maxLength: 63 }),
+      (value) => {
+        const name = providerName(value);
+        return name !== undefined && BUILT_PROVIDERS.includes(name);
+      },
+      `${BUILT_PROVIDERS.join(', ')} only`,
+    ),
   },
   {
     models: array('Globs of model names; absent = any.', glob, { maxItems: 256 }),
@@ -19,9 +23,13 @@ const match = object(
   },
 );
 
+/** An amount of money as text, so that it is exact. */
+const dollars = (description: string) =>
+  string(`${description} US dollars, as decimal text: "2.50".`, { maxLength: 20, pattern: '^[0-9]{1,9}(\\.[0-9]{1,6})?$' });
+
 const filter = object(
   'What is done with a request that matched.',
-  { type: builtWhen(oneOf('Which of the fields below applies.', ['TokenBudget', 'ExtensionRef']), (value) => value === 'TokenBudget') },
+  { type: builtWhen(oneOf('Which of the fields below applies.', ['TokenBudget', 'ExtensionRef']), (value) => value === 'TokenBudget', 'TokenBudget only') },
   {
     tokenBudget: object(
       'A cap on tokens.',
@@ -30,6 +38,8 @@ const filter = object(
         maxTokensPerDay: int64('Input and output tokens of this rule and gateway in one UTC day.', { minimum: 0 }),
         maxTokensPerExecution: unbuilt(int64('Input and output tokens of one run.', { minimum: 0 })),
         maxOutputTokensPerRequest: unbuilt(int64('Output tokens of one request.', { minimum: 1 })),
+        maxCostPerExecution: unbuilt(dollars('What one run may cost.')),
+        maxCostPerDay: unbuilt(dollars('What this rule and gateway may cost in one UTC day.')),
         budgetRef: unbuilt(string('Name of a budget that several routes share.', { minLength: 1, maxLength: 253 })),
       },
     ),

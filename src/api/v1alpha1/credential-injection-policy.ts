@@ -1,5 +1,5 @@
 import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
-import { array, builtWhen, object, oneOf, string, unbuilt, type Infer, type Rule } from '../schema.ts';
+import { array, bool, builtWhen, object, oneOf, string, unbuilt, type Infer, type Rule } from '../schema.ts';
 import { checkTargetKind, parentRef, policyAncestors, secretRef, type ParentRef } from '../shared.ts';
 
 const TARGET_KINDS = ['AIProviderRoute', 'MCPRoute', 'EgressGateway'];
@@ -7,7 +7,7 @@ const TARGET_KINDS = ['AIProviderRoute', 'MCPRoute', 'EgressGateway'];
 const targets = (description: string) =>
   array(
     description,
-    builtWhen(parentRef, ({ kind, sectionName }) => kind === 'AIProviderRoute' && !sectionName),
+    builtWhen(parentRef, ({ kind, sectionName }) => kind === 'AIProviderRoute' && !sectionName, 'whole AIProviderRoutes'),
     { maxItems: 16 },
   );
 
@@ -32,13 +32,14 @@ const spec = object(
   {
     secretRef,
     secretKey: string('Key in the Secret.', { default: 'token', maxLength: 253 }),
-    target: builtWhen(oneOf('Where the value is put.', ['Header', 'QueryParam', 'ProviderAuth']), (value) => value === 'Header'),
+    target: builtWhen(oneOf('Where the value is put.', ['Header', 'QueryParam', 'ProviderAuth']), (value) => value === 'Header', 'Header only'),
   },
   {
     parentRefs: targets('Routes this policy applies to.'),
     targetRefs: targets('The same as parentRefs.'),
     headerName: string('Header to set, to the value as it is in the Secret.', { minLength: 1, maxLength: 256, pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" }),
-    queryParamName: string('Query parameter to set.', { minLength: 1, maxLength: 256, built: () => false }),
+    queryParamName: unbuilt(string('Query parameter to set.', { minLength: 1, maxLength: 256 })),
+    redactResponses: unbuilt(bool('Whether whole bodies of responses are searched for the value, and it is taken out.')),
     providerAuth: unbuilt(
       object(
         'How requests are signed.',

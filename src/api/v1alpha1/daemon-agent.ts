@@ -22,6 +22,7 @@ const spec = unbuilt(
     },
     {
       resources: notBuilt('Limits of the sandbox; not built yet.'),
+      revisionName: string('AgentSandboxRevision of this agent that runs; absent = the latest ready one.', { minLength: 1, maxLength: 253 }),
       maxRestarts: int32('Cap on restarts; 0 or absent = unlimited.', { minimum: 0 }),
       maxLifetimeSeconds: int32('Age at which the process is replaced; 0 or absent = never.', { minimum: 0 }),
       egressRefs: array('Gateways that carry outbound traffic, in order of preference; none = no outbound traffic.', egressRef, { maxItems: 16 }),

@@ -74,12 +74,13 @@ const spec = object(
     listeners: listMap(
       'What the gateway takes; names are unique.',
       ['name'],
-      builtWhen(listener, (value) => value.protocol === 'TLS' && value.tls?.mode === 'Terminate'),
+      builtWhen(listener, (value) => value.protocol === 'TLS' && value.tls?.mode === 'Terminate', 'protocol TLS with mode Terminate'),
       { minItems: 1, maxItems: 64 },
     ),
     defaultPolicy: builtWhen(
       oneOf('Fate of traffic that no route matches.', ['allow-all', 'deny-all'], { default: 'deny-all' }),
       (value) => value === 'deny-all',
+      'deny-all only',
     ),
   },
   {
@@ -106,6 +107,7 @@ const spec = object(
           oneOf('Address families of upstreams.', ['V4Preferred', 'V4Only', 'V6Only', 'Auto', 'All'], { default: 'V4Preferred' }),
           // Upstreams are dialled over IPv4 alone so far: to prefer it would be to fall back to IPv6.
           (value) => value === 'V4Only',
+          'V4Only only',
         ),
       },
       {},

@@ -1,6 +1,81 @@
-import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
-import { array, builtWhen, duration, image, int32, int64, notBuilt, object, oneOf, string, time, type Infer } from '../schema.ts';
-import { conditions, egressRef, revisionFields, templateMetadata } from '../shared.ts';
+import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
+import { parseSchedule } from '#lib';
+import {
+  array,
+  bool,
+  builtWhen,
+  duration,
+  image,
+  int32,
+  int64,
+  json,
+  notBuilt,
+  object,
+  oneOf,
+  string,
+  time,
+  unbuilt,
+  type Infer,
+  type Rule,
+} from '../schema.ts';
+import { checkMountPath } from '../mounts.ts';
+import { conditions, egressRef, revisionFields, secretRef, templateMetadata } from '../shared.ts';
+
+/** Exactly the block that `type` names is there. */
+const extractorRules: readonly Rule[] = [
+  ['Header', 'header'],
+  ['Body', 'body'],
+  ['JWT', 'jwt'],
+].map(([type, field]) => ({
+  rule: `self.type != '${type}' || has(self.${field})`,
+  message: `must be set when type is ${type}`,
+  fieldPath: `.${field}`,
+  reason: 'FieldValueRequired',
+}));
+
+const word = (description: string) => string(description, { minLength: 1, maxLength: 253 });
+const field = word('Attribute of the identity it fills.');
+
+const identity = object('Who the caller is.', {
+  extractors: array(
+    'Where it is read.',
+    object(
+      'One place.',
+      { type: oneOf('Which of the blocks below applies.', ['Header', 'Body', 'JWT']) },
+      {
+        header: object('A header of the request.', { name: word('The header.'), field }),
+        body: object('A value of a JSON body.', { jsonPath: word('Where it is.'), field }),
+        jwt: object('A claim of a bearer token.', { claim: word('The claim.'), field }),
+      },
+      { rules: extractorRules },
+    ),
+    { minItems: 1, maxItems: 16 },
+  ),
+});
+
+const ingress = object(
+  'Who may trigger it over HTTP.',
+  {},
+  {
+    auth: object('What a caller must show.', {
+      bearer: object(
+        'A token in `Authorization: Bearer`.',
+        { secretRef },
+        { secretKey: string('Key in the Secret; token when absent.', { minLength: 1, maxLength: 253 }) },
+      ),
+    }),
+  },
+);
+
+const state = object(
+  'A directory kept between runs.',
+  {},
+  {
+    backend: oneOf('How it is kept; sqlite when absent.', ['sqlite']),
+    sizeLimitMB: int32('Its size in MB; 100 when absent.', { minimum: 1, maximum: 1_048_576 }),
+    mountPath: string('Where the process finds it; /var/clrk/state when absent.', { minLength: 1, maxLength: 1024 }),
+  },
+);
 
 const spec = object(
   'What to run, where, and how it is triggered.',
@@ -17,22 +92,31 @@ const spec = object(
     maxConcurrent: int32('Cap on simultaneous runs over all workers and triggers; 0 or absent = unlimited.', { minimum: 0 }),
     egressRefs: array(
       'Gateways that carry outbound traffic, in order of preference; none = no outbound traffic.',
-      builtWhen(egressRef, (_, index) => index === 0),
+      builtWhen(egressRef, (_, index) => index === 0, 'the first one'),
       { maxItems: 16 },
     ),
     delivery: object(
       'How the request reaches the process.',
       {},
-      { mode: builtWhen(oneOf('Stdin: a CloudEvents JSON envelope on standard input.', ['Stdin', 'Metadata']), (mode) => mode === 'Stdin') },
+      { mode: builtWhen(oneOf('Stdin: a CloudEvents JSON envelope on standard input.', ['Stdin', 'Metadata']), (mode) => mode === 'Stdin', 'Stdin only') },
     ),
     resources: notBuilt('Limits of one run; not built yet.'),
     warmPoolSize: notBuilt('Ready sandboxes to keep per worker; not built yet.'),
     warmPoolIdleTTL: notBuilt('Age at which an idle warm sandbox is replaced; not built yet.'),
-    schedule: notBuilt('Cron expression; not built yet.'),
-    scheduleInput: notBuilt('Request body of scheduled runs; not built yet.'),
-    identity: notBuilt('Where the identity of the caller is taken from; not built yet.'),
-    streaming: notBuilt('Streaming of output; not built yet.'),
-    state: notBuilt('A volume kept between runs; not built yet.'),
+    schedule: unbuilt(string('Cron expression of five fields, @hourly and the like, or @every 5m; HTTP triggers stay on.', { minLength: 1, maxLength: 256 })),
+    scheduleInput: unbuilt(json('Data of the event of scheduled runs.')),
+    timeZone: unbuilt(string('IANA time zone the schedule is read in; UTC when absent.', { minLength: 1, maxLength: 64 })),
+    concurrencyPolicy: unbuilt(
+      oneOf(
+        'What happens when a scheduled run is due while one of before is not over: Allow (when absent) starts it, Forbid leaves it out, Replace ends the old one.',
+        ['Allow', 'Forbid', 'Replace'],
+      ),
+    ),
+    revisionName: unbuilt(string('AgentSandboxRevision of this agent that runs; absent = the latest ready one.', { minLength: 1, maxLength: 253 })),
+    ingress: unbuilt(ingress),
+    identity: unbuilt(identity),
+    streaming: unbuilt(object('Streaming of output.', {}, { enabled: bool('Whether output is sent on as it comes.') })),
+    state: unbuilt(state),
   },
 );
 
@@ -53,6 +137,18 @@ const status = object(
 
 export type TaskAgent = Resource<Infer<typeof spec>, Infer<typeof status>>;
 
+const checkAgent = ({ spec: { schedule, timeZone, state: kept } }: TaskAgent): FieldError[] => {
+  const errors: FieldError[] = [];
+  const invalid = (path: string, value: string, why: string): void =>
+    void errors.push({ field: path, reason: 'FieldValueInvalid', message: `Invalid value: ${JSON.stringify(value)}: ${why}` });
+  const zone = timeZone === undefined ? undefined : parseSchedule('@daily', timeZone);
+  if (zone && 'invalid' in zone) invalid('spec.timeZone', timeZone!, 'must be an IANA time zone');
+  const parsed = schedule === undefined ? undefined : parseSchedule(schedule);
+  if (parsed && 'invalid' in parsed) invalid('spec.schedule', schedule!, `must be a schedule: ${parsed.invalid}`);
+  if (kept?.mountPath !== undefined) errors.push(...checkMountPath('spec.state.mountPath', kept.mountPath));
+  return errors;
+};
+
 export const taskAgents: Kind<TaskAgent> = clrkKind({
   kind: 'TaskAgent',
   plural: 'taskagents',
@@ -68,10 +164,11 @@ export const taskAgents: Kind<TaskAgent> = clrkKind({
     { name: 'Image', type: 'string', path: '.spec.template.spec.image', priority: 1 },
     AGE,
   ],
+  admission: checkAgent,
 });
 
 /**
  * Whether a run without this unbuilt field would not be what its author asked for, so that it must not start. The other unbuilt
  * fields only leave something out.
  */
-export const stopsRun = (field: string): boolean => /^spec\.(delivery|state)\b|\.valueFrom$/.test(field);
+export const stopsRun = (field: string): boolean => /^spec\.(delivery|state|revisionName|ingress)\b|\.valueFrom$/.test(field);

@@ -95,6 +95,46 @@ test.each<[string, unknown, string, string]>([
     'spec.template.spec.env[1]',
     'Duplicate value: {"name":"A"}',
   ],
+  ['TaskAgent', { ...task, schedule: '' }, 'spec.schedule', 'at least 1 chars long'],
+  ['TaskAgent', { ...task, schedule: 'every day' }, 'spec.schedule', 'must be a schedule: it needs five fields'],
+  ['TaskAgent', { ...task, schedule: '61 * * * *' }, 'spec.schedule', 'must be a schedule'],
+  ['TaskAgent', { ...task, schedule: '* * * * * *' }, 'spec.schedule', 'must be a schedule: it needs five fields'],
+  ['TaskAgent', { ...task, schedule: '@every 0s' }, 'spec.schedule', '@every needs a duration'],
+  ['TaskAgent', { ...task, schedule: '@daily', timeZone: 'Mars/Base' }, 'spec.timeZone', 'must be an IANA time zone'],
+  ['TaskAgent', { ...task, concurrencyPolicy: 'Queue' }, 'spec.concurrencyPolicy', 'Unsupported value: "Queue"'],
+  ['TaskAgent', { ...task, identity: {} }, 'spec.identity.extractors', REQUIRED],
+  ['TaskAgent', { ...task, identity: { extractors: [] } }, 'spec.identity.extractors', 'at least 1 items'],
+  ['TaskAgent', { ...task, identity: { extractors: [{ type: 'Header' }] } }, 'spec.identity.extractors[0].header', REQUIRED],
+  ['TaskAgent', { ...task, identity: { extractors: [{ type: 'JWT', jwt: { claim: 'sub' } }] } }, 'spec.identity.extractors[0].jwt.field', REQUIRED],
+  ['TaskAgent', { ...task, state: { backend: 'postgres' } }, 'spec.state.backend', 'Unsupported value: "postgres"'],
+  ...['relative', '/', '/a/../b', '/a//b', '/a/', '/etc/x', '/tmp', '/usr/lib/x'].map(
+    (mountPath) => ['TaskAgent', { ...task, state: { mountPath } }, 'spec.state.mountPath', 'must'] as [string, unknown, string, string],
+  ),
+  [
+    'TaskAgent',
+    { ...task, template: { spec: { image: 'a', env: [{ name: 'A', valueFrom: {} }] } } },
+    'spec.template.spec.env[0].valueFrom',
+    'exactly one of secretKeyRef and configMapKeyRef',
+  ],
+  ['WorkerPool', { template: { image: 'i', extraVolumes: [{ name: 'run' }] } }, 'spec.template.extraVolumes[0].name', 'this name is reserved'],
+  [
+    'WorkerPool',
+    { template: { image: 'i', extraVolumeMounts: [{ name: 'v', mountPath: '/srv' }] } },
+    'spec.template.extraVolumeMounts[0].name',
+    'must be one of extraVolumes',
+  ],
+  [
+    'WorkerPool',
+    { template: { image: 'i', extraVolumes: [{ name: 'v' }], extraVolumeMounts: [{ name: 'v', mountPath: '/var/lib' }] } },
+    'spec.template.extraVolumeMounts[0].mountPath',
+    'must not be at, above or below /var/lib/clrk/state',
+  ],
+  [
+    'AIProviderRoute',
+    { ...route, rules: [{ filters: [{ type: 'TokenBudget', tokenBudget: { maxCostPerDay: '-1' } }] }] },
+    'spec.rules[0].filters[0].tokenBudget.maxCostPerDay',
+    'should match',
+  ],
   ['WorkerPool', { template: {} }, 'spec.template.image', REQUIRED],
   ['WorkerPool', { replicas: -1, template: { image: 'a' } }, 'spec.replicas', 'greater than or equal to 0'],
   ['EgressGateway', {}, 'spec.listeners', REQUIRED],
@@ -271,9 +311,11 @@ test('unknown and repeated fields: Strict refuses, Warn tells, Ignore is silent;
 });
 
 test('fields that are not built are kept as they are', async () => {
-  const { body } = await create('TaskAgent', { ...task, state: { anything: [1, { a: null }] }, scheduleInput: 'text' });
-  expect(body.spec.state).toEqual({ anything: [1, { a: null }] });
-  expect(body.spec.scheduleInput).toBe('text');
+  const state = { sizeLimitMB: 5, mountPath: '/var/mine' };
+  const { body } = await create('TaskAgent', { ...task, state, scheduleInput: { anything: [1, { a: null }] } });
+  expect(body.spec).toMatchObject({ state, scheduleInput: { anything: [1, { a: null }] } });
+  const placed = { image: 'i', affinity: { nodeAffinity: { x: [1] } }, tolerations: [{ key: 'a', odd: true }], extraVolumes: [{ name: 'v', emptyDir: {} }] };
+  expect((await create('WorkerPool', { template: placed })).body.spec.template).toMatchObject(placed);
 });
 
 test.each([
