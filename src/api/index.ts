@@ -2,6 +2,8 @@
 // Owns: CONTRACT 1. One file a kind; `schema.ts` has the combinators, `kinds.ts` the table, `labels.ts` the well-known names.
 // Heavy dependencies: none.
 export * from './conditions.ts';
+export * from './coordination/v1.ts';
+export * from './core/events.ts';
 export * from './core/v1.ts';
 export type * from './extra.ts';
 export * from './kind.ts';

@@ -50,7 +50,7 @@ export interface Resource<Spec, Status> extends KubeObject {
   readonly status?: Status;
 }
 
-/** A column of `kubectl get`; Name comes first by itself. */
+/** A column of `kubectl get`; Name comes first by itself, unless a column has that name. */
 export interface Column {
   readonly name: string;
   readonly type: 'string' | 'integer' | 'date' | 'boolean';
@@ -97,6 +97,12 @@ export interface Kind<T extends KubeObject = KubeObject> {
   readonly subresources: { readonly status?: boolean };
   /** Native kinds (core group) are not CRDs and have no `generation`. */
   readonly native?: boolean;
+  /** The same objects as those of another kind, with top-level fields renamed: the name here -> the name there. */
+  readonly view?: { readonly of: Kind; readonly fields: Readonly<Record<string, string>> };
+  /** Paths of text fields that field selectors may name besides name and namespace; they do not change while an object lives. */
+  readonly selectable?: readonly string[];
+  /** Objects go when nobody has written them for this long. */
+  readonly ttlSeconds?: number;
   /** What a schema cannot express. Skipped when an update leaves everything but metadata and status as it was. */
   admission?(object: T, old?: T): readonly FieldError[];
   /** Rewrites an object before it is validated and stored (a Secret's `stringData`). */

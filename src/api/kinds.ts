@@ -1,3 +1,5 @@
+import { leases } from './coordination/v1.ts';
+import { events, eventsV1 } from './core/events.ts';
 import { configMaps, namespaces, secrets } from './core/v1.ts';
 import type { Kind } from './kind.ts';
 import { agentSandboxRevisions } from './v1alpha1/agent-sandbox-revision.ts';
@@ -30,4 +32,4 @@ export const CLRK_KINDS: readonly Kind[] = [
 ];
 
 /** Every kind that is stored. Adding one = one file and one line. */
-export const KINDS: readonly Kind[] = [...CLRK_KINDS, namespaces, secrets, configMaps];
+export const KINDS: readonly Kind[] = [...CLRK_KINDS, namespaces, secrets, configMaps, events as unknown as Kind, eventsV1, leases];

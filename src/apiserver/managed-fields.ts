@@ -64,7 +64,7 @@ export const trackUpdate = (schema: JsonSchema, before: JsonObject | undefined, 
     else others.push({ ...owner, fields: owner.fields.without(gone) });
   }
   const fields = (mine?.fields ?? new FieldSet()).without(removed).union(changed);
-  const moved = !mine || !fields.equals(mine.fields);
+  const moved = !mine || changed.size > 0 || !fields.equals(mine.fields);
   return withOwners(after, [...others, { entry: moved ? entryOf('Update', writer) : mine!.entry, fields }]);
 };
 

@@ -1,5 +1,7 @@
+import type { Kind } from '#api';
 import { get, isObject, type JsonObject } from './json.ts';
 import { badRequest } from './status.ts';
+import { storedKind, storedPath } from './view.ts';
 
 /** Label and field selectors. Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#api */
 
@@ -28,7 +30,7 @@ export const parseLabelSelector = (text: string): LabelMatch => {
 };
 
 interface FieldTerm {
-  readonly field: 'metadata.name' | 'metadata.namespace';
+  readonly field: string;
   readonly value: string;
   readonly negated: boolean;
 }
@@ -37,12 +39,20 @@ export interface Selector {
   /** The one name or namespace asked for, so that a list need not read everything. */
   readonly name: string | undefined;
   readonly namespace: string | undefined;
-  /** Whether an object with this place and these labels is selected. */
-  matches(at: { readonly namespace: string; readonly name: string }, labels: JsonObject): boolean;
+  /** Whether an object with this place and these labels is selected. Of `object`, only fields that never change are looked at. */
+  matches(at: { readonly namespace: string; readonly name: string }, labels: JsonObject, object?: JsonObject): boolean;
   readonly everything: boolean;
 }
 
-const parseFieldSelector = (text: string): FieldTerm[] =>
+const PLACE: readonly string[] = ['metadata.name', 'metadata.namespace'];
+
+/** The text at a path; a field that is not there is empty text. */
+const textAt = (object: JsonObject | undefined, path: string): string => {
+  const value = path.split('.').reduce<unknown>((at, name) => get(at, name), object);
+  return typeof value === 'string' ? value : '';
+};
+
+const parseFieldSelector = (text: string, kind: Kind | undefined): FieldTerm[] =>
   text
     .split(',')
     .filter((term) => term.trim() !== '')
@@ -50,22 +60,24 @@ const parseFieldSelector = (text: string): FieldTerm[] =>
       const match = /^\s*([^=!]+?)\s*(==|=|!=)\s*(.*?)\s*$/.exec(term);
       if (!match) throw badRequest(`invalid selector: ${JSON.stringify(term)}; can't understand ${JSON.stringify(term)}`);
       const [, field, operator, value] = match;
-      if (field !== 'metadata.name' && field !== 'metadata.namespace') throw badRequest(`field label not supported: ${field}`);
-      return { field, value: value!, negated: operator === '!=' };
+      const stored = kind ? storedPath(kind, field!) : field!;
+      if (!PLACE.includes(stored) && !(kind && storedKind(kind).selectable?.includes(stored))) throw badRequest(`field label not supported: ${field}`);
+      return { field: stored, value: value!, negated: operator === '!=' };
     });
 
-/** The selectors of a list, watch or deletecollection. */
-export const parseSelector = (query: URLSearchParams): Selector => {
+/** The selectors of a list, watch or deletecollection of `kind`; without one, only name and namespace can be selected. */
+export const parseSelector = (query: URLSearchParams, kind?: Kind): Selector => {
   const labelText = query.get('labelSelector') ?? '';
   const byLabel = parseLabelSelector(labelText);
-  const terms = parseFieldSelector(query.get('fieldSelector') ?? '');
-  const only = (field: FieldTerm['field']): string | undefined => terms.find((term) => term.field === field && !term.negated)?.value;
+  const terms = parseFieldSelector(query.get('fieldSelector') ?? '', kind);
+  const valueOf = (field: string, at: { readonly namespace: string; readonly name: string }, object: JsonObject | undefined): string =>
+    field === 'metadata.name' ? at.name : field === 'metadata.namespace' ? at.namespace : textAt(object, field);
+  const only = (field: string): string | undefined => terms.find((term) => term.field === field && !term.negated)?.value;
   return {
     name: only('metadata.name'),
     namespace: only('metadata.namespace'),
     everything: labelText === '' && terms.length === 0,
-    matches: (at, labels) =>
-      terms.every(({ field, value, negated }) => ((field === 'metadata.name' ? at.name : at.namespace) === value) !== negated) && byLabel(labels),
+    matches: (at, labels, object) => terms.every(({ field, value, negated }) => (valueOf(field, at, object) === value) !== negated) && byLabel(labels),
   };
 };
 

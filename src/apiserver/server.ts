@@ -8,6 +8,7 @@ import { authenticate, authorise, type Principal } from './access.ts';
 import { Catalogue } from './catalogue.ts';
 import { Collector } from './collector.ts';
 import * as discovery from './discovery.ts';
+import { Expirer } from './expirer.ts';
 import { ExtraHandler } from './extra-handler.ts';
 import { decodeSegment, negotiate, sendError, sendObject, sendText, type Answer } from './http.ts';
 import { Objects, PERMANENT_NAMESPACES } from './objects.ts';
@@ -59,6 +60,7 @@ class EmbeddedServer implements ApiServer {
   readonly #openApi: OpenApi;
   readonly #store: Store;
   readonly #collector: Collector;
+  readonly #expirer: Expirer;
   readonly #stored: StoredHandler;
   readonly #extra: ExtraHandler;
   readonly #server: Server;
@@ -74,6 +76,7 @@ class EmbeddedServer implements ApiServer {
     const objects = new Objects(this.#store, clock);
     this.#makeNamespaces(objects, clock);
     this.#collector = new Collector(objects, this.#catalogue, log);
+    this.#expirer = new Expirer(objects, kinds, clock, log);
     this.#stored = new StoredHandler(objects, clock);
     this.#extra = new ExtraHandler(clock);
     this.#server = createServer(
@@ -100,6 +103,7 @@ class EmbeddedServer implements ApiServer {
     this.#stopping.abort(new Error('the server stops'));
     for (const stream of this.#streams) stream.end();
     this.#collector.close();
+    this.#expirer.close();
     await new Promise<void>((resolve) => {
       this.#server.close(() => resolve());
       this.#server.closeIdleConnections();

@@ -10,6 +10,7 @@ import { labelsOf, parseSelector } from './selectors.ts';
 import { badRequest, expired, invalidOption, methodNotAllowed, resourceName, unsupportedMedia } from './status.ts';
 import type { StoredObject } from './store.ts';
 import { toTable } from './table.ts';
+import { fromStored, storedKind, toStored } from './view.ts';
 import { startVersion, watchStore, type EventStream } from './watch.ts';
 
 /** HTTP for resources that are stored. */
@@ -23,9 +24,11 @@ export interface Exchange {
 
 const PATCH_TYPES = ['application/merge-patch+json', 'application/apply-patch+yaml'];
 
+/** A body as it is stored; `kind` is that of the request. */
 const decodeObject = (kind: Kind, body: Uint8Array, format: 'json' | 'yaml'): Decoded => {
   try {
-    return decode(body, format);
+    const { value, duplicates } = decode(body, format);
+    return { value: toStored(kind, value), duplicates };
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
     throw badRequest(`the object provided is unrecognized (must be of type ${kind.kind}): couldn't get version/kind; ${format} parse error: ${error.message}`);
@@ -127,7 +130,7 @@ export class StoredHandler {
 
   /** Answers the request; a watch goes on and is returned. */
   async handle({ served, verb, namespace, name, subresource }: ResourceRequest, kind: Kind, exchange: Exchange): Promise<EventStream | undefined> {
-    const target: Target = { kind, namespace, name, subresource };
+    const target: Target = { kind: storedKind(kind), namespace, name, subresource };
     if (subresource && !['get', 'update', 'patch'].includes(verb)) throw methodNotAllowed();
     switch (verb) {
       case 'get':
@@ -147,7 +150,7 @@ export class StoredHandler {
         await this.#patch(target, served, exchange);
         return;
       case 'delete':
-        await this.#delete(target, exchange);
+        await this.#delete(target, served, exchange);
         return;
       case 'deletecollection':
         await this.#deleteAll(target, served, exchange);
@@ -157,7 +160,7 @@ export class StoredHandler {
     }
   }
 
-  #send({ response, answer, query }: Exchange, { columns }: Served, status: number, object: object): void {
+  #send({ response, answer, query }: Exchange, { columns, stored: kind }: Served, status: number, object: object): void {
     const stored = object as StoredObject;
     const body = answer.table
       ? toTable(
@@ -165,21 +168,21 @@ export class StoredHandler {
           { resourceVersion: stored.metadata.resourceVersion },
           { columns, includeObject: query.get('includeObject') ?? 'Metadata', now: this.#clock.now() },
         )
-      : object;
+      : fromStored(kind!, stored);
     sendObject(response, status, body, answer.format);
   }
 
   #list({ kind, namespace }: Target, served: Served, { response, query, answer }: Exchange): void {
     const { store } = this.#objects;
     startVersion(query, store.version);
-    const selector = parseSelector(query);
+    const selector = parseSelector(query, served.stored);
     const limit = Math.max(0, Number(query.get('limit') ?? 0) || 0);
     const token = query.get('continue') ? readToken(query.get('continue')!) : undefined;
     if (token && Number(token.version) > store.version) throw expired('The provided continue parameter is too old to display a consistent list result.');
     // The version of the first page is the one to watch from: what changed since is then seen again.
     const version = token?.version ?? String(store.version);
     const found = store.list(resourceName(kind), { namespace: namespace || selector.namespace, name: selector.name, after: token });
-    const selected = selector.everything ? found : found.filter((object) => selector.matches(placeOf(object), labelsOf(object)));
+    const selected = selector.everything ? found : found.filter((object) => selector.matches(placeOf(object), labelsOf(object), object));
     const page = limit > 0 ? selected.slice(0, limit) : selected;
     const left = selected.length - page.length;
     const metadata = {
@@ -189,15 +192,16 @@ export class StoredHandler {
     };
     const body = answer.table
       ? toTable(page, metadata, { columns: served.columns, includeObject: query.get('includeObject') ?? 'Metadata', now: this.#clock.now() })
-      : { apiVersion: apiVersionOf(kind), kind: `${kind.kind}List`, metadata, items: page };
+      : { apiVersion: apiVersionOf(served), kind: `${kind.kind}List`, metadata, items: page.map((object) => fromStored(served.stored!, object)) };
     sendObject(response, 200, body, answer.format);
   }
 
   #watch({ kind, namespace }: Target, served: Served, { response, query, answer }: Exchange): EventStream {
-    const scope = { resource: resourceName(kind), namespace, selector: parseSelector(query) };
+    const scope = { resource: resourceName(kind), namespace, selector: parseSelector(query, served.stored) };
     return watchStore(this.#objects.store, scope, response, {
-      apiVersion: apiVersionOf(kind),
+      apiVersion: apiVersionOf(served),
       kind: kind.kind,
+      show: (object) => fromStored(served.stored!, object),
       columns: served.columns,
       asTable: answer.table,
       includeObject: query.get('includeObject') ?? 'Metadata',
@@ -212,7 +216,7 @@ export class StoredHandler {
     if (target.kind.namespaced && target.namespace === '') throw badRequest('namespace must be provided');
     const options = writeOptions(exchange, verb);
     const format = objectFormat(exchange.request);
-    const body = decodeObject(target.kind, await readBody(exchange.request), format);
+    const body = decodeObject(served.stored!, await readBody(exchange.request), format);
     if (verb === 'create') this.#send(exchange, served, 201, this.#objects.create(target, body, options));
     else this.#send(exchange, served, 200, this.#objects.update(target, body, options));
   }
@@ -225,30 +229,35 @@ export class StoredHandler {
       if (!exchange.query.get('fieldManager')) {
         throw invalidOption('PatchOptions', { field: 'fieldManager', reason: 'FieldValueRequired', message: 'Required value: is required for apply patch' });
       }
-      const { object, created } = this.#objects.apply(target, decodeObject(target.kind, await readBody(exchange.request), 'yaml'), options);
+      const { object, created } = this.#objects.apply(target, decodeObject(served.stored!, await readBody(exchange.request), 'yaml'), options);
       this.#send(exchange, served, created ? 201 : 200, object);
       return;
     }
-    const patch = decodeObject(target.kind, await readBody(exchange.request), 'json');
+    const patch = decodeObject(served.stored!, await readBody(exchange.request), 'json');
     this.#send(exchange, served, 200, this.#objects.mergePatch(target, patch, options));
   }
 
-  async #delete(target: Target, exchange: Exchange): Promise<void> {
-    const { kind, name } = target;
+  async #delete(target: Target, served: Served, exchange: Exchange): Promise<void> {
+    const { name } = target;
     const { object, gone } = this.#objects.delete(target, await deleteOptions(exchange));
-    const details = { name, ...(kind.group && { group: kind.group }), kind: kind.plural, uid: object.metadata.uid };
+    const details = { name, ...(served.group && { group: served.group }), kind: served.plural, uid: object.metadata.uid };
     const status = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details };
-    sendObject(exchange.response, 200, gone ? status : object, exchange.answer.format);
+    sendObject(exchange.response, 200, gone ? status : fromStored(served.stored!, object), exchange.answer.format);
   }
 
   async #deleteAll({ kind, namespace }: Target, served: Served, exchange: Exchange): Promise<void> {
-    const selector = parseSelector(exchange.query);
+    const selector = parseSelector(exchange.query, served.stored);
     const options = await deleteOptions(exchange);
     const found = this.#objects.store.list(resourceName(kind), { namespace: namespace || selector.namespace, name: selector.name });
-    const selected = found.filter((object) => selector.matches(placeOf(object), labelsOf(object)));
+    const selected = found.filter((object) => selector.matches(placeOf(object), labelsOf(object), object));
     for (const object of selected) this.#objects.delete({ kind, ...placeOf(object), subresource: '' }, options);
     const metadata = { resourceVersion: String(this.#objects.store.version) };
-    sendObject(exchange.response, 200, { apiVersion: apiVersionOf(kind), kind: `${served.kind}List`, metadata, items: selected }, exchange.answer.format);
+    sendObject(
+      exchange.response,
+      200,
+      { apiVersion: apiVersionOf(served), kind: `${served.kind}List`, metadata, items: selected.map((object) => fromStored(served.stored!, object)) },
+      exchange.answer.format,
+    );
   }
 }
 

@@ -26,8 +26,7 @@ export const readPath = (object: unknown, path: string): unknown => {
 };
 
 const cell = (object: JsonObject, column: Column, now: number): unknown => {
-  if (column.value) return column.value(object as unknown as KubeObject);
-  const value = readPath(object, column.path);
+  const value = column.value ? column.value(object as unknown as KubeObject) : readPath(object, column.path);
   if (value === undefined || value === null) return column.type === 'date' ? '<unknown>' : null;
   if (column.type !== 'date') return isObject(value) || Array.isArray(value) ? JSON.stringify(value) : value;
   const at = Date.parse(String(value));
@@ -53,13 +52,19 @@ export const toTable = (
   objects: readonly JsonObject[],
   metadata: JsonObject,
   { columns, includeObject, now, withDefinitions = true }: TableOptions,
-): object => ({
-  kind: 'Table',
-  apiVersion: 'meta.k8s.io/v1',
-  metadata,
-  columnDefinitions: withDefinitions ? [NAME, ...columns.map(definition)] : null,
-  rows: objects.map((object) => {
-    const included = rowObject(object, includeObject);
-    return { cells: [get(get(object, 'metadata'), 'name'), ...columns.map((column) => cell(object, column, now))], ...(included && { object: included }) };
-  }),
-});
+): object => {
+  const named = columns.some(({ name }) => name === 'Name');
+  return {
+    kind: 'Table',
+    apiVersion: 'meta.k8s.io/v1',
+    metadata,
+    columnDefinitions: withDefinitions ? [...(named ? [] : [NAME]), ...columns.map(definition)] : null,
+    rows: objects.map((object) => {
+      const included = rowObject(object, includeObject);
+      return {
+        cells: [...(named ? [] : [get(get(object, 'metadata'), 'name')]), ...columns.map((column) => cell(object, column, now))],
+        ...(included && { object: included }),
+      };
+    }),
+  };
+};

@@ -16,6 +16,8 @@ export interface WatchOptions {
   readonly includeObject: string;
   readonly query: URLSearchParams;
   readonly now: () => number;
+  /** How an object is shown; as it is by default. */
+  readonly show?: (object: JsonObject) => JsonObject;
 }
 
 /** A client that does not read is cut off here; it will list again. */
@@ -49,9 +51,9 @@ export class EventStream {
   }
 
   send(type: ChangeType, object: JsonObject): void {
-    const { asTable, columns, includeObject, now } = this.#options;
+    const { asTable, columns, includeObject, now, show = (whole) => whole } = this.#options;
     const metadata = { resourceVersion: get(object['metadata'], 'resourceVersion') };
-    this.#write({ type, object: asTable ? toTable([object], metadata, { columns, includeObject, now: now(), withDefinitions: this.#first }) : object });
+    this.#write({ type, object: asTable ? toTable([object], metadata, { columns, includeObject, now: now(), withDefinitions: this.#first }) : show(object) });
     this.#first = false;
   }
 
@@ -100,8 +102,8 @@ export const startVersion = (query: URLSearchParams, current: number): number | 
 
 /** The event a watch with this selector sees for a change, if any: leaving the selection is a deletion, entering an addition. */
 const seenAs = (change: Change, selector: Selector): ChangeType | undefined => {
-  const now = selector.matches(change, labelsOf(change.object));
-  const before = change.labelsBefore !== undefined && selector.matches(change, change.labelsBefore);
+  const now = selector.matches(change, labelsOf(change.object), change.object);
+  const before = change.labelsBefore !== undefined && selector.matches(change, change.labelsBefore, change.object);
   if (change.type === 'DELETED') return before ? 'DELETED' : undefined;
   if (now) return before ? 'MODIFIED' : 'ADDED';
   return before ? 'DELETED' : undefined;
@@ -136,7 +138,7 @@ export const watchStore = (store: Store, scope: WatchScope, response: ServerResp
   if (initial) {
     for (const object of store.list(resource, { namespace: namespace || selector.namespace, name: selector.name })) {
       const { name, namespace: own } = object.metadata;
-      if (selector.matches({ name, namespace: String(own ?? '') }, labelsOf(object))) stream.send('ADDED', object);
+      if (selector.matches({ name, namespace: String(own ?? '') }, labelsOf(object), object)) stream.send('ADDED', object);
     }
   } else for (const change of missed) deliver(change);
 

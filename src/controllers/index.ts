@@ -3,11 +3,12 @@
 // Owns: the reconcile loops, one folder a kind; the certificate authorities of gateways. Heavy dependencies: none (signing is in #lib/x509).
 import { retry, systemClock, type Clock, type Logger } from '#lib';
 import type { DesiredPort, Runs } from '#model';
-import type { Client } from '#kube';
+import { createEventRecorder, type Client } from '#kube';
 import { ActiveRuns } from './agent/active.ts';
 import { agentController } from './agent/index.ts';
 import { createCaches } from './caches.ts';
 import type { Context } from './context.ts';
+import { eventController } from './events.ts';
 import { gatewayController } from './gateway/index.ts';
 import { Plans } from './gateway/plans.ts';
 import { gatewayStatusController } from './gateway/status-controller.ts';
@@ -34,6 +35,7 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
   const caches = resources.use(createCaches(client, log));
   const context: Context = { client, caches, desired, workers, egresses, runs, clock, log };
   const active = resources.use(new ActiveRuns(runs, log));
+  const recorder = resources.use(createEventRecorder({ client, component: 'clrk', clock, log }));
   const plans = new Plans();
   const gate = new AbortController();
   resources.defer(() => gate.abort(new Error('ended')));
@@ -45,6 +47,7 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
   void caches.synced.then(
     () => {
       if (gate.signal.aborted) return;
+      resources.use(eventController(context, active, recorder));
       // Each consumes the caches; what it produces is said at its definition.
       resources.use(poolController(context));
       resources.use(agentController(context, active));

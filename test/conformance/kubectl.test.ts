@@ -284,6 +284,47 @@ test('the runtime API: runs are listed, agents invoked, nothing is written', asy
   expect(await kubectl(['explain', 'invocation.status'])).toContain('phase');
 });
 
+test('Events: get, events --for, describe; leases', async () => {
+  await kubectl(['apply', '-f', '-'], agent('told', 1));
+  const { metadata } = JSON.parse(await kubectl(['get', 'ta', 'told', '-o', 'json'])) as { metadata: { uid: string } };
+  const event = (name: string, involved: string, reason: string): string =>
+    JSON.stringify({
+      apiVersion: 'v1',
+      kind: 'Event',
+      metadata: { name },
+      involvedObject: {
+        apiVersion: 'clrk.apoxy.dev/v1alpha1',
+        kind: 'TaskAgent',
+        namespace: 'default',
+        name: involved,
+        ...(involved === 'told' && { uid: metadata.uid }),
+      },
+      reason,
+      message: `because of ${reason}`,
+      type: 'Warning',
+      source: { component: 'test' },
+      firstTimestamp: new Date().toISOString(),
+      lastTimestamp: new Date().toISOString(),
+      count: 3,
+    });
+  await kubectl(['create', '-f', '-'], event('told.1', 'told', 'OutOfLuck'));
+  await kubectl(['create', '-f', '-'], event('other.1', 'other', 'Elsewhere'));
+  const table = await kubectl(['get', 'events']);
+  expect(table).toMatch(/^LAST SEEN +TYPE +REASON +OBJECT +MESSAGE\n/);
+  expect(table).toMatch(/^\d+s +Warning +OutOfLuck +taskagent\/told +because of OutOfLuck$/m);
+  expect(await kubectl(['get', 'ev', '-o', 'wide'])).toMatch(/COUNT +NAME\n[^]* 3 +told\.1$/m);
+  expect(await kubectl(['get', 'events.events.k8s.io', '--field-selector', 'regarding.name=told', '-o', 'name'])).toBe('event.events.k8s.io/told.1\n');
+  const forOne = await kubectl(['events', '--for', 'taskagent/told']);
+  expect(forOne).toContain('OutOfLuck');
+  expect(forOne).not.toContain('Elsewhere');
+  const described = await kubectl(['describe', 'ta', 'told']);
+  expect(described).toMatch(/Events:\n +Type +Reason +Age +From +Message\n[^]*Warning +OutOfLuck +\S+ \(x3 over \S+\) +test +because of OutOfLuck/);
+  expect(described).not.toContain('Elsewhere');
+  const lease = 'apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: held}\nspec: {holderIdentity: one, leaseDurationSeconds: 15}\n';
+  expect(await kubectl(['apply', '-f', '-'], lease)).toBe('lease.coordination.k8s.io/held created\n');
+  expect(await kubectl(['get', 'lease'])).toMatch(/^NAME +HOLDER +AGE\nheld +one +\d+s\n$/);
+});
+
 test('malformed YAML names its line', async () => {
   const path = join(home, 'bad.yaml');
   writeFileSync(path, 'apiVersion: v1\nkind: ConfigMap\n\tmetadata: {}\n');

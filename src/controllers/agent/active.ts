@@ -1,10 +1,11 @@
 import { retry, sleep, type Logger } from '#lib';
-import { isTerminal, type Runs } from '#model';
+import { isTerminal, type Invocation, type Runs } from '#model';
 
 /** How many invocations of each agent have not ended, followed from the journal. */
 export class ActiveRuns {
   readonly #ids = new Map<string, Set<string>>();
   readonly #listeners = new Set<(agent: string) => void>();
+  readonly #endListeners = new Set<(invocation: Invocation) => void>();
   readonly #abort = new AbortController();
   readonly #changed = new Set<string>();
   readonly #loops: Promise<unknown>;
@@ -13,13 +14,15 @@ export class ActiveRuns {
     const signal = this.#abort.signal;
     const follow = async (): Promise<void> => {
       let first = true;
-      for await (const { id, namespace, agent, phase } of runs.watch({}, signal)) {
+      for await (const invocation of runs.watch({}, signal)) {
+        const { id, namespace, agent, phase } = invocation;
         // What is active now comes first; what ended while nobody listened is not told again.
         if (first) for (const [key, ids] of this.#ids) this.#set(key, ids, () => ids.clear());
         first = false;
         const key = `${namespace}/${agent}`;
         const ids = this.#ids.get(key) ?? new Set();
         this.#set(key, ids, () => (isTerminal(phase) ? ids.delete(id) : ids.add(id)));
+        if (isTerminal(phase)) for (const listener of this.#endListeners) listener(invocation);
       }
       throw new Error('the stream of invocations ended');
     };
@@ -54,6 +57,12 @@ export class ActiveRuns {
   onChange(listener: (agent: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Called with every invocation that ends while the journal is followed. */
+  onEnd(listener: (invocation: Invocation) => void): () => void {
+    this.#endListeners.add(listener);
+    return () => this.#endListeners.delete(listener);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
