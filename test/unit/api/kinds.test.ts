@@ -145,9 +145,11 @@ test.each(KINDS.map((kind) => [kind.kind, kind] as const))('the schema of %s is 
 });
 
 test('names, plurals and short names are unique', () => {
+  // A view is another form of the same objects, so it has their names.
+  const stored = KINDS.filter(({ view }) => !view);
   for (const pick of [(kind: Kind) => kind.kind, (kind: Kind) => kind.plural, (kind: Kind) => kind.singular])
-    expect(new Set(KINDS.map(pick)).size).toBe(KINDS.length);
-  const short = KINDS.flatMap(({ shortNames }) => shortNames);
+    expect(new Set(stored.map(pick)).size).toBe(stored.length);
+  const short = stored.flatMap(({ shortNames }) => shortNames);
   expect(new Set(short).size).toBe(short.length);
 });
 
