@@ -49,7 +49,16 @@ export const CATALOGUE = {
   CallerRefused: { fault: 'user', what: '{message}', fix: 'Call the ingress by its own address, and not from a web page.' },
   InvocationConflict: { fault: 'user', what: '{message}', fix: 'Use another invocation id.' },
   MethodNotAllowed: { fault: 'user', what: 'An agent is triggered with POST, not with {method}.', fix: 'Use POST.' },
-  PathNotFound: { fault: 'user', what: 'Nothing is served here; an agent is triggered with POST /NAMESPACE/AGENT.', fix: '' },
+  Overloaded: {
+    fault: 'user',
+    what: 'The ingress holds as many bytes of requests and answers as it may.',
+    fix: 'Try again later; callers that send or read slowly make room when they are done.',
+  },
+  PathNotFound: {
+    fault: 'user',
+    what: 'Nothing is served here; an agent is triggered with POST /NAMESPACE/AGENT, or POST / with the header X-Clrk-TaskAgent: NAMESPACE/AGENT.',
+    fix: '',
+  },
   RunTimeout: { fault: 'user', what: 'Invocation {invocation} ended Timeout: {message}', fix: 'Raise spec.timeout of the agent.' },
   StoreUnusable: {
     fault: 'system',

@@ -14,6 +14,7 @@ const STATUS = {
   AgentBusy: 429,
   RunFailed: 502,
   AgentNotReady: 503,
+  Overloaded: 503,
   RunTimeout: 504,
 } as const satisfies Partial<Record<ErrorCode, number>>;
 
@@ -46,10 +47,13 @@ export const errorAnswer = (code: keyof typeof STATUS, args: ErrorArgs, { output
   const body = { error: { code, message, ...details }, ...(output?.byteLength && { output: textOf(output) }) };
   return answerWith(STATUS[code], 'application/json', Buffer.from(`${JSON.stringify(body)}\n`), {
     ...(details.invocation && { 'x-clrk-invocation-id': details.invocation }),
-    ...(STATUS[code] === 429 && { 'retry-after': retryAfter(retryAfterMs) }),
+    ...((STATUS[code] === 429 || code === 'Overloaded') && { 'retry-after': retryAfter(retryAfterMs) }),
     ...headers,
   });
 };
+
+/** The answer to a body there is no memory for: nothing of it was accepted. */
+export const overloaded = (): InvokeAnswer => errorAnswer('Overloaded', {}, { reason: 'Overloaded' });
 
 const retryAfter = (ms: number): string => String(Math.min(Math.max(Math.ceil(ms / 1_000), RETRY_AFTER_S.least), RETRY_AFTER_S.most));
 

@@ -2,41 +2,57 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { messageOf, systemCode, type Logger } from '#lib';
 import type { InvokeAnswer, InvokeRequest } from '#model';
-import { errorAnswer } from './answer.ts';
+import { errorAnswer, overloaded } from './answer.ts';
+import { readBody } from './body.ts';
 import { refusalOf } from './caller-guard.ts';
-import { MAX_BODY_BYTES } from './limits.ts';
 import type { Invoker } from './invoker.ts';
+import { isTriggerPath, TARGET_HEADER, targetOf } from './target.ts';
 
 const HOST = '127.0.0.1';
-/** A namespace (RFC 1123 label) and an agent (RFC 1123 subdomain). */
-const PATH = /^\/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)\/([a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?)(?:\?.*)?$/;
-/** A caller that sends slowly is answered 408 and cut off. Bytes and milliseconds. */
-const LIMITS = { maxHeaderSize: 16 * 1024, headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 5_000 };
-/** How much of a body that is too large is read and thrown away, so that its sender sees the answer and not a reset. */
-const MAX_DRAINED_BYTES = 4 * MAX_BODY_BYTES;
-/** A caller that takes nothing of its answer for this long after the run ended is cut off. */
-const SLOW_READER_MS = 30_000;
+/**
+ * Bytes and milliseconds. A caller that sends slowly is answered 408 and cut off; one that takes nothing of its answer for
+ * `slowReaderMs` is cut off.
+ */
+const LIMITS = {
+  maxHeaderSize: 16 * 1024,
+  headersTimeout: 10_000,
+  requestTimeout: 60_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 5_000,
+  slowReaderMs: 60_000,
+};
+const MAX_HEADERS = 100;
+/** Connections at a time; those beyond are closed at once. */
+const MAX_CONNECTIONS = 2_048;
 const CLOSE_MS = 500;
 
 export interface Ingress extends AsyncDisposable {
   readonly port: number;
 }
 
+type Invoking = Pick<Invoker, 'invoke' | 'refuseBody' | 'inFlight'>;
+
 /**
- * Serves `POST /NAMESPACE/AGENT` on loopback, on `preferredPort` when that is free. A run whose output is already being sent and
- * which then fails ends the connection without the last chunk (RFC 9112 section 8: the message is incomplete).
+ * Serves `POST /NAMESPACE/AGENT`, and `POST /` with the header `X-Clrk-TaskAgent`, on loopback, on `preferredPort` when that is
+ * free. A run whose output is already being sent and which then fails ends the connection without the last chunk (RFC 9112
+ * section 8: the message is incomplete).
  */
-export const startIngress = async (options: { invoker: Pick<Invoker, 'invoke' | 'refuseBody'>; preferredPort?: number; log: Logger }): Promise<Ingress> => {
+export const startIngress = async (options: { invoker: Invoking; preferredPort?: number; limits?: Partial<typeof LIMITS>; log: Logger }): Promise<Ingress> => {
   const { invoker, log } = options;
+  const limits = { ...LIMITS, ...options.limits };
   let address: AddressInfo;
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-    serve(invoker, address, request, response).catch((error: unknown) => {
+    if (isPipelined(request, response)) return;
+    const answer: Answering = (to, left) => send(response, to, limits.slowReaderMs, left);
+    serve(invoker, address, { request, response, answer }).catch((error: unknown) => {
       if (!response.destroyed) log.error(`a trigger was not answered: ${messageOf(error)}`, { err: error });
       response.destroy();
     });
   };
-  const server = createServer(LIMITS, onRequest);
-  server.maxHeadersCount = 100;
+  const server = createServer(limits, onRequest);
+  // Node would drop those beyond the count without a word, a guarded one perhaps; maxHeaderSize bounds them.
+  server.maxHeadersCount = 0;
+  server.maxConnections = MAX_CONNECTIONS;
   // The body of a request that is refused is not asked for; whether the caller then sends it is not known, so the connection ends.
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     response.shouldKeepAlive = false;
@@ -71,81 +87,83 @@ const listen = async (server: Server, port: number): Promise<AddressInfo> => {
   return server.address() as AddressInfo;
 };
 
-const serve = async (
-  invoker: Pick<Invoker, 'invoke' | 'refuseBody'>,
-  address: AddressInfo,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> => {
+/**
+ * A request behind one that is not answered yet: no client may do that with POST (RFC 9112 section 9.3.2), and what looks like
+ * it can be the rest of a body that two parties count differently. The connection ends, and with it the first request.
+ */
+const isPipelined = (request: IncomingMessage, response: ServerResponse): boolean => {
+  if (response.socket === request.socket) return false;
+  request.socket.destroy();
+  return true;
+};
+
+type Answering = (answer: InvokeAnswer, left?: () => void) => Promise<void>;
+
+interface Call {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly answer: Answering;
+}
+
+const serve = async (invoker: Invoking, address: AddressInfo, { request, response, answer }: Call): Promise<void> => {
+  const { method = '', url = '' } = request;
+  const bad = (message: string, reason: string): Promise<void> => answer(errorAnswer('BadTrigger', { message }, { reason }));
+  if (request.rawHeaders.length > 2 * MAX_HEADERS) return bad(`A request has at most ${MAX_HEADERS} headers.`, 'TooManyHeaders');
   const refused = refusalOf(request, address.address, address.port);
-  if (refused) return send(response, errorAnswer('CallerRefused', { message: refused.message }, { reason: refused.reason }));
-  const path = PATH.exec(request.url ?? '');
-  if (!path) return send(response, errorAnswer('PathNotFound', {}, { reason: 'PathNotFound' }));
-  if (request.method !== 'POST') {
-    const details = { reason: 'MethodNotAllowed', headers: { allow: 'POST' } };
-    return send(response, errorAnswer('MethodNotAllowed', { method: request.method ?? '' }, details));
+  if (refused) return answer(errorAnswer('CallerRefused', { message: refused.message }, { reason: refused.reason }));
+  if (method !== 'POST' && isTriggerPath(url)) {
+    return answer(errorAnswer('MethodNotAllowed', { method }, { reason: 'MethodNotAllowed', headers: { allow: 'POST' } }));
+  }
+  const target = targetOf(url, request.headersDistinct[TARGET_HEADER]);
+  if ('reason' in target) {
+    if (target.reason !== 'PathNotFound') return bad(target.message, target.reason);
+    return answer(errorAnswer('PathNotFound', {}, { reason: 'PathNotFound' }));
   }
   const trigger: Omit<InvokeRequest, 'body'> = {
-    namespace: path[1]!,
-    agent: path[2]!,
+    ...target,
     headers: Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : (value ?? '')])),
     trigger: 'HTTP',
     source: request.socket.remoteAddress ?? 'ingress',
   };
-  const body = await readBody(request, response);
-  if (!body) return send(response, await invoker.refuseBody(trigger));
+  const body = await readBody(request, response, invoker.inFlight);
+  if (body === 'TooLarge') return answer(await invoker.refuseBody(trigger));
+  if (body === 'Overloaded') return answer(overloaded());
 
   const gone = new AbortController();
   response.once('close', () => {
     if (!response.writableFinished) gone.abort(new Error('the caller went away'));
   });
-  let answer: InvokeAnswer;
+  let result: InvokeAnswer;
   try {
-    answer = await invoker.invoke({ ...trigger, body }, gone.signal);
+    result = await invoker.invoke({ ...trigger, body }, gone.signal);
   } catch (error) {
     if (gone.signal.aborted) return;
     throw error;
   }
-  await send(response, answer);
+  // An answer that is held until its caller takes it counts; one that is streamed is bounded by what its worker may send.
+  const held = Number(result.headers['content-length'] ?? 0);
+  invoker.inFlight.add(held);
+  await answer(result, () => invoker.inFlight.release(held));
 };
 
-/** The body, or undefined when it is too large. Rejects when the caller goes away. */
-const readBody = async (request: IncomingMessage, response: ServerResponse): Promise<Uint8Array | undefined> => {
-  const announced = Number(request.headers['content-length'] ?? 0);
-  const waits = request.headers.expect?.toLowerCase() === '100-continue';
-  if (announced > MAX_BODY_BYTES && (waits || announced > MAX_DRAINED_BYTES)) {
-    response.shouldKeepAlive = false;
-    return undefined;
-  }
-  if (waits) response.writeContinue();
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    size += chunk.byteLength;
-    if (size <= MAX_BODY_BYTES) chunks.push(chunk);
-    else chunks.length = 0;
-    if (size > MAX_DRAINED_BYTES) {
-      response.shouldKeepAlive = false;
-      return undefined;
-    }
-  }
-  return size > MAX_BODY_BYTES ? undefined : Buffer.concat(chunks);
-};
-
-/** Writes an answer as fast as its reader takes it. A body that fails takes the connection with it. */
-const send = async (response: ServerResponse, answer: InvokeAnswer): Promise<void> => {
-  if (response.destroyed) return;
+/** Writes an answer as fast as its reader takes it; `left` is called when it has left, or nobody takes it. A body that fails takes the connection with it. */
+const send = async (response: ServerResponse, answer: InvokeAnswer, slowReaderMs: number, left: () => void = () => {}): Promise<void> => {
+  if (response.destroyed) return left();
   const closed = new Promise<void>((resolve) => response.once('close', resolve));
+  void closed.then(left);
   response.writeHead(answer.status, { ...answer.headers, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
   try {
     for await (const chunk of answer.body) {
       if (response.destroyed) return;
-      if (!response.write(chunk)) await Promise.race([new Promise<void>((resolve) => response.once('drain', resolve)), closed]);
+      if (response.write(chunk)) continue;
+      const slow = setTimeout(() => response.destroy(), slowReaderMs);
+      await Promise.race([new Promise<void>((resolve) => response.once('drain', resolve)), closed]);
+      clearTimeout(slow);
     }
   } catch {
     response.destroy();
     return;
   }
-  response.setTimeout(SLOW_READER_MS);
+  response.setTimeout(slowReaderMs);
   response.end();
 };

@@ -13,10 +13,11 @@ import {
   type SlotRefusal,
 } from '#model';
 import { admit, readmit, type AgentDirectory, type AgentView } from './admission.ts';
-import { answerOf, errorAnswer, streamedAnswer } from './answer.ts';
+import { answerOf, errorAnswer, overloaded, streamedAnswer } from './answer.ts';
 import { encodeEvent, EventError } from './cloud-event.ts';
 import { invocationIdOf, traceIdOf } from './ids.ts';
-import { MAX_BODY_BYTES } from './limits.ts';
+import { InFlight } from './in-flight.ts';
+import { MAX_BODY_BYTES, MAX_IN_FLIGHT_BYTES } from './limits.ts';
 import { LiveRun } from './live-run.ts';
 import type { Journal } from './journal.ts';
 
@@ -35,9 +36,12 @@ export class Invoker implements Runs, AsyncDisposable {
   readonly #log: Logger;
   readonly #clock: Clock;
   readonly #runs = new Map<string, LiveRun>();
+  /** What is held for callers, here and in the ingress. */
+  readonly inFlight: InFlight;
   #closing = false;
 
-  constructor(options: { journal: Journal; directory: AgentDirectory; scheduler: SchedulerPort; log: Logger; clock?: Clock }) {
+  constructor(options: { journal: Journal; directory: AgentDirectory; scheduler: SchedulerPort; log: Logger; clock?: Clock; maxInFlightBytes?: number }) {
+    this.inFlight = new InFlight(options.maxInFlightBytes ?? MAX_IN_FLIGHT_BYTES);
     this.#journal = options.journal;
     this.#directory = options.directory;
     this.#scheduler = options.scheduler;
@@ -64,6 +68,7 @@ export class Invoker implements Runs, AsyncDisposable {
     const found = this.#identify(request, sha256Hex(request.body));
     if ('status' in found) return found;
     if (found.known) return this.#repeat(found.invocation, signal);
+    if (!this.inFlight.take(request.body.byteLength)) return overloaded();
     const run = this.#dispatch(found.invocation, found.view, request);
     return this.#answer(found.invocation.id, run, signal);
   }
@@ -126,6 +131,8 @@ export class Invoker implements Runs, AsyncDisposable {
     const { id } = invocation;
     this.#journal.insert(invocation);
     const run = this.#track(id);
+    const { byteLength } = request.body;
+    run.holds(() => this.inFlight.release(byteLength));
     const reject = (reason: string, message: string): LiveRun => {
       run.finish('Rejected', { reason, message });
       return run;

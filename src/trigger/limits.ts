@@ -4,3 +4,5 @@ export const MAX_BODY_BYTES = 10 * 1024 * 1024;
 export const MAX_HELD_BYTES = 1024 * 1024;
 /** Stdout shown in the answer of a run that did not succeed, in bytes. */
 export const MAX_ERROR_OUTPUT_BYTES = 64 * 1024;
+/** Bodies, waiting events and answers held for callers at a time, in bytes; beyond that no more bodies are taken. */
+export const MAX_IN_FLIGHT_BYTES = 128 * 1024 * 1024;

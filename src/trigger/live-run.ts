@@ -19,6 +19,7 @@ export class LiveRun implements RunObserver {
   #control: RunControl | undefined;
   /** Its place in the queue, and since when it has it (monotonic). */
   #place: { readonly leave: () => void; readonly since: number } | undefined;
+  #release: (() => void) | undefined;
   /** When a rejected one may be tried again, in milliseconds. */
   retryAfterMs: number | undefined;
   #cancelled: string | undefined;
@@ -50,6 +51,16 @@ export class LiveRun implements RunObserver {
     return this.#detached ? undefined : this.stdout.held();
   }
 
+  /** The event of the run is held until its worker has it; `release` is called then. */
+  holds(release: () => void): void {
+    this.#release = release;
+  }
+
+  #letGo(): void {
+    this.#release?.();
+    this.#release = undefined;
+  }
+
   /** The run waits for a slot from here on. */
   waits(leave: () => void): void {
     this.#place = { leave, since: this.#clock.monotonic() };
@@ -71,6 +82,7 @@ export class LiveRun implements RunObserver {
   /** The run is at its worker from here on; a cancel that came earlier is passed on now. */
   started(control: RunControl): void {
     this.#control = control;
+    this.#letGo();
     if (this.#cancelled !== undefined) control.cancel(this.#cancelled);
   }
 
@@ -121,6 +133,7 @@ export class LiveRun implements RunObserver {
   finish(phase: 'Succeeded' | 'Failed' | 'Timeout' | 'Rejected', update: Pick<RunUpdate, 'reason' | 'message' | 'exitCode' | 'outputBytes'>): void {
     if (this.#over) return;
     this.#over = true;
+    this.#letGo();
     const change: Change = {
       reason: update.reason,
       message: update.message,
@@ -145,6 +158,7 @@ export class LiveRun implements RunObserver {
   /** The invocation was never accepted: nobody hears of it again. */
   abandon(invocation: Invocation): void {
     this.#over = true;
+    this.#letGo();
     this.#end.resolve(invocation);
     this.stdout.end();
   }

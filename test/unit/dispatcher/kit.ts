@@ -41,6 +41,13 @@ export const agentView = (name: string, spec: Spec = {}, pool: Partial<WorkerPoo
   return { agent, revision, pool: workerPool };
 };
 
+export interface StackOptions {
+  readonly dir?: string;
+  readonly limits?: Partial<SchedulerLimits>;
+  readonly maxInFlightBytes?: number;
+  readonly ingress?: Parameters<typeof startIngress>[0]['limits'];
+}
+
 export class Stack implements AsyncDisposable {
   readonly dir: string;
   readonly agents = new Map<string, AgentView>();
@@ -51,21 +58,29 @@ export class Stack implements AsyncDisposable {
   port = 0;
   readonly #resources = new AsyncDisposableStack();
 
-  private constructor(dir: string, limits: Partial<SchedulerLimits>) {
+  private constructor(dir: string, limits: Partial<SchedulerLimits>, maxInFlightBytes?: number) {
     this.dir = dir;
     this.workSocket = join(dir, 'work.sock');
     this.journal = this.#resources.use(new Journal(join(dir, 'dispatch.db'), { log: silentLogger }));
     const directory = { get: (namespace: string, name: string) => (namespace === 'default' ? this.agents.get(name) : undefined) };
     this.scheduler = this.#resources.use(new Scheduler({ log: silentLogger, limits, review: reviewer(directory) }));
-    this.invoker = new Invoker({ journal: this.journal, directory, scheduler: this.scheduler, log: silentLogger });
+    this.invoker = new Invoker({
+      journal: this.journal,
+      directory,
+      scheduler: this.scheduler,
+      log: silentLogger,
+      ...(maxInFlightBytes && { maxInFlightBytes }),
+    });
     this.invoker.recover();
   }
 
-  static async start(options: { dir?: string; limits?: Partial<SchedulerLimits> } = {}): Promise<Stack> {
-    const stack = new Stack(options.dir ?? scratch(), options.limits ?? {});
+  static async start(options: StackOptions = {}): Promise<Stack> {
+    const stack = new Stack(options.dir ?? scratch(), options.limits ?? {}, options.maxInFlightBytes);
     const server = stack.#resources.use(createRpcServer().add(Work, workService(stack.scheduler, silentLogger)));
     await server.listen(stack.workSocket);
-    const ingress = stack.#resources.use(await startIngress({ invoker: stack.invoker, log: silentLogger }));
+    const ingress = stack.#resources.use(
+      await startIngress({ invoker: stack.invoker, log: silentLogger, ...(options.ingress && { limits: options.ingress }) }),
+    );
     stack.port = ingress.port;
     stack.#resources.use(stack.invoker);
     stack.agents.set('hello', agentView('hello'));
@@ -170,6 +185,12 @@ export class Worker {
     if (done) throw new Error(`the stream ended, expected ${expected}`);
     if (value.case !== expected) throw new Error(`expected ${expected}, got ${value.case}`);
     return value.value as never;
+  }
+
+  async any(): Promise<ToWorker['message']> {
+    const { value, done } = await this.#reader.next();
+    if (done) throw new Error('the stream ended');
+    return value;
   }
 
   update(invocation: string, phase: RunUpdate['phase'], rest: Partial<RunUpdate> = {}): void {
