@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { decode, encode, type Packet } from 'dns-packet';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { silentLogger } from '#lib';
+import { silentLogger, systemCode } from '#lib';
 import { serveDns } from '#egress/front';
 
 let server: Awaited<ReturnType<typeof serveDns>>;
@@ -13,7 +13,7 @@ let asked = 0;
 const socket = createSocket('udp4');
 
 beforeAll(async () => {
-  server = await serveDns({
+  const options: Parameters<typeof serveDns>[0] = {
     address: '127.0.0.1',
     port: 0,
     log: silentLogger,
@@ -25,7 +25,14 @@ beforeAll(async () => {
         ? { rcode: 'NOERROR', addresses: ['198.18.0.1'], ttl: 60 }
         : { rcode: 'NXDOMAIN', addresses: [], ttl: 0 };
     },
-  });
+  };
+  // A port that is free for UDP can be somebody's for TCP.
+  const start = (tries: number): ReturnType<typeof serveDns> =>
+    serveDns(options).catch((error: unknown) => {
+      if (tries === 0 || systemCode(error) !== 'EADDRINUSE') throw error;
+      return start(tries - 1);
+    });
+  server = await start(5);
   socket.bind(0, '127.0.0.1');
   await once(socket, 'listening');
 });

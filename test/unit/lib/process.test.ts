@@ -30,7 +30,7 @@ test('a child dies with the process that started it, and dumps no core', async (
   const [line] = (await once(parent.stdout, 'data')) as [Buffer];
   const pid = Number(line.toString());
   await expect.poll(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain('sleep');
-  expect(readFileSync(`/proc/${pid}/limits`, 'utf8')).toMatch(/Max core file size\s+0\s+0/);
+  await expect.poll(() => readFileSync(`/proc/${pid}/limits`, 'utf8')).toMatch(/Max core file size\s+0\s+0/);
   parent.kill('SIGKILL');
   await expect.poll(() => alive(pid)).toBe(false);
 });
