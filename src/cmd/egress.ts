@@ -1,6 +1,6 @@
 import { ClrkError, messageOf, retry, runProgram, systemClock, type Program } from '#lib';
-import { layout, type LedgerPort } from '#model';
-import { Egress, type HostPort } from '#egress';
+import { layout } from '#model';
+import { createLedgerClient, Egress, type HostPort } from '#egress';
 import { connect, Desired, Host, Ledger } from '#wire';
 
 const LEDGER_TIMEOUT_MS = 1_000;
@@ -23,10 +23,7 @@ const main = async (program: Program): Promise<void> => {
     startFront: async () => void (await privileged.startFront({})),
     setRoute: async (element) => void (await privileged.setRoute(element)),
   };
-  const ledger: LedgerPort = {
-    reserve: ({ budgets, ...request }) => counters.reserve({ ...request, budgets: [...budgets] }, { timeoutMs: LEDGER_TIMEOUT_MS }),
-    settle: async (settlement) => void (await counters.settle(settlement, { timeoutMs: LEDGER_TIMEOUT_MS })),
-  };
+  const ledger = createLedgerClient(counters, { timeoutMs: LEDGER_TIMEOUT_MS });
 
   const egress = resources.use(await Egress.start({ worker, at, host, ledger, clock: systemClock, log, signal }));
 

@@ -1,4 +1,5 @@
-import { open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { closeSync, fdatasync, fdatasyncSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { systemCode } from '#lib';
 
@@ -6,10 +7,16 @@ import { systemCode } from '#lib';
 export const ROTATE_BYTES = 64 * 1024 * 1024;
 /** Files put aside that are kept; readers have that long to catch up. */
 const KEEP = 4;
+/** What a power cut may take: lines written this long before it, and the time of one sync. */
+const SYNC_MS = 200;
 
 /** Puts a record file aside as `<path>.<time>`, where its readers find it, and drops the oldest of those. */
 export const putAside = async (path: string, now: number): Promise<void> => {
   await rename(path, `${path}.${now}`);
+  await dropOld(path);
+};
+
+const dropOld = async (path: string): Promise<void> => {
   const prefix = `${basename(path)}.`;
   const old = (await readdir(dirname(path)))
     .filter((name) => name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)))
@@ -26,25 +33,21 @@ export const sizeOf = async (path: string): Promise<number> => {
   }
 };
 
-interface Waiting {
-  readonly text: string;
-  readonly done: () => void;
-  readonly failed: (error: unknown) => void;
-}
-
 /**
- * A file of JSON lines. `append` resolves when the line is on disk; lines that wait together share one fsync. A file that has
- * grown to `rotateBytes` is put aside, and the new one begins with `carry()`.
+ * A file of JSON lines. When `append` resolves, the line is with the kernel: no end of this process, or of any other, takes it
+ * back. Lines are on disk a moment later, so a power cut can take the last ones; a sync for each would cost every request more
+ * than all the rest of its way. A file that has grown to `rotateBytes` is put aside, and the new one begins with `carry()`.
  */
 export class RecordFile<Line> implements AsyncDisposable {
   readonly #path: string;
   readonly #carry: () => readonly Line[];
   readonly #rotateBytes: number;
   readonly #now: () => number;
-  #file: FileHandle | undefined;
+  #file: number | undefined;
   #size = 0;
-  #waiting: Waiting[] = [];
-  #writing: Promise<void> | undefined;
+  #syncing: NodeJS.Timeout | undefined;
+  #failure: Error | undefined;
+  #dropping: Promise<void> | undefined;
 
   constructor(path: string, options: { now: () => number; carry?: () => readonly Line[]; rotateBytes?: number }) {
     this.#path = path;
@@ -53,63 +56,64 @@ export class RecordFile<Line> implements AsyncDisposable {
     this.#rotateBytes = options.rotateBytes ?? ROTATE_BYTES;
   }
 
-  append(line: Line): Promise<void> {
-    return new Promise((done, failed) => {
-      this.#waiting.push({ text: `${JSON.stringify(line)}\n`, done, failed });
-      this.#writing ??= this.#write();
+  /** Fails when the line cannot be written, or one before it could not be brought to disk; the next one tries anew. */
+  async append(line: Line): Promise<void> {
+    try {
+      if (this.#failure) throw this.#failure;
+      if (this.#file === undefined) this.#open();
+      if (this.#size > this.#rotateBytes) this.#rotate();
+      this.#add(textOf(line));
+    } catch (error) {
+      this.#failure = undefined;
+      this.#close();
+      throw error;
+    }
+    this.#syncing ??= setTimeout(() => this.#sync(), SYNC_MS).unref();
+  }
+
+  #rotate(): void {
+    fdatasyncSync(this.#file!);
+    this.#close();
+    renameSync(this.#path, `${this.#path}.${this.#now()}`);
+    this.#dropping = dropOld(this.#path).catch(() => {}); // tried again with the next one
+    this.#open();
+    this.#add(this.#carry().map(textOf).join(''));
+  }
+
+  #add(text: string): void {
+    const bytes = Buffer.from(text);
+    for (let at = 0; at < bytes.byteLength;) at += writeSync(this.#file!, bytes, at);
+    this.#size += bytes.byteLength;
+  }
+
+  #open(): void {
+    this.#file = openSync(this.#path, 'a', 0o600);
+    this.#size = fstatSync(this.#file).size;
+    // A crash in the middle of a line must not swallow the next one; readers skip empty lines.
+    if (this.#size > 0) this.#add('\n');
+  }
+
+  #close(): void {
+    const file = this.#file;
+    this.#file = undefined;
+    if (file !== undefined) closeSync(file);
+  }
+
+  #sync(): void {
+    this.#syncing = undefined;
+    const file = this.#file;
+    if (file === undefined) return;
+    fdatasync(file, (error) => {
+      if (error && file === this.#file) this.#failure = error;
     });
   }
 
-  async #write(): Promise<void> {
-    await Promise.resolve(); // so that `#writing` is set before this can end
-    while (this.#waiting.length > 0) {
-      const batch = this.#waiting;
-      this.#waiting = [];
-      try {
-        await this.#put(batch.map(({ text }) => text).join(''));
-        for (const { done } of batch) done();
-      } catch (error) {
-        for (const { failed } of batch) failed(error);
-        await this.#file?.close().catch(() => {});
-        this.#file = undefined;
-      }
-    }
-    // Right after the last look at the queue: an append that comes a tick later must start the next round.
-    this.#writing = undefined;
-  }
-
-  async #put(text: string): Promise<void> {
-    if (!this.#file) await this.#open();
-    if (this.#size > this.#rotateBytes) {
-      await this.#file!.close();
-      this.#file = undefined;
-      await putAside(this.#path, this.#now());
-      await this.#open();
-      await this.#add(
-        this.#carry()
-          .map((line) => `${JSON.stringify(line)}\n`)
-          .join(''),
-      );
-    }
-    await this.#add(text);
-  }
-
-  async #add(text: string): Promise<void> {
-    if (text === '') return;
-    await this.#file!.appendFile(text);
-    await this.#file!.datasync();
-    this.#size += Buffer.byteLength(text);
-  }
-
-  async #open(): Promise<void> {
-    this.#file = await open(this.#path, 'a', 0o600);
-    this.#size = (await this.#file.stat()).size;
-    // A crash in the middle of a line must not swallow the next one; readers skip empty lines.
-    if (this.#size > 0) await this.#add('\n');
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#writing;
-    await this.#file?.close();
+    clearTimeout(this.#syncing);
+    if (this.#file !== undefined) fdatasyncSync(this.#file);
+    this.#close();
+    await this.#dropping;
   }
 }
+
+const textOf = (line: unknown): string => `${JSON.stringify(line)}\n`;

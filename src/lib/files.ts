@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemCode } from './errors.ts';
 
@@ -19,6 +19,16 @@ export const writeFileAtomic = async (path: string, data: string | Uint8Array, m
   }
   const dir = await open(dirname(path), 'r');
   await dir.sync().finally(() => dir.close());
+};
+
+/**
+ * The same for what can be made anew: without waiting for the disk, so after a power cut (not after the end of a process) the
+ * file may be empty or old.
+ */
+export const replaceFile = async (path: string, data: string, mode = 0o600): Promise<void> => {
+  const temporary = `${path}.new`;
+  await writeFile(temporary, data, { mode });
+  await rename(temporary, path);
 };
 
 /** The content of a file, or undefined when it does not exist. */

@@ -10,5 +10,7 @@ export {
   Work,
   type Assignment as AssignmentMessage,
   type FromWorker,
+  type LedgerCall,
+  type LedgerReply,
   type ToWorker,
 } from './gen/clrk/control_pb.js';

@@ -3,3 +3,4 @@
 // Heavy dependencies owned here: @grpc/grpc-js, @bufbuild/protobuf.
 export * from './control.ts';
 export * from './grpc.ts';
+export { createRpcServer, RpcError, status, type CallContext, type Implementation, type RpcServer } from './server.ts';

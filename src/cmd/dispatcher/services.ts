@@ -1,5 +1,6 @@
+import { AsyncQueue, messageOf } from '#lib';
 import type { LedgerPort, Runs as RunsPort } from '#model';
-import { Ledger, RpcError, Runs, type Implementation } from '#wire';
+import { RpcError, type Implementation, type Ledger, type LedgerCall, type Runs } from '#wire';
 
 /** `Runs` over the port: what the runtime API calls. A body that fails ends the call with ABORTED. */
 export const runsService = (runs: RunsPort): Implementation<typeof Runs> => ({
@@ -24,10 +25,33 @@ export const runsService = (runs: RunsPort): Implementation<typeof Runs> => ({
   },
 });
 
+type LedgerReply = ReturnType<Implementation<typeof Ledger>['session']> extends AsyncIterable<infer Reply> ? Reply : never;
+
+/** Calls are answered as they are done; those that come together are one commit of the ledger. */
 export const ledgerService = (ledger: LedgerPort): Implementation<typeof Ledger> => ({
-  reserve: (request) => ledger.reserve(request),
-  settle: async (settlement) => {
-    await ledger.settle(settlement);
-    return {};
+  async *session(calls) {
+    const replies = new AsyncQueue<LedgerReply>();
+    const answer = async ({ number, call }: LedgerCall): Promise<void> => {
+      try {
+        if (call.case === 'reserve') replies.push({ number, reply: { case: 'reserved', value: await ledger.reserve(call.value) } });
+        else if (call.case === 'settle') {
+          await ledger.settle(call.value);
+          replies.push({ number, reply: { case: 'settled', value: {} } });
+        } else throw new Error('a call this ledger does not know');
+      } catch (error) {
+        replies.push({ number, reply: { case: 'error', value: messageOf(error) } });
+      }
+    };
+    const serve = async (): Promise<void> => {
+      const answering = new Set<Promise<void>>();
+      for await (const call of calls) {
+        const answered = answer(call).finally(() => answering.delete(answered));
+        answering.add(answered);
+      }
+      await Promise.all(answering);
+      replies.end();
+    };
+    void serve();
+    yield* replies;
   },
 });

@@ -66,32 +66,63 @@ export class BudgetExhausted extends Refusal {
 export const reserve = async (input: ReserveInput, options: ReserveOptions): Promise<number> => {
   const { id, budgets, bounds, now, deadline } = input;
   const caps = budgets.map(({ key, maxTokensPerDay }) => ({ key, cap: maxTokensPerDay }));
-  const held = AbortSignal.any([options.signal, AbortSignal.timeout(options.holdMs)]);
-  const late = new Promise<never>((_, reject) => held.addEventListener('abort', () => reject(held.reason as Error), { once: true }));
-  late.catch(() => {}); // heard of where it is raced
+  const hold = holdFor(options);
   let output = bounds.output;
-  for (;;) {
-    const amount = bounds.input + output * bounds.n;
-    const answer = await ask({ id, budgets: caps, amount, deadline }, held, late, options);
-    if (answer.granted) return output;
-    // Others reserve meanwhile, so what is left may shrink again; each turn asks for less, and this ends.
-    const left = answer.cap - answer.used - answer.reserved;
-    const fits = Math.min(output - 1, Math.floor((left - bounds.input) / bounds.n));
-    if (fits < 1) throw new BudgetExhausted(answer, bounds.input + bounds.n, now);
-    output = fits;
+  try {
+    for (;;) {
+      const amount = bounds.input + output * bounds.n;
+      const answer = await ask({ id, budgets: caps, amount, deadline }, hold, options);
+      if (answer.granted) return output;
+      // Others reserve meanwhile, so what is left may shrink again; each turn asks for less, and this ends.
+      const left = answer.cap - answer.used - answer.reserved;
+      const fits = Math.min(output - 1, Math.floor((left - bounds.input) / bounds.n));
+      if (fits < 1) throw new BudgetExhausted(answer, bounds.input + bounds.n, now);
+      output = fits;
+    }
+  } finally {
+    hold.release();
   }
 };
 
+/** How long a request is held: rejects when the time is over or the request is cancelled, which `over` says, too. */
+interface Hold {
+  readonly ended: Promise<never>;
+  over: boolean;
+  release(): void;
+}
+
+// By hand: signals of AbortSignal.timeout and any cost more than the whole reservation.
+const holdFor = ({ holdMs, signal }: ReserveOptions): Hold => {
+  const { promise, reject } = Promise.withResolvers<never>();
+  promise.catch(() => {}); // heard of where it is raced
+  const end = (): void => {
+    hold.over = true;
+    reject(new Error('held too long, or cancelled'));
+  };
+  const timer = setTimeout(end, holdMs);
+  signal.addEventListener('abort', end, { once: true });
+  const hold: Hold = {
+    ended: promise,
+    over: false,
+    release() {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+    },
+  };
+  if (signal.aborted) end();
+  return hold;
+};
+
 /** Asks until there is an answer or the time is over. The same id is one reservation, so asking again is safe. */
-const ask = async (request: ReserveRequest, held: AbortSignal, late: Promise<never>, { ledger, log, signal }: ReserveOptions): Promise<ReserveAnswer> => {
+const ask = async (request: ReserveRequest, hold: Hold, { ledger, log, signal }: ReserveOptions): Promise<ReserveAnswer> => {
   try {
     for (;;) {
       try {
-        return await Promise.race([ledger.reserve(request), late]);
+        return await Promise.race([ledger.reserve(request), hold.ended]);
       } catch (error) {
-        if (held.aborted) throw error;
+        if (hold.over) throw error;
         log.debug('ledger does not answer', { err: messageOf(error) });
-        await sleep(50, held);
+        await Promise.race([sleep(50), hold.ended]);
       }
     }
   } catch (error) {

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { messageOf, readIfExists, retry, sleep, Tail, writeFileAtomic, type Logger, type Mark } from '#lib';
+import { messageOf, readIfExists, replaceFile, retry, sleep, Tail, type Logger, type Mark } from '#lib';
 import type { AccessLine, LedgerPort } from '#model';
 import { providerNamed } from '#policy';
 
@@ -105,7 +105,8 @@ export const createSettler = (options: SettlerOptions): AsyncDisposable => {
           }),
         );
       }
-      if (lines.length > 0) await writeFileAtomic(markFile, JSON.stringify(tail.mark));
+      // Lost with a power cut at worst: the file is read from its start then, and nothing is settled twice.
+      if (lines.length > 0) await replaceFile(markFile, JSON.stringify(tail.mark));
       if (drained) return;
     }
   };

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { agentSandboxRevisions, namespaces, taskAgents, workerPools } from '#api';
 import { createApiServer, type ApiServer } from '#apiserver';
+import { createLedgerClient } from '#egress';
 import { createClient, type Client } from '#kube';
 import { exited, poll, READY_STDIO, readyReport, silentLogger, spawnChild } from '#lib';
 import { isTerminal, layout } from '#model';
@@ -166,13 +167,14 @@ test('the services of the dispatcher answer: Runs carries the answer of the ingr
   expect(invocation).toMatchObject({ phase: 'Succeeded', trigger: 'CLI', source: 'alice', agent: 'hello' });
   expect((await runs.get({ namespace: 'other', id: text })).invocation).toBeUndefined();
 
-  const ledger = connect(Ledger, at.ledgerSocket);
+  const counters = connect(Ledger, at.ledgerSocket);
+  const ledger = createLedgerClient(counters, { timeoutMs: 5_000 });
   const reserve = (id: string) => ledger.reserve({ id, budgets: [{ key: 'b', cap: 10 }], amount: 6, deadline: Date.now() + 60_000 });
   expect(await reserve('1')).toMatchObject({ granted: true });
   expect(await reserve('2')).toMatchObject({ granted: false, key: 'b', reserved: 6 });
   await ledger.settle({ id: '1', used: 2 });
   expect(await reserve('3')).toMatchObject({ granted: true });
-  for (const open of [runs, ledger]) open.close();
+  for (const open of [runs, counters]) open.close();
   worker.kill();
   await kill(child, 'SIGTERM');
 });

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -11,7 +11,7 @@ const DAY = 86_400_000;
 let dir: string;
 let now: number;
 let ledger: Ledger;
-const open = (): Ledger => openLedger(join(dir, 'dispatch.db'), { clock: { now: () => now, monotonic: () => now }, log: silentLogger });
+const open = (boot = 'boot-1'): Ledger => openLedger(join(dir, 'dispatch.db'), { clock: { now: () => now, monotonic: () => now }, log: silentLogger, boot });
 const reserve = (id: string, amount: number, cap = 100, key = 'b') => ledger.reserve({ id, budgets: [{ key, cap }], amount, deadline: now + 1000 });
 /** Settled and reserved tokens of a budget today: what a refused question for more than everything says. */
 const usage = async (key = 'b'): Promise<{ used: number; reserved: number }> => {
@@ -152,5 +152,98 @@ test('no interleaving of reserve, settle, deadlines and restarts passes a cap', 
       }
     }),
     { numRuns: 60 },
+  );
+}, 60_000);
+
+/** The files of the ledger as they are now, closed by nobody: what a killed process leaves, or what a power cut may leave of it. */
+const files = (): ReadonlyMap<string, Buffer> => new Map(['', '-wal'].map((end) => [end, readFileSync(join(dir, `dispatch.db${end}`))]));
+const putBack = (saved: ReadonlyMap<string, Buffer>): void => {
+  rmSync(join(dir, 'dispatch.db-shm'), { force: true });
+  for (const [end, bytes] of saved) writeFileSync(join(dir, `dispatch.db${end}`), bytes);
+};
+const ceilings = (): string => {
+  const db = openDatabase(join(dir, 'dispatch.db'), [], 'test');
+  const rows = JSON.stringify(db.prepare('SELECT key, day, ceiling FROM ledger_days ORDER BY key, day').all());
+  db.close();
+  return rows;
+};
+
+test('a killed process loses nothing: the same boot of the machine counts exactly', async () => {
+  await reserve('a', 60);
+  await ledger.settle({ id: 'a', used: 10 });
+  await reserve('b', 5);
+  const left = files();
+  await ledger[Symbol.asyncDispose]();
+  putBack(left);
+  ledger = open();
+  expect(await usage()).toEqual({ used: 10, reserved: 5 });
+});
+
+test('a power cut counts a budget as used up to its ceiling, a clean stop before a restart of the machine does not', async () => {
+  await reserve('a', 600, 6400);
+  const old = files();
+  await reserve('b', 100, 6400); // below the ceiling, so only the kernel knows it
+  await ledger[Symbol.asyncDispose]();
+  ledger = open('boot-2');
+  expect(await usage()).toEqual({ used: 0, reserved: 700 });
+  await ledger[Symbol.asyncDispose]();
+  putBack(old);
+  ledger = open('boot-3');
+  expect(await usage()).toEqual({ used: 100, reserved: 600 }); // 700 = 600 + a 64th of the cap
+  await ledger.settle({ id: 'a', used: 50 });
+  expect(await usage()).toEqual({ used: 150, reserved: 0 });
+});
+
+test('no power cut, whatever it takes of what was not yet on disk, lets a budget pass its cap', async () => {
+  const caps = [100, 700, 150_000];
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.oneof({ weight: 4, arbitrary: step }, { weight: 1, arbitrary: fc.record({ kind: fc.constant('cut' as const), back: fc.nat(6) }) }), {
+        maxLength: 30,
+      }),
+      fc.uuid(),
+      async (steps, run) => {
+        const key = (budget: number): string => `${run}/${budget}`;
+        /** What requests that left may have used, in order; a truth no cut changes. */
+        const left: { readonly id: string; readonly keys: readonly string[]; used: number }[] = [];
+        /** Since the last raise of a ceiling, which is on disk, a cut may leave any of these. */
+        let survivors: { readonly files: ReadonlyMap<string, Buffer>; readonly ceilings: string }[] = [];
+        let boots = 0;
+        for (const [at, s] of steps.entries()) {
+          if (s.kind === 'reserve') {
+            const budgets = s.budgets.map((b) => ({ key: key(b), cap: caps[b]! }));
+            const id = `${run}/${at}`;
+            const { granted } = await ledger.reserve({ id, budgets, amount: s.amount, deadline: now + 5000 });
+            if (granted) left.push({ id, keys: budgets.map((budget) => budget.key), used: s.amount });
+          } else if (s.kind === 'settle') {
+            const request = left[s.id];
+            if (!request) continue;
+            request.used = Math.floor(request.used * s.share);
+            await ledger.settle({ id: request.id, used: request.used });
+          } else if (s.kind === 'cut') {
+            const kept = survivors.at(-1 - Math.min(s.back, survivors.length - 1));
+            if (!kept) continue;
+            await ledger[Symbol.asyncDispose]();
+            putBack(kept.files);
+            ledger = open(`${run}/boot-${++boots}`);
+            survivors = [];
+          } else if (s.kind === 'restart') {
+            await ledger[Symbol.asyncDispose]();
+            ledger = open(`${run}/boot-${boots}`);
+          }
+          const raised = ceilings();
+          survivors = [...survivors.filter((survivor) => survivor.ceilings === raised), { files: files(), ceilings: raised }];
+          for (const [b, cap] of caps.entries()) {
+            const { used, reserved } = await usage(key(b));
+            const truth = left.reduce((sum, request) => sum + (request.keys.includes(key(b)) ? request.used : 0), 0);
+            expect(used + reserved).toBeLessThanOrEqual(cap);
+            expect(used + reserved, 'forgotten tokens').toBeGreaterThanOrEqual(truth);
+          }
+        }
+        await ledger[Symbol.asyncDispose]();
+        ledger = open();
+      },
+    ),
+    { numRuns: 40 },
   );
 }, 60_000);

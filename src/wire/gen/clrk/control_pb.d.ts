@@ -647,6 +647,80 @@ export declare type ToWorker = Message<"clrk.control.v1.ToWorker"> & {
 export declare const ToWorkerSchema: GenMessage<ToWorker>;
 
 /**
+ * @generated from message clrk.control.v1.LedgerCall
+ */
+export declare type LedgerCall = Message<"clrk.control.v1.LedgerCall"> & {
+  /**
+   * @generated from field: uint32 number = 1;
+   */
+  number: number;
+
+  /**
+   * @generated from oneof clrk.control.v1.LedgerCall.call
+   */
+  call: {
+    /**
+     * @generated from field: clrk.control.v1.ReserveRequest reserve = 2;
+     */
+    value: ReserveRequest;
+    case: "reserve";
+  } | {
+    /**
+     * @generated from field: clrk.control.v1.Settlement settle = 3;
+     */
+    value: Settlement;
+    case: "settle";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message clrk.control.v1.LedgerCall.
+ * Use `create(LedgerCallSchema)` to create a new message.
+ */
+export declare const LedgerCallSchema: GenMessage<LedgerCall>;
+
+/**
+ * @generated from message clrk.control.v1.LedgerReply
+ */
+export declare type LedgerReply = Message<"clrk.control.v1.LedgerReply"> & {
+  /**
+   * @generated from field: uint32 number = 1;
+   */
+  number: number;
+
+  /**
+   * @generated from oneof clrk.control.v1.LedgerReply.reply
+   */
+  reply: {
+    /**
+     * @generated from field: clrk.control.v1.ReserveAnswer reserved = 2;
+     */
+    value: ReserveAnswer;
+    case: "reserved";
+  } | {
+    /**
+     * @generated from field: clrk.control.v1.Empty settled = 3;
+     */
+    value: Empty;
+    case: "settled";
+  } | {
+    /**
+     * Why the call failed; it may be made again.
+     *
+     * @generated from field: string error = 4;
+     */
+    value: string;
+    case: "error";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message clrk.control.v1.LedgerReply.
+ * Use `create(LedgerReplySchema)` to create a new message.
+ */
+export declare const LedgerReplySchema: GenMessage<LedgerReply>;
+
+/**
  * @generated from message clrk.control.v1.Empty
  */
 export declare type Empty = Message<"clrk.control.v1.Empty"> & {
@@ -1585,20 +1659,14 @@ export declare const Work: GenService<{
  */
 export declare const Ledger: GenService<{
   /**
-   * @generated from rpc clrk.control.v1.Ledger.Reserve
+   * All calls of one egress: a message each way costs a tenth of a call. Answers carry the number of their call.
+   *
+   * @generated from rpc clrk.control.v1.Ledger.Session
    */
-  reserve: {
-    methodKind: "unary";
-    input: typeof ReserveRequestSchema;
-    output: typeof ReserveAnswerSchema;
-  },
-  /**
-   * @generated from rpc clrk.control.v1.Ledger.Settle
-   */
-  settle: {
-    methodKind: "unary";
-    input: typeof SettlementSchema;
-    output: typeof EmptySchema;
+  session: {
+    methodKind: "bidi_streaming";
+    input: typeof LedgerCallSchema;
+    output: typeof LedgerReplySchema;
   },
 }>;
 
