@@ -1,6 +1,6 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ClrkError, runProgram, systemClock, type Program } from '#lib';
+import { ClrkError, DRAIN_SIGNAL, runProgram, systemClock, type Program } from '#lib';
 import { sweepStore } from '#image';
 import { layout, type ClaimsPort } from '#model';
 import { Addresses, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
@@ -74,6 +74,10 @@ const main = async (program: Program): Promise<void> => {
       running: () => sandboxes.running,
       cancel: (invocation, reason) => sandboxes.cancel(invocation, reason),
       credit: (invocation, bytes) => sandboxes.credit(invocation, bytes),
+      drained: () => {
+        log.info('drained, ending');
+        program.stop();
+      },
       assign: (assignment) => {
         const { invocation } = assignment;
         sandboxes.start(assignment, {
@@ -86,6 +90,11 @@ const main = async (program: Program): Promise<void> => {
   });
   resources.use(work);
   resources.use(sandboxes); // ends first, while their ends can still be told
+  // Its pool needs it no more: it takes no new runs, and ends when those it has have ended.
+  process.on(DRAIN_SIGNAL, () => {
+    desired.drain();
+    work.drain();
+  });
   desired.start();
   work.start();
   program.ready({});

@@ -16,6 +16,8 @@ export interface Program {
   readonly resources: AsyncDisposableStack;
   /** Tells the parent (one JSON line on fd 3) that this program is ready, with what it must know. */
   readonly ready: (report?: object) => void;
+  /** Ends the program as SIGTERM does. */
+  readonly stop: () => void;
 }
 
 /** `--name value` and `--name=value` pairs. (parseArgs would take an option it was not told of for a flag without value.) */
@@ -47,9 +49,8 @@ export const runProgram = async (name: string, main: (program: Program) => Promi
     log.error('unhandled rejection', { err: error });
     process.exit(1);
   });
-  const stopped = new Promise<void>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, resolve);
-  });
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop());
   try {
     if (!args['state'] || !args['run']) throw new Error('--state and --run are required');
     await main({
@@ -67,6 +68,7 @@ export const runProgram = async (name: string, main: (program: Program) => Promi
           // started by hand, without a parent that listens
         }
       },
+      stop,
     });
     await stopped;
     abort.abort();

@@ -91,6 +91,9 @@ export const stopChild = async (child: ChildProcess, graceMs = 5_000): Promise<E
   return end.finally(() => clearTimeout(timer));
 };
 
+/** Asks a worker to take no new work and to end when it has none left. */
+export const DRAIN_SIGNAL = 'SIGUSR2';
+
 /**
  * Keeps a child alive: restarts it with back-off (100 ms doubling to 5 s) when it ends, until disposed.
  * `started` runs for every new process and resolves when it is ready.
@@ -103,6 +106,8 @@ export class KeptChild {
   readonly #abort = new AbortController();
   #child: ChildProcess | undefined;
   #loop: Promise<void> = Promise.resolve();
+  #ready: Promise<void> = Promise.resolve();
+  #retiring = false;
   restarts = 0;
 
   /** `graceMs` is the time between SIGTERM and SIGKILL when disposed, 5 s by default. */
@@ -127,28 +132,39 @@ export class KeptChild {
     const child = this.#start();
     this.#child = child;
     const ended = exited(child);
-    await Promise.race([
+    this.#ready = Promise.race([
       this.#started(child),
       ended.then((exit) => {
         throw new ClrkError('ChildFailed', { command: child.spawnargs.join(' '), outcome: describeExit(exit), stderr: 'it ended before it was ready' });
       }),
     ]);
+    await this.#ready;
   }
 
   async #keep(): Promise<void> {
     for (let failures = 0; !this.#abort.signal.aborted;) {
       const since = performance.now();
       const exit = await exited(this.#child!);
-      if (this.#abort.signal.aborted) return;
+      if (this.#abort.signal.aborted || this.#retiring) return;
       if (performance.now() - since > 10_000) failures = 0;
       this.#log.warn('child ended, restarting it', { outcome: describeExit(exit), restarts: ++this.restarts });
       try {
         await sleep(backoffMs(failures++, { firstMs: 100, maxMs: 5_000, factor: 2 }), this.#abort.signal);
+        if (this.#retiring) return;
         await this.#launch();
       } catch (error) {
         if (!this.#abort.signal.aborted) this.#log.error('restart failed', { err: error });
       }
     }
+  }
+
+  /** Has the child end by itself, however long that takes (DRAIN_SIGNAL); it is not started again. Resolves when it has ended. */
+  async retire(): Promise<void> {
+    this.#retiring = true;
+    // A signal that comes before it is handled would end it in the middle of its start.
+    await this.#ready.catch(() => {});
+    this.#child?.kill(DRAIN_SIGNAL);
+    await this.#loop;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -39,6 +39,8 @@ export interface WorkerReport {
   readonly maxExecutions: number;
   readonly activeExecutions: number;
   readonly images: readonly ImageState[];
+  /** It takes no new runs and ends when those it has have ended. */
+  readonly draining: boolean;
 }
 
 /** One credential value, referred to by name in PolicySets; travels only here and to Envoy by SDS. */

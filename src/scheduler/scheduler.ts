@@ -23,12 +23,15 @@ export interface WorkerHello {
   readonly maxExecutions: number;
   /** Invocations it runs right now, or whose end was not heard yet: what it does not name, it does not have. */
   readonly running: readonly string[];
+  /** It takes no new runs and waits to be told that it has none left. */
+  readonly draining: boolean;
 }
 
 export type WorkerMessage =
   | { readonly case: 'assignment'; readonly value: Assignment }
   | { readonly case: 'cancel'; readonly value: { readonly invocation: string; readonly reason: string } }
-  | { readonly case: 'credit'; readonly value: { readonly invocation: string; readonly bytes: number } };
+  | { readonly case: 'credit'; readonly value: { readonly invocation: string; readonly bytes: number } }
+  | { readonly case: 'drained'; readonly value: Record<never, never> };
 
 /** How many may wait for a slot, and how long the scheduler waits for a silent worker, in milliseconds. */
 export interface SchedulerLimits extends WaitingLimits {
@@ -55,6 +58,7 @@ interface Worker {
   readonly name: string;
   readonly pool: string;
   readonly maxExecutions: number;
+  draining: boolean;
   readonly send: (message: WorkerMessage) => void;
   readonly close: () => void;
 }
@@ -98,7 +102,7 @@ export class Scheduler implements SchedulerPort, Disposable {
     this.#clock = options.clock ?? systemClock;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     const slots = {
-      workersOf: (pool: string) => [...this.#workers.values()].filter((worker) => worker.pool === pool),
+      workersOf: (pool: string) => [...this.#workers.values()].filter((worker) => worker.pool === pool && !worker.draining),
       loadOf: (key: string) => this.#loadOf(key),
       slotOn: (worker: string, request: SlotRequest) => this.#slotOn(worker, request),
     };
@@ -175,7 +179,7 @@ export class Scheduler implements SchedulerPort, Disposable {
 
   /** A worker's stream has begun. A second one of the same name takes the place of the first. */
   attach(hello: WorkerHello, send: (message: WorkerMessage) => void, close: () => void): Attachment {
-    const worker: Worker = { name: hello.worker, pool: hello.pool, maxExecutions: hello.maxExecutions, send, close };
+    const worker: Worker = { name: hello.worker, pool: hello.pool, maxExecutions: hello.maxExecutions, draining: hello.draining, send, close };
     this.#workers.get(worker.name)?.close();
     this.#workers.set(worker.name, worker);
     const running = new Set(hello.running);
@@ -185,6 +189,7 @@ export class Scheduler implements SchedulerPort, Disposable {
     }
     for (const invocation of running) send({ case: 'cancel', value: { invocation, reason: 'NotExpected' } });
     this.#log.info('worker attached', { worker: worker.name, pool: worker.pool, running: hello.running.length });
+    this.#tellDrained(worker.name);
     this.#waiting.serve();
     const current = (invocation: string): Run | undefined => {
       const run = this.#workers.get(worker.name) === worker ? this.#runs.get(invocation) : undefined;
@@ -193,6 +198,11 @@ export class Scheduler implements SchedulerPort, Disposable {
     return {
       update: (update) => this.#update(current(update.invocation), update),
       output: (invocation, data) => this.#output(current(invocation), data),
+      drain: () => {
+        worker.draining = true;
+        this.#log.info('worker drains', { worker: worker.name, running: this.#loadOf(workerKey(worker.name)) });
+        this.#tellDrained(worker.name);
+      },
       lost: () => {
         if (this.#workers.get(worker.name) !== worker) return;
         this.#workers.delete(worker.name);
@@ -260,6 +270,12 @@ export class Scheduler implements SchedulerPort, Disposable {
     for (const key of keysOf(run)) this.#load.set(key, this.#loadOf(key) + 1);
   }
 
+  /** A worker that drains may go when it has no run, and none that is on its way to it. */
+  #tellDrained(name: string): void {
+    const worker = this.#workers.get(name);
+    if (worker?.draining && this.#loadOf(workerKey(name)) === 0) worker.send({ case: 'drained', value: {} });
+  }
+
   #loadOf = (key: string): number => this.#load.get(key) ?? 0;
 
   #forget(run: Run): void {
@@ -275,6 +291,7 @@ export class Scheduler implements SchedulerPort, Disposable {
       const ms = this.#clock.monotonic() - run.since;
       this.#waiting.lasted(run.request, ms);
     }
+    this.#tellDrained(run.worker);
     this.#waiting.serve();
   }
 
@@ -292,5 +309,7 @@ const keysOf = ({ request, worker }: Run): string[] => [agentKey(request.agent),
 export interface Attachment {
   update(update: RunUpdate): void;
   output(invocation: string, data: Uint8Array): void;
+  /** The worker takes no new runs from here on. */
+  drain(): void;
   lost(): void;
 }

@@ -18,10 +18,18 @@ export interface StackContext {
 export interface RunningProgram extends AsyncDisposable {
   readonly report: Record<string, unknown>;
   readonly pid: number | undefined;
+  /** Lets it end by itself, without a new start; resolves when it has. */
+  retire(): Promise<void>;
 }
 
 /** Starts a program and resolves when it is ready. Workers need a longer grace: they end sandboxes first. */
-export const startProgram = async (context: StackContext, program: string, args: readonly string[], component = program): Promise<RunningProgram> => {
+export const startProgram = async (
+  context: StackContext,
+  program: string,
+  args: readonly string[],
+  component = program,
+  reported: (report: Record<string, unknown>) => void = () => {},
+): Promise<RunningProgram> => {
   let report: Record<string, unknown> = {};
   const child = new KeptChild({
     log: context.log.with({ child: component }),
@@ -35,6 +43,7 @@ export const startProgram = async (context: StackContext, program: string, args:
     },
     started: async (started) => {
       report = await readyReport(started);
+      reported(report);
     },
   });
   try {
@@ -50,6 +59,7 @@ export const startProgram = async (context: StackContext, program: string, args:
     get pid() {
       return child.pid;
     },
+    retire: () => child.retire(),
     [Symbol.asyncDispose]: () => child[Symbol.asyncDispose](),
   };
 };

@@ -56,18 +56,30 @@ export const startStack = async ({ dir, tools, write }: StackOptions): Promise<S
     startProgram(context, 'controller-manager', []).then((program) => started.use(program)),
   ]);
   const api = `https://127.0.0.1:${portOf(manager.report, 'api')}`;
-  const dispatcher = started.use(await startProgram(context, 'dispatcher', ['--api', api]));
-  const ingress = `http://127.0.0.1:${portOf(dispatcher.report, 'ingress')}`;
+  const devJson = join(state, 'dev.json');
+  const startedAt = new Date().toISOString();
+  const publish = (ingress: string): Promise<void> => {
+    const info: DevInfo = { pid: process.pid, api, ingress, startedAt };
+    return writeFileAtomic(devJson, `${JSON.stringify(info, null, 2)}\n`);
+  };
+  const ingressOf = (report: Record<string, unknown>): string => `http://127.0.0.1:${portOf(report, 'ingress')}`;
+  // A dispatcher that is started again and finds its port taken has another one.
+  let published: string | undefined;
+  const moved = (report: Record<string, unknown>): void => {
+    if (published === undefined || published === ingressOf(report)) return;
+    published = ingressOf(report);
+    publish(published).catch((error: unknown) => context.log.error('dev.json cannot be written', { err: error }));
+  };
+  const dispatcher = started.use(await startProgram(context, 'dispatcher', ['--api', api], 'dispatcher', moved));
+  const ingress = ingressOf(dispatcher.report);
   started.use(new Workers(context, join(run, 'desired.sock')));
 
   await writeFileAtomic(join(state, 'kubeconfig.host'), await kubeconfig(state, api));
-  const info: DevInfo = { pid: process.pid, api, ingress, startedAt: new Date().toISOString() };
-  const devJson = join(state, 'dev.json');
   started.defer(() => rm(devJson, { force: true }));
-  await writeFileAtomic(devJson, `${JSON.stringify(info, null, 2)}\n`);
+  await publish((published = ingress));
 
   const all = started.move();
-  return { ...info, [Symbol.asyncDispose]: () => all.disposeAsync() };
+  return { pid: process.pid, api, ingress, startedAt, [Symbol.asyncDispose]: () => all.disposeAsync() };
 };
 
 const portOf = (report: Record<string, unknown>, name: string): number => {

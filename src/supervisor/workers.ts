@@ -1,15 +1,32 @@
-import { retry } from '#lib';
+import { retry, sleep } from '#lib';
 import { connect, Desired } from '#wire';
 import { startProgram, type RunningProgram, type StackContext } from './children.ts';
 
+interface PoolWanted {
+  readonly pool: string;
+  readonly replicas: number;
+}
+
+/** How long a worker that could not start waits for its next try. */
+const START_AGAIN_MS = 5_000;
+
+interface Worker {
+  readonly pool: string;
+  readonly program: Promise<RunningProgram>;
+  /** It takes no new runs and ends when it has none; its number is taken until then. */
+  leaving: boolean;
+}
+
 /**
  * Runs as many worker processes as the WorkerPools want (service `Desired.Workers`) and keeps following that. Names are
- * the lowest free numbers, so that a pool scaled up again finds its unpacked images and addresses of before.
+ * the lowest free numbers, so that a pool scaled up again finds its unpacked images and addresses of before. A worker that is
+ * too many finishes its runs first, each of which has a timeout.
  */
 export class Workers implements AsyncDisposable {
   readonly #context: StackContext;
-  readonly #running = new Map<string, { pool: string; program: Promise<RunningProgram> }>();
+  readonly #running = new Map<string, Worker>();
   readonly #abort = new AbortController();
+  #wanted: readonly PoolWanted[] = [];
   readonly #loop: Promise<void>;
 
   constructor(context: StackContext, desiredSocket: string) {
@@ -22,7 +39,7 @@ export class Workers implements AsyncDisposable {
     const signal = this.#abort.signal;
     await retry(
       async () => {
-        for await (const { pools } of client.workers({}, { signal })) await this.#reconcile(pools);
+        for await (const { pools } of client.workers({}, { signal })) this.#reconcile(pools);
         throw new Error('the stream of wanted workers ended');
       },
       { signal },
@@ -30,17 +47,14 @@ export class Workers implements AsyncDisposable {
     client.close();
   }
 
-  async #reconcile(pools: readonly { readonly pool: string; readonly replicas: number }[]): Promise<void> {
+  #reconcile(pools: readonly PoolWanted[]): void {
+    this.#wanted = pools;
     const wanted = new Map(pools.map(({ pool, replicas }) => [pool, replicas]));
-    for (const [name, worker] of [...this.#running].reverse()) {
-      const of = [...this.#running.values()].filter(({ pool }) => pool === worker.pool).length;
-      if (of > (wanted.get(worker.pool) ?? 0)) {
-        this.#running.delete(name);
-        await this.#stop(worker.program);
-      }
-    }
-    for (const { pool, replicas } of pools) {
-      for (let n = [...this.#running.values()].filter((w) => w.pool === pool).length; n < replicas; n++) this.#start(pool);
+    for (const pool of new Set([...wanted.keys(), ...[...this.#running.values()].map((worker) => worker.pool)])) {
+      const staying = [...this.#running].filter(([, worker]) => worker.pool === pool && !worker.leaving);
+      const replicas = wanted.get(pool) ?? 0;
+      for (const [name, worker] of staying.slice(replicas)) void this.#retire(name, worker);
+      for (let n = staying.length; n < replicas; n++) this.#start(pool);
     }
   }
 
@@ -49,21 +63,34 @@ export class Workers implements AsyncDisposable {
     while (this.#running.has(String(number))) number++;
     const name = String(number);
     const program = startProgram(this.#context, 'worker', ['--name', name, '--pool', pool], `worker-${name}`);
-    this.#running.set(name, { pool, program });
+    this.#running.set(name, { pool, program, leaving: false });
     program.catch((error: unknown) => {
       this.#running.delete(name);
-      if (!this.#abort.signal.aborted) this.#context.log.error('a worker cannot start', { worker: name, pool, err: error });
+      if (this.#abort.signal.aborted) return;
+      this.#context.log.error('a worker cannot start; it is tried again', { worker: name, pool, err: error });
+      sleep(START_AGAIN_MS, this.#abort.signal).then(
+        () => this.#reconcile(this.#wanted),
+        () => {},
+      );
     });
   }
 
-  async #stop(program: Promise<RunningProgram>): Promise<void> {
-    const running = await program.catch(() => undefined);
-    await running?.[Symbol.asyncDispose]();
+  async #retire(name: string, worker: Worker): Promise<void> {
+    worker.leaving = true;
+    this.#context.log.info('worker drains', { worker: name, pool: worker.pool });
+    const program = await worker.program.catch(() => undefined);
+    await program?.retire();
+    if (this.#running.get(name) === worker) this.#running.delete(name);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#abort.abort();
     await this.#loop;
-    await Promise.all([...this.#running.values()].map(({ program }) => this.#stop(program)));
+    await Promise.all(
+      [...this.#running.values()].map(async ({ program }) => {
+        const running = await program.catch(() => undefined);
+        await running?.[Symbol.asyncDispose]();
+      }),
+    );
   }
 }

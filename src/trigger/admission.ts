@@ -45,6 +45,11 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
   const unbuilt = [...notBuiltFields(taskAgents, agent), ...(revision ? notBuiltFields(agentSandboxRevisions, revision) : [])].filter(stopsRun);
   if (unbuilt.length > 0) return { refused: 'NotBuilt', message: `These fields are not built yet: ${[...new Set(unbuilt)].join(', ')}.` };
 
+  const { replicas, maxExecutionsPerWorker = DEFAULT_MAX_EXECUTIONS } = pool?.spec ?? {};
+  if (replicas === 0) return { refused: 'PoolScaledToZero', message: `WorkerPool ${agent.spec.workerPoolRef} has no workers: raise its spec.replicas from 0.` };
+  if (maxExecutionsPerWorker === 0) {
+    return { refused: 'PoolAdmitsNothing', message: `WorkerPool ${agent.spec.workerPoolRef} runs nothing: raise its spec.maxExecutionsPerWorker from 0.` };
+  }
   const ready = findCondition(agent.status?.conditions, 'Ready');
   if (ready?.status === 'False' && !(revision && OLDER_SERVES.includes(ready.reason))) return { refused: ready.reason, message: ready.message };
   if (!revision) return { refused: 'NoReadyRevision', message: 'The agent has no ready revision yet.' };
@@ -53,11 +58,6 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
       refused: 'WorkerPoolNotFound',
       message: `WorkerPool ${agent.spec.workerPoolRef} does not exist: create it, or name another in spec.workerPoolRef.`,
     };
-  const { replicas, maxExecutionsPerWorker = DEFAULT_MAX_EXECUTIONS } = pool.spec;
-  if (replicas === 0) return { refused: 'PoolScaledToZero', message: `WorkerPool ${pool.metadata.name} has no workers: raise its spec.replicas from 0.` };
-  if (maxExecutionsPerWorker === 0) {
-    return { refused: 'PoolAdmitsNothing', message: `WorkerPool ${pool.metadata.name} runs nothing: raise its spec.maxExecutionsPerWorker from 0.` };
-  }
   const timeoutMs = parseDuration(agent.spec.timeout ?? DEFAULT_TIMEOUT);
   if (timeoutMs === undefined || timeoutMs <= 0) return { refused: 'TimeoutInvalid', message: `The timeout ${agent.spec.timeout} is not a positive duration.` };
 

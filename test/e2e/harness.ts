@@ -60,6 +60,7 @@ export interface Invocation {
     readonly exitCode?: number;
     readonly firstByteMs?: number;
     readonly outputBytes?: number;
+    readonly queuedMs?: number;
   };
 }
 

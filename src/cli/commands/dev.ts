@@ -1,10 +1,14 @@
 import { once } from 'node:events';
+import { DEFAULT_POOL, workerPools } from '#api';
 import { startStack, toolsDirOf } from '#supervisor';
 import { applyFiles } from '../apply.ts';
 import type { CommandSpec } from '../command.ts';
-import { ClrkError } from '#lib';
+import { ClrkError, poll } from '#lib';
 import { localTarget } from '../target.ts';
 import { applySecret } from '../secrets.ts';
+
+/** Each worker is a handful of processes; more than this on one machine is a mistake. */
+const MAX_WORKERS = 64;
 
 interface SecretFlag {
   readonly name: string;
@@ -28,6 +32,14 @@ export const parseSecretFlag = (text: string, env: NodeJS.ProcessEnv): SecretFla
   return { name: name!, key: key ?? variable!.toLowerCase().replaceAll('_', '-'), value };
 };
 
+/** Replicas of the default pool, or undefined to leave them as they are. */
+export const parseWorkers = (text: string | undefined): number | undefined => {
+  if (text === undefined) return undefined;
+  const workers = /^\d+$/.test(text) ? Number(text) : 0;
+  if (workers >= 1 && workers <= MAX_WORKERS) return workers;
+  throw new ClrkError('BadArgument', { what: `--workers ${text} is not a number from 1 to ${MAX_WORKERS}.`, fix: 'For example: --workers 2' });
+};
+
 export const devCommand: CommandSpec = {
   path: ['dev'],
   summary: 'Run a complete stack on this machine, in the foreground',
@@ -37,10 +49,12 @@ export const devCommand: CommandSpec = {
   flags: [
     { name: 'apply', short: 'f', value: 'PATH', repeatable: true, help: 'file or directory to apply once the API is up' },
     { name: 'recursive', short: 'R', help: 'look for manifests below directories too' },
+    { name: 'workers', value: 'N', help: 'replicas of WorkerPool default/default (kept in the state directory; 1 at first)' },
     { name: 'secret', value: 'NAME=ENVVAR[:KEY]', repeatable: true, help: 'make a Secret from an environment variable before --apply' },
   ],
-  examples: ['clrk dev', 'clrk dev -f examples/quickstart/manifests --secret openai=OPENAI_AUTH:authorization'],
-  run: async ({ io, global, flags, has, signal }) => {
+  examples: ['clrk dev', 'clrk dev --workers 2', 'clrk dev -f examples/quickstart/manifests --secret openai=OPENAI_AUTH:authorization'],
+  run: async ({ io, global, flag, flags, has, signal }) => {
+    const workers = parseWorkers(flag('workers'));
     const secrets = flags('secret').map((text) => parseSecretFlag(text, io.env));
     const write = (line: string): void => io.err(`${line}\n`);
     await using stack = await startStack({ dir: global.dir, tools: toolsDirOf(global.dir), write });
@@ -51,6 +65,11 @@ export const devCommand: CommandSpec = {
       io.err(`secret/${name} applied\n`);
     }
     if (flags('apply').length > 0) await applyFiles(io, target, flags('apply'), { recursive: has('recursive'), namespace: 'default', force: true });
+    // After the manifests: what the command line says wins.
+    if (workers !== undefined) {
+      await poll(() => target.client.get(workerPools, DEFAULT_POOL, DEFAULT_POOL), 50, signal); // made at the first start
+      await target.client.patch(workerPools, DEFAULT_POOL, DEFAULT_POOL, { spec: { replicas: workers } });
+    }
     io.err(`clrk is ready. API ${stack.api}  ingress ${stack.ingress}  state ${global.dir}\n`);
     if (!signal.aborted) await once(signal, 'abort');
     io.err('stopping ...\n');

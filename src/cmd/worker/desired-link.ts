@@ -24,6 +24,7 @@ export class DesiredLink implements AsyncDisposable {
   #up: AsyncQueue<WorkerReport> | undefined;
   #refreshing: Promise<void> | undefined;
   #again = false;
+  #draining = false;
   #loop: Promise<void> = Promise.resolve();
 
   constructor(options: { socket: string; worker: string; pool: string; images: Images; store: string; active: () => number; log: Logger }) {
@@ -47,7 +48,13 @@ export class DesiredLink implements AsyncDisposable {
 
   /** Sends a report now. */
   report(): void {
-    this.#up?.push({ ...this.#who, maxExecutions: 0, activeExecutions: this.#active(), images: [...this.#states.values()] });
+    this.#up?.push({ ...this.#who, maxExecutions: 0, activeExecutions: this.#active(), images: [...this.#states.values()], draining: this.#draining });
+  }
+
+  /** Says from here on that no new runs are taken. */
+  drain(): void {
+    this.#draining = true;
+    this.report();
   }
 
   start(): void {

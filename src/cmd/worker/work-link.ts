@@ -12,6 +12,8 @@ export interface WorkHandler {
   assign(assignment: Assignment): void;
   cancel(invocation: string, reason: string): void;
   credit(invocation: string, bytes: number): void;
+  /** After `drain`: the dispatcher gives no more runs and waits for the end of none. */
+  drained(): void;
 }
 
 /** An end counts as heard when its stream lived on this long; else it is told again (the dispatcher takes the first only). */
@@ -28,6 +30,7 @@ export class WorkLink implements AsyncDisposable {
   readonly #log: Logger;
   readonly #abort = new AbortController();
   readonly #unheard = new Map<string, RunUpdate>();
+  #draining = false;
   #waiting: MessageToDispatcher[] = [];
   #up: AsyncQueue<MessageToDispatcher> | undefined;
   #attached: Promise<void> = Promise.resolve();
@@ -63,6 +66,13 @@ export class WorkLink implements AsyncDisposable {
     if (this.#up) this.#tell(update);
   }
 
+  /** Takes no new runs from here on, also after a reconnect; `drained` is called once all have ended. */
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    this.#up?.push({ message: { case: 'drain', value: {} } });
+  }
+
   #send(message: MessageToDispatcher): void {
     if (this.#up) this.#up.push(message);
     else this.#waiting.push(message);
@@ -80,7 +90,7 @@ export class WorkLink implements AsyncDisposable {
     const client = connect(Work, this.#socket);
     const up = new AsyncQueue<MessageToDispatcher>();
     const running = [...new Set([...this.#handler.running(), ...this.#unheard.keys()])];
-    up.push({ message: { case: 'hello', value: { ...this.#who, maxExecutions: 0, running } } });
+    up.push({ message: { case: 'hello', value: { ...this.#who, maxExecutions: 0, running, draining: this.#draining } } });
     for (const message of this.#waiting) up.push(message);
     this.#waiting = [];
     this.#up = up;
@@ -89,6 +99,7 @@ export class WorkLink implements AsyncDisposable {
       for await (const { message } of client.attach(up, { signal })) {
         if (message.case === 'assignment') this.#handler.assign(message.value as Assignment);
         else if (message.case === 'cancel') this.#handler.cancel(message.value.invocation, message.value.reason);
+        else if (message.case === 'drained') this.#handler.drained();
         else if (message.case === 'credit') this.#handler.credit(message.value.invocation, message.value.bytes);
       }
     } finally {

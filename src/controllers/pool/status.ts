@@ -1,4 +1,4 @@
-import { workerPools, type WorkerPool } from '#api';
+import { DEFAULT_MAX_EXECUTIONS, workerPools, type WorkerPool } from '#api';
 import type { WorkerReport } from '#model';
 import { enforced, foldConditions, type Finding } from '../status.ts';
 
@@ -17,35 +17,52 @@ const placement = ({ spec: { template } }: WorkerPool): Finding => {
   };
 };
 
-const availability = (ready: number, replicas: number): Finding[] => [
-  ready > 0 || replicas === 0
-    ? { type: 'Available', status: 'True', reason: 'WorkersReady', message: `${ready} of ${replicas} workers are connected.` }
-    : { type: 'Available', status: 'False', reason: 'NoWorker', message: `0 of ${replicas} workers are connected.` },
-  ready === replicas
-    ? { type: 'Progressing', status: 'False', reason: 'Complete', message: `${ready} of ${replicas} workers are connected.` }
-    : {
-        type: 'Progressing',
-        status: 'True',
-        reason: ready < replicas ? 'WorkersStarting' : 'WorkersStopping',
-        message: `${ready} of ${replicas} workers are connected.`,
-      },
-];
+const availability = (ready: number, replicas: number): Finding => {
+  const type = 'Available';
+  const message = `${ready} of ${replicas} workers are connected.`;
+  if (replicas === 0)
+    return { type, status: 'False', reason: 'ScaledToZero', message: 'It has no workers, and its agents cannot run: raise spec.replicas from 0.' };
+  if (ready > 0) return { type, status: 'True', reason: 'WorkersReady', message };
+  return { type, status: 'False', reason: 'NoWorker', message: `${message} One that cannot start says why in the log of the stack.` };
+};
+
+const progress = (ready: number, replicas: number, leaving: readonly WorkerReport[]): Finding => {
+  const type = 'Progressing';
+  const message = `${ready} of ${replicas} workers are connected.`;
+  if (ready < replicas) return { type, status: 'True', reason: 'WorkersStarting', message };
+  if (ready > replicas) return { type, status: 'True', reason: 'WorkersStopping', message };
+  if (leaving.length === 0) return { type, status: 'False', reason: 'Complete', message };
+  const runs = leaving.reduce((total, { activeExecutions }) => total + activeExecutions, 0);
+  return { type, status: 'True', reason: 'WorkersDraining', message: `${message} ${leaving.length} more end when their ${runs} runs have ended.` };
+};
 
 /** Status of a pool from the reports of its workers. */
 export const poolStatus = (pool: WorkerPool, reports: readonly WorkerReport[], now: string): NonNullable<WorkerPool['status']> => {
-  const sum = (of: (report: WorkerReport) => number): number => reports.reduce((total, report) => total + of(report), 0);
+  const ready = reports.filter(({ draining }) => !draining);
+  const slots = ({ maxExecutions }: WorkerReport): number => Math.min(pool.spec.maxExecutionsPerWorker ?? DEFAULT_MAX_EXECUTIONS, maxExecutions || Infinity);
+  const sum = (of: readonly WorkerReport[], value: (report: WorkerReport) => number): number => of.reduce((total, report) => total + value(report), 0);
   const { generation } = pool.metadata;
+  const { replicas } = pool.spec;
   return {
     ...(generation !== undefined && { observedGeneration: generation }),
-    readyReplicas: reports.length,
+    readyReplicas: ready.length,
     capacity: {
-      maxExecutions: sum((report) => report.maxExecutions),
-      availableExecutions: sum((report) => Math.max(0, report.maxExecutions - report.activeExecutions)),
+      maxExecutions: sum(ready, slots),
+      availableExecutions: sum(ready, (report) => Math.max(0, slots(report) - report.activeExecutions)),
     },
-    activeExecutions: sum((report) => report.activeExecutions),
+    activeExecutions: sum(reports, ({ activeExecutions }) => activeExecutions),
     conditions: foldConditions(
       pool.status?.conditions,
-      [...availability(reports.length, pool.spec.replicas), enforced(workerPools, pool), placement(pool)],
+      [
+        availability(ready.length, replicas),
+        progress(
+          ready.length,
+          replicas,
+          reports.filter(({ draining }) => draining),
+        ),
+        enforced(workerPools, pool),
+        placement(pool),
+      ],
       now,
       generation,
     ),

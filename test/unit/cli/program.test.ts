@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runCli } from '#cli';
 import { COMMANDS } from '../../../src/cli/commands/index.ts';
-import { parseSecretFlag } from '../../../src/cli/commands/dev.ts';
+import { parseSecretFlag, parseWorkers } from '../../../src/cli/commands/dev.ts';
 import { exchangeLine } from '../../../src/cli/exchanges.ts';
 import { printable, table, type Io } from '../../../src/cli/output.ts';
 
@@ -133,4 +133,10 @@ test('egress log -o json has exactly the promised fields, in order', () => {
     'outputTokens',
     'durationMs',
   ]);
+});
+
+test('--workers is a small positive number, or absent', () => {
+  expect(parseWorkers(undefined)).toBeUndefined();
+  expect(parseWorkers('3')).toBe(3);
+  for (const text of ['', '0', '-1', '1.5', 'two', '65', '1e1']) expect(() => parseWorkers(text), text).toThrow('not a number from 1 to 64');
 });

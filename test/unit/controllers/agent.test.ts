@@ -26,6 +26,29 @@ test('the default pool is made, wanted, and its status is what workers report', 
   await eventually(client, workerPools, 'default', (pool) => pool.status?.readyReplicas === 0 && conditionOf(pool, 'Available') === 'False/NoWorker');
 });
 
+test('the status of a pool counts the slots it gives, tells which workers drain, and that zero is none', async () => {
+  const { client, desired } = cluster;
+  await eventually(client, workerPools, 'default', (pool) => pool.status);
+  desired.worker('0', { maxExecutions: 0, activeExecutions: 3 });
+  desired.worker('1', { maxExecutions: 0, activeExecutions: 2 });
+  const most = await eventually(client, workerPools, 'default', (pool) => pool.status?.readyReplicas === 2);
+  expect(most.status).toMatchObject({ capacity: { maxExecutions: 32, availableExecutions: 27 } });
+  await client.patch(workerPools, 'default', 'default', { spec: { maxExecutionsPerWorker: 2 } });
+  const few = await eventually(client, workerPools, 'default', (pool) => pool.status?.capacity?.maxExecutions === 4);
+  expect(few.status).toMatchObject({ activeExecutions: 5, capacity: { availableExecutions: 0 } });
+
+  desired.worker('1', { maxExecutions: 0, activeExecutions: 2, draining: true });
+  const draining = await eventually(client, workerPools, 'default', (pool) => conditionOf(pool, 'Progressing') === 'True/WorkersDraining');
+  expect(draining.status).toMatchObject({ readyReplicas: 1, activeExecutions: 5, capacity: { maxExecutions: 2 } });
+  expect(draining.status!.conditions!.find(({ type }) => type === 'Progressing')!.message).toContain('1 more end when their 2 runs have ended');
+  desired.worker('1', undefined);
+  await eventually(client, workerPools, 'default', (pool) => conditionOf(pool, 'Progressing') === 'False/Complete');
+
+  await client.patch(workerPools, 'default', 'default', { spec: { replicas: 0 } });
+  const none = await eventually(client, workerPools, 'default', (pool) => conditionOf(pool, 'Available') === 'False/ScaledToZero');
+  expect(none.status!.conditions!.find(({ type }) => type === 'Available')!.message).toContain('spec.replicas');
+});
+
 test('a default pool that was applied before stays as it is; its fields without effect are named', async () => {
   const { client, desired } = cluster;
   await eventually(client, workerPools, 'default', (pool) => pool.status);

@@ -34,7 +34,14 @@ const next = async <T>(iterator: AsyncIterator<T>): Promise<T> => {
   if (done) throw new Error('ended');
   return value as T;
 };
-const workerReport = (worker: string, pool = 'default/default'): WorkerReport => ({ worker, pool, maxExecutions: 1, activeExecutions: 0, images: [] });
+const workerReport = (worker: string, pool = 'default/default'): WorkerReport => ({
+  worker,
+  pool,
+  maxExecutions: 1,
+  activeExecutions: 0,
+  images: [],
+  draining: false,
+});
 const revision = (name: string) => ({ namespace: 'default', name, agent: 'a', image: 'x' });
 /** A connected peer of the worker stream: what it says, what it hears, and how it goes. */
 const worker = (name: string) => {

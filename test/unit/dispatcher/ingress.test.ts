@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { silentLogger } from '#lib';
+import { startIngress } from '#trigger';
 import { attachedWorker, remove, send, Stack, type HttpAnswer, type Worker } from './kit.ts';
 
 /** The ingress and those it must not answer, on raw sockets where an HTTP client would not let one. */
@@ -298,4 +300,15 @@ describe('slow callers', () => {
     expect((await answering).bytes).toBe(900 * 1024);
     while (stack.invoker.inFlight.bytes > 0) await new Promise((resolve) => setImmediate(resolve));
   });
+});
+
+test('on the port of last time when it is free, else on another', async () => {
+  const { invoker } = stack;
+  const again = await startIngress({ invoker, preferredPort: stack.port, log: silentLogger });
+  expect(again.port).not.toBe(stack.port);
+  expect(again.port).toBeGreaterThan(0);
+  const { port } = again;
+  await again[Symbol.asyncDispose]();
+  await using last = await startIngress({ invoker, preferredPort: port, log: silentLogger });
+  expect(last.port).toBe(port);
 });

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
-import { exited, KeptChild, READY_STDIO, readyReport, run, silentLogger, spawnChild, stopChild } from '#lib';
+import { DRAIN_SIGNAL, exited, KeptChild, READY_STDIO, readyReport, run, silentLogger, spawnChild, stopChild } from '#lib';
 
 const alive = (pid: number): boolean => {
   try {
@@ -65,6 +65,27 @@ test('a kept child is restarted when it dies, and stays down when disposed', asy
   expect(current).not.toBe(first);
   await kept[Symbol.asyncDispose]();
   expect(alive(current)).toBe(false);
+});
+
+test('a kept child that retires ends by itself, after what it is at, and is not started again', async () => {
+  const script = `trap 'sleep 0.2; exit 0' ${DRAIN_SIGNAL.slice(3)}; echo '{"ready":true}' >&3; while :; do sleep 0.01; done`;
+  let starts = 0;
+  let last: ReturnType<typeof exited> | undefined;
+  const kept = new KeptChild({
+    log: silentLogger,
+    start: () => {
+      const child = spawnChild('sh', ['-c', script], { stdio: READY_STDIO });
+      starts++;
+      last = exited(child);
+      return child;
+    },
+    started: async (child) => void (await readyReport(child)),
+  });
+  await kept.start();
+  await kept.retire();
+  expect(await last).toEqual({ code: 0, signal: null });
+  expect(starts).toBe(1);
+  await kept[Symbol.asyncDispose]();
 });
 
 test('a kept child that ends before it is ready fails to start', async () => {

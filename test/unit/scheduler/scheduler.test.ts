@@ -10,7 +10,7 @@ const attach = (scheduler: Scheduler, worker: string, options: { pool?: string; 
   let closed = false;
   const { pool = 'ns/p', maxExecutions = 0, running = [] } = options;
   const attachment = scheduler.attach(
-    { worker, pool, maxExecutions, running },
+    { worker, pool, maxExecutions, running, draining: false },
     (message) => sent.push(message),
     () => (closed = true),
   );

@@ -42,12 +42,15 @@ const room = (limits: { queuedPerAgent?: number; queuedPerPool?: number } = {}, 
     else if ('refused' in taken) refused(invocation, taken);
     else tickets.set(invocation, taken);
   };
-  const attach = (worker: string, pool = 'ns/p', running: readonly string[] = []) =>
-    scheduler.attach(
-      { worker, pool, maxExecutions: 0, running },
-      () => {},
+  const attach = (worker: string, pool = 'ns/p', running: readonly string[] = [], draining = false) => {
+    let drained = false;
+    const attachment = scheduler.attach(
+      { worker, pool, maxExecutions: 0, running, draining },
+      (message) => (drained ||= message.case === 'drained'),
       () => {},
     );
+    return { ...attachment, drained: () => drained };
+  };
   return { scheduler, take, attach, slots, refusals, tickets, order };
 };
 
@@ -114,6 +117,30 @@ test('who leaves is told nothing and holds up nobody; a new worker serves at onc
   expect(slots.get('4')!.worker).toBe('v');
 });
 
+test('a worker that drains gets nothing new, and may go when what it has has ended; also after it came back', () => {
+  const { scheduler, take, attach, slots, order, refusals } = room();
+  using _ = scheduler;
+  const one = attach('1');
+  for (const id of ['a', 'b', 'c']) take(request(id, 'x'));
+  one.drain();
+  slots.get('a')!.release();
+  expect(order).toEqual(['a', 'b']);
+  slots.get('b')!.start(assignment('b'), { output: () => {}, update: () => {} });
+  one.lost();
+  const again = attach('1', 'ns/p', ['b'], true);
+  expect(again.drained()).toBe(false);
+  take(request('d', 'x'));
+  expect(refusals.get('d')).toMatchObject({ refused: 'NoWorker' });
+  const two = attach('2');
+  expect(slots.get('c')!.worker).toBe('2');
+  again.update(update('b', 'Succeeded'));
+  expect(again.drained()).toBe(true);
+  two.drain();
+  expect(two.drained()).toBe(false);
+  slots.get('c')!.release();
+  expect(two.drained()).toBe(true);
+});
+
 test('beyond the bounds there is a refusal that says when to come again, by what runs take', () => {
   const { scheduler, take, attach, slots, refusals } = room({ queuedPerAgent: 2, queuedPerPool: 3 });
   using _ = scheduler;
@@ -169,11 +196,11 @@ test('limits that change while runs wait hold from then on', () => {
 type Step =
   | { readonly do: 'take'; readonly agent: number; readonly pool: number }
   | { readonly do: 'end' | 'leave'; readonly nth: number }
-  | { readonly do: 'attach' | 'lose' | 'forget'; readonly worker: number };
+  | { readonly do: 'attach' | 'lose' | 'forget' | 'drain'; readonly worker: number };
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('take' as const), agent: fc.nat(3), pool: fc.nat(1) }) },
   { weight: 5, arbitrary: fc.record({ do: fc.constantFrom('end' as const, 'leave' as const), nth: fc.nat(50) }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('attach' as const, 'lose' as const, 'forget' as const), worker: fc.nat(3) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('attach' as const, 'lose' as const, 'forget' as const, 'drain' as const), worker: fc.nat(3) }) },
 );
 /** maxConcurrent by agent. */
 const CAPS = [0, 1, 2, 5];
@@ -187,6 +214,8 @@ test('whatever happens: no limit is passed, no slot is idle while somebody could
       const running = new Map<string, string>(); // invocation -> worker
       const left = new Set<string>();
       const attached = new Map<string, ReturnType<typeof attach>>();
+      /** Workers that take no more, with the runs they had when they said so. */
+      const draining = new Map<string, ReadonlySet<string>>();
       const poolOf = (worker: string): string => POOLS[Number(worker) % 2]!;
       const waiting = (): SlotRequest[] => [...tickets.keys()].filter((id) => !order.includes(id) && !left.has(id)).map((id) => requests.get(id)!);
       let started = 0;
@@ -210,9 +239,13 @@ test('whatever happens: no limit is passed, no slot is idle while somebody could
       const check = (): void => {
         startGranted();
         for (const worker of ['0', '1', '2', '3']) expect(count((_, on) => on === worker)).toBeLessThanOrEqual(2);
+        for (const [worker, had] of draining) {
+          expect([...running].filter(([id, on]) => on === worker && !had.has(id))).toEqual([]);
+          expect(attached.get(worker)!.drained()).toBe(count((_, on) => on === worker) === 0);
+        }
         for (const [agent, cap] of CAPS.entries()) if (cap > 0) expect(count((id) => requests.get(id)!.agent === `${agent}`)).toBeLessThanOrEqual(cap);
         for (const pool of POOLS) {
-          const room = [...attached.keys()].some((worker) => poolOf(worker) === pool && count((_, on) => on === worker) < 2);
+          const room = [...attached.keys()].some((worker) => !draining.has(worker) && poolOf(worker) === pool && count((_, on) => on === worker) < 2);
           const could = waiting().filter((one) => {
             const cap = CAPS[Number(one.agent)]!;
             return one.pool === pool && (cap === 0 || count((id) => requests.get(id)!.agent === one.agent) < cap);
@@ -242,6 +275,14 @@ test('whatever happens: no limit is passed, no slot is idle while somebody could
           }
         } else {
           const worker = String(one.worker);
+          if (one.do === 'drain') {
+            if (!attached.has(worker) || draining.has(worker)) continue;
+            draining.set(worker, new Set([...running].filter(([, on]) => on === worker).map(([id]) => id)));
+            attached.get(worker)!.drain();
+            check();
+            continue;
+          }
+          draining.delete(worker);
           if (one.do === 'lose') attached.get(worker)?.lost();
           if (one.do === 'lose') attached.delete(worker);
           // It comes back with its runs, or without.
@@ -250,6 +291,7 @@ test('whatever happens: no limit is passed, no slot is idle while somebody could
         }
         check();
       }
+      draining.clear();
       // Once workers are there and runs end, nobody is left waiting.
       for (const worker of ['0', '1', '2', '3']) {
         attached.set(

@@ -200,6 +200,13 @@ export declare type WorkerReport = Message<"clrk.control.v1.WorkerReport"> & {
    * @generated from field: repeated clrk.control.v1.ImageState images = 5;
    */
   images: ImageState[];
+
+  /**
+   * It takes no new runs and ends when those it has have ended.
+   *
+   * @generated from field: bool draining = 6;
+   */
+  draining: boolean;
 };
 
 /**
@@ -363,6 +370,11 @@ export declare type WorkerHello = Message<"clrk.control.v1.WorkerHello"> & {
    * @generated from field: repeated string running = 4;
    */
   running: string[];
+
+  /**
+   * @generated from field: bool draining = 5;
+   */
+  draining: boolean;
 };
 
 /**
@@ -370,6 +382,32 @@ export declare type WorkerHello = Message<"clrk.control.v1.WorkerHello"> & {
  * Use `create(WorkerHelloSchema)` to create a new message.
  */
 export declare const WorkerHelloSchema: GenMessage<WorkerHello>;
+
+/**
+ * The worker takes no new runs from here on. The answer is Drained, once it has none.
+ *
+ * @generated from message clrk.control.v1.Drain
+ */
+export declare type Drain = Message<"clrk.control.v1.Drain"> & {
+};
+
+/**
+ * Describes the message clrk.control.v1.Drain.
+ * Use `create(DrainSchema)` to create a new message.
+ */
+export declare const DrainSchema: GenMessage<Drain>;
+
+/**
+ * @generated from message clrk.control.v1.Drained
+ */
+export declare type Drained = Message<"clrk.control.v1.Drained"> & {
+};
+
+/**
+ * Describes the message clrk.control.v1.Drained.
+ * Use `create(DrainedSchema)` to create a new message.
+ */
+export declare const DrainedSchema: GenMessage<Drained>;
 
 /**
  * @generated from message clrk.control.v1.RunUpdate
@@ -460,6 +498,12 @@ export declare type FromWorker = Message<"clrk.control.v1.FromWorker"> & {
      */
     value: Output;
     case: "stdout";
+  } | {
+    /**
+     * @generated from field: clrk.control.v1.Drain drain = 4;
+     */
+    value: Drain;
+    case: "drain";
   } | { case: undefined; value?: undefined };
 };
 
@@ -637,6 +681,12 @@ export declare type ToWorker = Message<"clrk.control.v1.ToWorker"> & {
      */
     value: Credit;
     case: "credit";
+  } | {
+    /**
+     * @generated from field: clrk.control.v1.Drained drained = 4;
+     */
+    value: Drained;
+    case: "drained";
   } | { case: undefined; value?: undefined };
 };
 
