@@ -15,6 +15,9 @@ beforeAll(async () => {
 afterAll(() => stack?.[Symbol.asyncDispose]());
 beforeEach(() => showLogOnFailure(() => stack));
 
+/** Longer than any test, in milliseconds: such a run ends because its caller leaves, or with its worker. */
+const LONG = 150_000;
+
 const POOL = '/apis/clrk.apoxy.dev/v1alpha1/namespaces/default/workerpools/default';
 const pool = (spec: Record<string, unknown>) => stack.api('PATCH', POOL, { spec }, { 'content-type': 'application/merge-patch+json' });
 const poolStatus = (what: string, done: (status: Record<string, unknown>) => boolean) =>
@@ -39,15 +42,18 @@ const isQueued = ({ status }: Invocation): boolean => status.phase === 'Pending'
 
 interface Started {
   readonly id: string;
+  /** The caller goes away. */
+  readonly leave: () => void;
   readonly answer: Promise<InvokeResult>;
 }
 
 /** Triggers a run that takes so long. */
 const start = (ms: number): Started => {
   const id = randomUUID();
-  const answer = stack.invoke('load', { steps: [{ sleep: ms }] }, { 'x-clrk-invocation-id': id });
+  const abort = new AbortController();
+  const answer = stack.invoke('load', { steps: [{ sleep: ms }] }, { 'x-clrk-invocation-id': id }, abort.signal);
   answer.catch(() => {});
-  return { id, answer };
+  return { id, answer, leave: () => abort.abort() };
 };
 const phase = (run: Started, ...phases: string[]) =>
   eventually(`${run.id} is ${phases.join(' or ')}`, async () => {
@@ -87,7 +93,7 @@ it('100 triggers at once on 16 slots are all answered, never more run than there
 
 it('scaling down lets the runs of the worker that goes finish, and gives it no new ones; scaling up uses the new one at once', async () => {
   await pool({ maxExecutionsPerWorker: 2 });
-  const runs = [start(4_000), start(4_000)];
+  const runs = [start(6_000), start(6_000)];
   const both = await Promise.all(runs.map((run) => phase(run, 'Running')));
   expect(new Set(both.map(({ status }) => status.worker))).toEqual(new Set(['0', '1']));
   await pool({ replicas: 1 });
@@ -103,32 +109,36 @@ it('scaling down lets the runs of the worker that goes finish, and gives it no n
   expect(settled).toMatchObject({ readyReplicas: 1, activeExecutions: 0, capacity: { maxExecutions: 2 } });
 
   await pool({ replicas: 2, maxExecutionsPerWorker: 1 });
-  const [first, second] = [start(6_000), start(0)];
+  const first = start(LONG);
+  await phase(first, 'Running');
+  const second = start(0);
   expect((await second.answer).status).toBe(200);
-  expect((await first.answer).status).toBe(200);
+  first.leave();
+  expect((await stack.ended(first.id)).status).toMatchObject({ phase: 'Failed', reason: 'CallerGone' });
   const workers = await Promise.all([first, second].map(async ({ id }) => (await stack.invocation(id)).status.worker));
   expect(new Set(workers)).toEqual(new Set(['0', '1']));
 });
 
 it('a worker killed in the middle: its runs end WorkerLost, those who wait go to others', async () => {
   await poolStatus('two workers are connected', ({ readyReplicas }) => readyReplicas === 2);
-  const running = [start(5_000), start(5_000)];
+  const running = [start(LONG), start(LONG)];
   const placed = await Promise.all(running.map((run) => phase(run, 'Running')));
   const waiting = [start(0), start(0)];
   const [one] = await Promise.all(waiting.map(queued));
   expect(one!.status.message).toContain('full');
   const victim = (await processesOf(stack.state)).find(({ argv }) => argv.some((arg) => arg.endsWith('worker.ts')) && argv.join(' ').includes('--name 1 '))!;
   process.kill(victim.pid, 'SIGKILL');
-  for (const [i, { answer, id }] of running.entries()) {
-    const { status, text } = await answer;
-    if (placed[i]!.status.worker === '0') expect(status).toBe(200);
-    else {
-      expect(status).toBe(502);
-      expect(text).toContain('WorkerLost');
-      expect((await stack.ended(id)).status).toMatchObject({ phase: 'Failed', reason: 'WorkerLost' });
-    }
-  }
+  const at = placed.findIndex(({ status }) => status.worker === '1');
+  const lost = await running[at]!.answer;
+  expect(lost.status).toBe(502);
+  expect(lost.json()).toMatchObject({ error: { reason: 'WorkerLost', invocation: running[at]!.id } });
+  expect((await stack.ended(running[at]!.id)).status).toMatchObject({ phase: 'Failed', reason: 'WorkerLost' });
   for (const { answer } of waiting) expect((await answer).status).toBe(200);
+  // The other worker did not notice.
+  const other = running[1 - at]!;
+  expect((await stack.invocation(other.id)).status).toMatchObject({ phase: 'Running', worker: '0' });
+  other.leave();
+  await stack.ended(other.id);
   await poolStatus('the worker is back', ({ readyReplicas }) => readyReplicas === 2);
 });
 
