@@ -1,14 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bundleSpec, ensureUnpacked, resolveImage } from '#image';
 import { exited, run, spawnChild } from '#lib';
-import { workerLayout } from '#model';
-import { Claims, connect } from '#wire';
 import { createNetns, removeNetns } from '../../src/sandbox/netns.ts';
-import { createSandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
 import { startStack, TOOLS, type TestStack } from '../e2e/harness.ts';
 import { PROBE } from '../e2e/support/images.ts';
 
@@ -17,9 +14,6 @@ import { PROBE } from '../e2e/support/images.ts';
  */
 
 const COLD_ROUNDS = 30;
-const REQUESTS = 300;
-const REQUEST_ROUNDS = 4;
-const OPENAI = 'api.openai.com';
 
 let stack: TestStack;
 beforeAll(async () => {
@@ -84,37 +78,5 @@ test('cold start: trigger to first byte', async () => {
     ['runsc run, no network, to first byte', bare],
     ['clrk: trigger accepted to first byte', firstByte],
     ['clrk: caller, whole answer', caller],
-  ]);
-});
-
-test('an LLM request through the gateway, with credential, budget and record', async () => {
-  const at = workerLayout(stack.state, stack.run, '0');
-  const pair = { block: '100.127.240.0/20', host: '100.127.240.4', sandbox: '100.127.240.5', inherited: false };
-  const claims = connect(Claims, at.claimsSocket);
-  const binding = { address: pair.sandbox, block: pair.block, namespace: 'default', agent: 'probe', invocation: randomUUID() };
-  const trace = { traceId: 'ab'.repeat(16), spanId: 'cd'.repeat(8) };
-  expect(await claims.bind({ ...binding, ...trace, gateways: ['default/default'] })).toMatchObject({ refused: '' });
-  const dir = join(stack.dir, 'perf');
-  await mkdir(dir);
-  await using network = await createSandboxNetwork(at.gatewayNetns, dir, 'sbperf', pair);
-
-  const secret = await stack.api<{ data: Record<string, string> }>('GET', '/api/v1/namespaces/default/secrets/clrk-egressgateway-ca-default');
-  const body = JSON.stringify({ model: 'gpt-4.1-mini', max_completion_tokens: 16, messages: [{ role: 'user', content: 'Say hello.' }] });
-  const client = async (netns: string, job: object): Promise<number[]> => {
-    const input = JSON.stringify({ host: OPENAI, body, count: REQUESTS, headers: {}, ...job });
-    const { stdout } = await run(process.execPath, [join(import.meta.dirname, 'client.ts')], { netns, input });
-    return (JSON.parse(stdout) as number[]).slice(20); // the first ones open the connections
-  };
-  const [direct, gateway]: [number[], number[]] = [[], []];
-  for (let round = 0; round < REQUEST_ROUNDS; round++) {
-    const ca = await readFile(join(stack.dir, 'fixture', 'ca.pem'), 'utf8');
-    direct.push(...(await client(stack.lab.stack, { address: stack.lab.fixtureIp, ca, headers: { authorization: `Bearer ${stack.key}` } })));
-    gateway.push(...(await client(network.netns, { ca: Buffer.from(secret.data['tls.crt']!, 'base64').toString() })));
-  }
-  await claims.release({ address: pair.sandbox, invocation: binding.invocation });
-  claims.close();
-  report('chat completion, kept alive, one in flight', [
-    ['direct to the provider fixture', direct],
-    ['through the gateway', gateway],
   ]);
 });
