@@ -11,6 +11,7 @@ export * from './kinds.ts';
 export * from './labels.ts';
 export * from './openapi.ts';
 export * from './providers.ts';
+export * from './resources.ts';
 export type { BuiltCheck, Infer, JsonSchema, Rule, Schema } from './schema.ts';
 export type { Condition, ParentRef, PolicyTargetRef } from './shared.ts';
 export * from './v1alpha1/agent-sandbox-revision.ts';

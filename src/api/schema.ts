@@ -33,6 +33,8 @@ export interface JsonSchema {
   readonly required?: readonly string[];
   readonly items?: JsonSchema;
   readonly additionalProperties?: JsonSchema;
+  readonly anyOf?: readonly JsonSchema[];
+  readonly 'x-kubernetes-int-or-string'?: true;
   readonly 'x-kubernetes-preserve-unknown-fields'?: true;
   readonly 'x-kubernetes-list-type'?: 'atomic' | 'set' | 'map';
   readonly 'x-kubernetes-list-map-keys'?: readonly string[];
@@ -76,6 +78,16 @@ export const duration = (description: string, options?: Options): Schema<string>
     maxLength: 64,
     pattern: '^[+-]?(0|(([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(ns|us|µs|ms|s|m|h))+)$',
     rules: [{ rule: "duration(self) > duration('0s')", message: 'must be greater than zero' }],
+    ...options,
+  });
+
+/** A Kubernetes quantity (`500m`, `512Mi`), or a plain integer. Its value is checked by the kind. */
+export const quantity = (description: string, options?: Options): Schema<string | number> =>
+  node(undefined, description, {
+    anyOf: [{ type: 'integer' }, { type: 'string' }],
+    maxLength: 64,
+    pattern: '^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\\+|-)?[0-9]+))?$',
+    'x-kubernetes-int-or-string': true,
     ...options,
   });
 

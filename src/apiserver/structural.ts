@@ -47,6 +47,7 @@ const typeName = (value: unknown): string => {
 
 const hasType = (schema: JsonSchema, value: unknown): boolean => {
   const actual = typeName(value);
+  if (schema['x-kubernetes-int-or-string']) return actual === 'integer' || actual === 'string';
   return schema.type === undefined || actual === schema.type || (schema.type === 'number' && actual === 'integer');
 };
 
@@ -108,7 +109,7 @@ const validateList = (schema: JsonSchema, value: readonly unknown[], path: strin
 const validateValue = (schema: JsonSchema, value: unknown, path: string, report: Report): void => {
   if (!hasType(schema, value)) {
     const actual = JSON.stringify(typeName(value));
-    return report(path, 'FieldValueTypeInvalid', `Invalid value: ${actual}: ${path} in body must be of type ${schema.type}: ${actual}`);
+    return report(path, 'FieldValueTypeInvalid', `Invalid value: ${actual}: ${path} in body must be of type ${schema.type ?? 'integer,string'}: ${actual}`);
   }
   if (typeof value === 'string') validateString(schema, value, path, report);
   else if (typeof value === 'number') validateNumber(schema, value, path, report);

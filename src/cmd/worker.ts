@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ClrkError, DRAIN_SIGNAL, runProgram, systemClock, type Program } from '#lib';
 import { sweepStore } from '#image';
 import { layout, type ClaimsPort } from '#model';
-import { Addresses, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
+import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
 import { Claims, connect, createRpcServer, Host } from '#wire';
 import { keepProgram } from './worker/children.ts';
 import { DesiredLink } from './worker/desired-link.ts';
@@ -28,6 +28,7 @@ const main = async (program: Program): Promise<void> => {
   for (const dir of [at.dir, at.runsc, at.sandboxes, at.records, at.spool, at.names, at.offsets, stack.images])
     await mkdir(dir, { recursive: true, mode: 0o700 });
   resources.defer(async () => void (await clean()));
+  const cgroups = resources.use(await Cgroups.open(at.cgroup));
 
   // Produces the namespace sandboxes are attached to, with its rules, and the service by which `egress` uses it.
   const gateway = resources.use(await GatewayNamespace.create(at.gatewayNetns));
@@ -61,6 +62,7 @@ const main = async (program: Program): Promise<void> => {
     gateway,
     addresses: new Addresses(systemClock),
     claims: port,
+    cgroups,
     rootOf: (of) => desired.rootOf(of),
     changed: () => desired.report(),
     log,

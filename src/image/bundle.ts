@@ -24,7 +24,14 @@ export interface BundleOptions {
   /** The template's, the last word. */
   readonly env: readonly { readonly name: string; readonly value: string }[];
   readonly mounts: readonly Mount[];
+  /** Bytes that /tmp can hold. */
+  readonly tmpBytes: number;
+  /** Processes and threads at the same time; beyond it, fork fails with EAGAIN. */
+  readonly tasks: number;
 }
+
+/** Bytes that /dev/shm can hold, at most: as in other container runtimes. */
+const SHM_BYTES = 64 * 1024 * 1024;
 
 interface User {
   readonly uid: number;
@@ -72,13 +79,19 @@ export const bundleSpec = async (options: BundleOptions): Promise<object> => {
       rlimits: [
         { type: 'RLIMIT_NOFILE', soft: 65_536, hard: 65_536 },
         { type: 'RLIMIT_CORE', soft: 0, hard: 0 },
+        { type: 'RLIMIT_NPROC', soft: options.tasks, hard: options.tasks },
       ],
     },
     mounts: [
       { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
       { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', 'ro'] },
-      { destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=1777'] },
-      { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'noexec', 'nodev', 'mode=1777'] },
+      { destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', 'mode=1777', `size=${options.tmpBytes}`] },
+      {
+        destination: '/dev/shm',
+        type: 'tmpfs',
+        source: 'shm',
+        options: ['nosuid', 'noexec', 'nodev', 'mode=1777', `size=${Math.min(SHM_BYTES, options.tmpBytes)}`],
+      },
       ...options.mounts.map(({ source, destination }) => ({ destination, type: 'bind', source, options: ['bind', 'ro', 'nosuid', 'noexec', 'nodev'] })),
     ],
     linux: {

@@ -29,6 +29,11 @@ export const CATALOGUE = {
   },
   StackNotReady: { fault: 'system', what: 'The stack is not ready after {seconds} s: {pending}.', fix: 'Look at the output of `clrk dev`.' },
   NotRoot: { fault: 'user', what: '{command} must run as root: it makes network namespaces and sandboxes.', fix: 'Run it with sudo.' },
+  CgroupsUnusable: {
+    fault: 'user',
+    what: 'The limits of runs cannot be enforced: no cgroup controllers {missing} in one hierarchy (found {found}).',
+    fix: 'Mount cgroup v2 at /sys/fs/cgroup, writable and with the controllers cpu, memory and pids, or the version 1 hierarchies of the three.',
+  },
   ToolMissing: { fault: 'user', what: 'The tool {tool} is missing.', fix: 'Run `./clrk setup`, which installs it.' },
   ToolBroken: { fault: 'system', what: '{tool} does not work: {cause}', fix: 'Remove {path} and run `./clrk setup`.' },
   SetupFailed: { fault: 'system', what: 'Setting up {step} failed: {cause}', fix: '{fix}' },

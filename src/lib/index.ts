@@ -1,5 +1,5 @@
 // lib: consumes nothing of ours; produces domain-free building blocks.
-// Owns: errors, logging, clocks, child processes, queues, retries, durations, globs, ids, atomic files.
+// Owns: errors, logging, clocks, child processes, queues, retries, durations, quantities, globs, ids, atomic files.
 // Heavy dependencies owned here: pino, node:sqlite, @bufbuild/re2, croner.
 export * from './cidr.ts';
 export * from './clock.ts';
@@ -14,6 +14,7 @@ export * from './latest.ts';
 export * from './lifecycle.ts';
 export * from './log.ts';
 export * from './process.ts';
+export * from './quantity.ts';
 export * from './regex.ts';
 export * from './retry.ts';
 export * from './sqlite.ts';

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 /**
  * Where everything of a stack lives. `state` survives the stack, `run` (short: Unix socket paths end at 108 bytes) ends
@@ -45,6 +45,8 @@ export const workerLayout = (state: string, run: string, name: string) => {
     runsc: join(dir, 'runsc'),
     sandboxes: join(dir, 'sandboxes'),
     envoyAdmin: (gatewayIndex: number) => join(dir, `envoy-${gatewayIndex}.admin`),
+    /** Parent of the control groups of its sandboxes, below the root of each hierarchy. */
+    cgroup: `clrk-${basename(run)}-${name}`,
     /** Record files: Envoy's access logs, bindings.jsonl, egress.jsonl. */
     records: join(kept, 'records'),
     accessLog: (gatewayIndex: number) => join(kept, 'records', `access-${gatewayIndex}.jsonl`),

@@ -44,6 +44,7 @@ export interface Invocation {
   readonly outputBytes?: number;
   /** How long it waited for a slot, in milliseconds; absent when it got one at once, and while it waits. */
   readonly queuedMs?: number;
+  readonly conditions?: RunConditions;
 }
 
 /** Reason of an invocation that is Pending because it waits for a slot. */
@@ -65,6 +66,12 @@ export interface RunTemplate {
   readonly env: readonly EnvEntry[];
   /** Gateways (`namespace/name`) in list order. */
   readonly gateways: readonly string[];
+  /** CPUs of the whole sandbox, as a share of time: 0.5 = half of one. */
+  readonly cpus: number;
+  /** Memory of the whole sandbox, without swap; more ends the run `OOMKilled`. */
+  readonly memoryBytes: number;
+  /** What its root file system can take in writing, and /tmp once more. All of it is memory. */
+  readonly storageBytes: number;
 }
 
 /** What a worker needs to run an invocation once. */
@@ -78,6 +85,9 @@ export interface Assignment extends RunTemplate {
   readonly event: Uint8Array;
 }
 
+/** Limits a run met, besides how it ended: `CPUThrottled` or `PidsLimited` -> a sentence. */
+export type RunConditions = Readonly<Record<string, string>>;
+
 /** How far a run got, as its worker reports it. */
 export interface RunUpdate {
   readonly invocation: string;
@@ -87,4 +97,6 @@ export interface RunUpdate {
   readonly exitCode?: number;
   /** With a terminal phase: stdout bytes the worker sent in all, so that output lost with a stream cannot pass for complete. */
   readonly outputBytes?: number;
+  /** With a terminal phase. */
+  readonly conditions?: RunConditions;
 }

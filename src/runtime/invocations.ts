@@ -32,7 +32,7 @@ const listVersion = (items: readonly Invocation[]): string => {
 };
 
 const conditionsOf = (invocation: Invocation): Condition[] => {
-  const { phase, worker, dispatchedAt, startedAt, finishedAt, exitCode, outputBytes, queuedMs } = invocation;
+  const { phase, worker, dispatchedAt, startedAt, finishedAt, exitCode, outputBytes, queuedMs, conditions = {} } = invocation;
   const waited = queuedMs === undefined ? '' : `, after ${Math.round(queuedMs)} ms in the queue`;
   const at = (type: string, time: number | undefined, reason: string, message: string): Condition[] =>
     time === undefined ? [] : [{ type, status: 'True', lastTransitionTime: kubeTime(time), reason, message }];
@@ -45,6 +45,7 @@ const conditionsOf = (invocation: Invocation): Condition[] => {
     ...at('Dispatched', dispatchedAt, 'Dispatched', worker ? `Given to worker ${worker}${waited}.` : ''),
     ...at('Started', startedAt, 'Started', 'The process of the agent runs.'),
     ...at('Finished', finishedAt, invocation.reason || phase, facts.join(' ')),
+    ...Object.entries(conditions).flatMap(([type, message]) => at(type, finishedAt, 'LimitReached', message)),
   ];
 };
 

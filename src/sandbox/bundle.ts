@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { bundleSpec, CA_BUNDLE_PATHS, HOSTS, RESOLV_CONF } from '#image';
 import { sha256Hex, systemCode, writeFileAtomic } from '#lib';
 import type { RunTemplate } from '#model';
+import { TASKS } from './limits.ts';
 import type { ReadyImage } from './images.ts';
 import { RESERVED } from './ruleset.ts';
 
@@ -75,6 +76,8 @@ export const writeBundle = async ({ dir, template, hostname, image, ca, netns, a
       { source: resolv, destination: RESOLV_CONF },
       { source: hosts, destination: HOSTS },
     ],
+    tmpBytes: template.storageBytes,
+    tasks: TASKS,
   });
   await writeFile(join(bundle, 'config.json'), JSON.stringify(spec));
   return bundle;

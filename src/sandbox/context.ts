@@ -1,6 +1,7 @@
 import type { Logger } from '#lib';
 import type { ClaimsPort } from '#model';
 import type { Addresses } from './addresses.ts';
+import type { Cgroups } from './cgroup/index.ts';
 import type { GatewayNamespace } from './gateway-namespace.ts';
 import type { Images } from './images.ts';
 import type { Runsc } from './runsc.ts';
@@ -14,6 +15,7 @@ export interface RunContext {
   readonly gateway: GatewayNamespace;
   readonly addresses: Addresses;
   readonly claims: ClaimsPort;
+  readonly cgroups: Cgroups;
   /** PEM of the root of a gateway (`namespace/name`), or undefined while it is not known. */
   readonly rootOf: (gateway: string) => string | undefined;
   readonly log: Logger;

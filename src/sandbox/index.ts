@@ -1,7 +1,8 @@
 // sandbox: consumes Assignments; produces Runs: stdout in pieces, stderr in the log, one end each.
-// Owns: gVisor sandboxes and their images, addresses and namespaces; the gateway namespace with its nftables rules.
+// Owns: gVisor sandboxes, their control groups and images, addresses and namespaces; the gateway namespace with its nftables rules.
 // Programs used here and nowhere else: runsc, ip, nft, ss, unshare, umount.
 export { Addresses, QUARANTINE_MS, type AddressPair } from './addresses.ts';
+export { Cgroups, detectDriver, type Driver, type Group, type GroupLimits, type GroupUsage } from './cgroup/index.ts';
 export { GatewayNamespace, type RouteElement } from './gateway-namespace.ts';
 export { Images, ImageError, type ReadyImage } from './images.ts';
 export { FRONT_PORTS, RESERVED } from './ruleset.ts';

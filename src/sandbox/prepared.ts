@@ -7,7 +7,9 @@ import type { AddressPair } from './addresses.ts';
 import { caBundle, writeBundle } from './bundle.ts';
 import { EGRESS_WAIT_MS } from './claim.ts';
 import type { RunContext } from './context.ts';
+import type { Group } from './cgroup/index.ts';
 import { Ending } from './ending.ts';
+import { groupLimits, limitVerdict, observedLimits, type ObservedLimits } from './limits.ts';
 import { createSandboxNetwork } from './sandbox-network.ts';
 
 /** Between SIGTERM and SIGKILL. */
@@ -40,6 +42,7 @@ export class PreparedSandbox implements AsyncDisposable {
   readonly #cleanup = new AsyncDisposableStack();
   #bundle = '';
   #pair: AddressPair | undefined;
+  #group: Group | undefined;
   #child: ChildProcess | undefined;
   #ended: Promise<Exit> | undefined;
 
@@ -72,7 +75,7 @@ export class PreparedSandbox implements AsyncDisposable {
 
   /** Everything before the process; what is made here registers how it ends. Throws Ending, ImageError, or what the signal aborted with. */
   async prepare(address: AddressHold, signal: AbortSignal): Promise<void> {
-    const { dir: parent, images, addresses, gateway, rootOf } = this.#context;
+    const { dir: parent, images, addresses, cgroups, gateway, rootOf } = this.#context;
     const { namespace, agent, revision, image: reference, gateways } = this.#template;
     const image = await images.get(revision.includes('/') ? revision : `${namespace}/${revision}`, reference);
     signal.throwIfAborted();
@@ -85,6 +88,7 @@ export class PreparedSandbox implements AsyncDisposable {
     const dir = join(parent, String(this.#number));
     await mkdir(dir);
     this.#cleanup.defer(() => rm(dir, { recursive: true, force: true }));
+    this.#group = this.#cleanup.use(await cgroups.create(String(this.#number), groupLimits(this.#template)));
     const { netns } = this.#cleanup.use(await createSandboxNetwork(gateway.path, dir, `sb${this.#number}`, pair));
     signal.throwIfAborted();
 
@@ -102,7 +106,7 @@ export class PreparedSandbox implements AsyncDisposable {
   start(): ChildProcess {
     const { runsc } = this.#context;
     this.#cleanup.defer(() => runsc.delete(this.id));
-    const child = runsc.run(this.id, this.#bundle);
+    const child = runsc.run(this.id, this.#bundle, { joinFiles: this.#group!.joinFiles, storageBytes: this.#template.storageBytes });
     child.stdin!.on('error', () => {}); // a process need not read its event
     this.#child = child;
     this.#ended = exited(child);
@@ -125,8 +129,16 @@ export class PreparedSandbox implements AsyncDisposable {
     return ended;
   }
 
+  /** What it met of its limits so far; for what has ended, in all. */
+  async limits(): Promise<ObservedLimits> {
+    return observedLimits(await this.#group?.usage(), this.#template);
+  }
+
   /** What an exit that nobody asked for means. */
-  async outcome({ code: exitCode }: Exit): Promise<Omit<RunUpdate, 'invocation' | 'outputBytes'>> {
+  async outcome(exit: Exit, limits: ObservedLimits): Promise<Omit<RunUpdate, 'invocation' | 'outputBytes'>> {
+    const limited = limitVerdict(limits, exit, this.#template);
+    if (limited) return limited;
+    const { code: exitCode } = exit;
     if (exitCode === 0) return { phase: 'Succeeded', reason: '', message: '', exitCode };
     if (exitCode === RUNSC_FAILED) {
       const cause = await this.#context.runsc.startError(this.#bundle);

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Logger } from '#lib';
-import { INITIAL_CREDIT, type Assignment, type RunUpdate } from '#model';
+import { INITIAL_CREDIT, type Assignment, type RunConditions, type RunUpdate } from '#model';
 import { claim, release } from './claim.ts';
 import type { RunContext } from './context.ts';
 import { Ending, endingOf } from './ending.ts';
@@ -67,6 +67,7 @@ export class SandboxRun implements AsyncDisposable {
       Math.min(timeoutMs, 2 ** 31 - 1),
     );
     let outputBytes = 0;
+    let conditions: RunConditions = {};
     try {
       const sandbox = await this.#cold(number);
       const output = this.#deliver(sandbox);
@@ -75,11 +76,13 @@ export class SandboxRun implements AsyncDisposable {
       if (!signal.aborted) await Promise.race([sandbox.ended, once(signal, 'abort', { signal: untilSettled(sandbox.ended) }).catch(() => {})]);
       const exit = await sandbox.stop();
       outputBytes = await output;
+      const limits = await sandbox.limits();
+      conditions = limits.conditions;
       signal.throwIfAborted();
-      return { invocation, outputBytes, ...(await sandbox.outcome(exit)) };
+      return { invocation, outputBytes, conditions, ...(await sandbox.outcome(exit, limits)) };
     } catch (error) {
       const { phase, reason, message } = endingOf(error, this.#log);
-      return { invocation, phase, reason, message, outputBytes };
+      return { invocation, phase, reason, message, outputBytes, conditions };
     } finally {
       clearTimeout(timeout);
     }

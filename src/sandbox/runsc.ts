@@ -2,6 +2,14 @@ import type { ChildProcess } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readIfExists, run, spawnChild } from '#lib';
+import { inGroup } from './cgroup/index.ts';
+
+export interface RunscLimits {
+  /** Files of the control groups it joins before anything else. */
+  readonly joinFiles: readonly string[];
+  /** Bytes that can be written to the root file system. */
+  readonly storageBytes: number;
+}
 
 /** runsc's command line, and nothing else of gVisor. `root` is its state directory; keep it under 80 bytes. */
 export class Runsc {
@@ -22,11 +30,11 @@ export class Runsc {
    * Runs a bundle in the foreground: the child's exit code is the process's own (128 + signal when one ended it), and
    * its stdio is the process's. runsc's own messages go to `<bundle>/runsc.log`. The sandbox dies with the child.
    */
-  run(id: string, bundle: string): ChildProcess {
-    const flags = ['--platform=systrap', '--network=sandbox', '--overlay2=root:memory', '--ignore-cgroups'];
+  run(id: string, bundle: string, { joinFiles, storageBytes }: RunscLimits): ChildProcess {
+    const flags = ['--platform=systrap', '--network=sandbox', `--overlay2=root:memory,size=${storageBytes}`, '--ignore-cgroups'];
     const log = [`--log=${join(bundle, 'runsc.log')}`, '--log-format=json'];
-    const args = [`--root=${this.#root}`, ...flags, ...log, 'run', `--bundle=${bundle}`, id];
-    return spawnChild(this.#binary, args, { env: this.#env, stdio: ['pipe', 'pipe', 'pipe'] });
+    const [command, ...args] = inGroup(joinFiles, [this.#binary, `--root=${this.#root}`, ...flags, ...log, 'run', `--bundle=${bundle}`, id]);
+    return spawnChild(command, args, { env: this.#env, stdio: ['pipe', 'pipe', 'pipe'] });
   }
 
   /** Why runsc could not start a bundle, or undefined when it did. */

@@ -3,6 +3,8 @@ import {
   DEFAULT_MAX_EXECUTIONS,
   findCondition,
   notBuiltFields,
+  resourceErrors,
+  runResources,
   stopsRun,
   taskAgents,
   type AgentSandboxRevision,
@@ -61,6 +63,9 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
   const timeoutMs = parseDuration(agent.spec.timeout ?? DEFAULT_TIMEOUT);
   if (timeoutMs === undefined || timeoutMs <= 0) return { refused: 'TimeoutInvalid', message: `The timeout ${agent.spec.timeout} is not a positive duration.` };
 
+  const [bad] = resourceErrors(agent.spec.resources, 'spec.resources');
+  if (bad) return { refused: 'ResourcesInvalid', message: `${bad.field}: ${bad.message}` };
+
   const { image, command = [], args = [], env = [] } = revision.spec;
   return {
     slot: {
@@ -79,6 +84,7 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
       args,
       env: env.map(({ name: key, value }) => ({ name: key, value: value ?? '' })),
       timeoutMs,
+      ...runResources(agent.spec.resources),
       // Only the first gateway is built; the others admit nothing.
       gateways: (agent.spec.egressRefs ?? []).slice(0, 1).map(({ gatewayRef }) => `${namespace}/${gatewayRef}`),
     },

@@ -36,7 +36,18 @@ interface Entry {
 export type Change = Partial<
   Pick<
     Invocation,
-    'reason' | 'message' | 'revision' | 'worker' | 'dispatchedAt' | 'startedAt' | 'finishedAt' | 'firstByteMs' | 'exitCode' | 'outputBytes' | 'queuedMs'
+    | 'reason'
+    | 'message'
+    | 'revision'
+    | 'worker'
+    | 'dispatchedAt'
+    | 'startedAt'
+    | 'finishedAt'
+    | 'firstByteMs'
+    | 'exitCode'
+    | 'outputBytes'
+    | 'queuedMs'
+    | 'conditions'
   >
 >;
 

@@ -130,7 +130,10 @@ export class LiveRun implements RunObserver {
   }
 
   /** Ends the run. The first end counts. */
-  finish(phase: 'Succeeded' | 'Failed' | 'Timeout' | 'Rejected', update: Pick<RunUpdate, 'reason' | 'message' | 'exitCode' | 'outputBytes'>): void {
+  finish(
+    phase: 'Succeeded' | 'Failed' | 'Timeout' | 'Rejected',
+    update: Pick<RunUpdate, 'reason' | 'message' | 'exitCode' | 'outputBytes' | 'conditions'>,
+  ): void {
     if (this.#over) return;
     this.#over = true;
     this.#letGo();
@@ -140,6 +143,7 @@ export class LiveRun implements RunObserver {
       finishedAt: this.#clock.now(),
       ...this.#leaveQueue(),
       ...(update.exitCode !== undefined && { exitCode: update.exitCode }),
+      ...(update.conditions && { conditions: update.conditions }),
       ...(phase !== 'Rejected' && { outputBytes: update.outputBytes ?? this.stdout.total }),
       ...(this.#firstByteMs !== undefined && !this.#detached && { firstByteMs: this.#firstByteMs }),
     };

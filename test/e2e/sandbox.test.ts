@@ -6,7 +6,8 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { buildImage } from '#image';
 import { createLogger, exited, run as runCommand, spawnChild, systemClock, type Logger } from '#lib';
 import type { Assignment, Binding, ClaimsPort, RunUpdate } from '#model';
-import { Addresses, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
+import { Addresses, Cgroups, detectDriver, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
+import { asRoot } from './support/as-root.ts';
 
 /** Cold runs on the real runsc, in a gateway namespace of their own; only the claims port is the test's. */
 
@@ -30,6 +31,22 @@ const modes = {
     const socket = net.connect({ host: '203.0.113.7', port: 443 });
     socket.on('data', (data) => console.log(data.toString())).on('error', (e) => console.log(e.code)).on('close', () => process.exit(0));
   },
+  hog: () => { const held = []; for (;;) held.push(Buffer.alloc(1 << 20, 1)); },
+  fill: () => {
+    const full = [arg, '/tmp'].map((dir) => {
+      const file = fs.openSync(dir + '/filler', 'w');
+      let bytes = 0;
+      try { for (;;) bytes += fs.writeSync(file, Buffer.alloc(1 << 20)); } catch (e) { return [e.code, Math.round(bytes / 2 ** 20)]; }
+    });
+    console.log(JSON.stringify(full));
+  },
+  forks: () => {
+    const { spawn } = require('node:child_process');
+    const another = () => spawn(process.execPath, [__filename, 'idle'], { stdio: 'ignore' }).on('error', (e) => { console.log(e.code); process.exit(Number(arg)); }).on('spawn', another);
+    another();
+  },
+  idle: () => setInterval(() => {}, 1000),
+  spin: () => { for (const until = Date.now() + Number(arg); Date.now() < until;); },
   self: () => process.kill(process.pid, 'SIGKILL'),
   hang: () => { process.on('SIGTERM', () => console.log('not yet')); console.log('up'); setInterval(() => {}, 1000); },
   polite: () => { process.on('SIGTERM', () => process.exit(0)); console.log('up'); setInterval(() => {}, 1000); },
@@ -54,6 +71,8 @@ let state: string;
 let dir: string;
 let gateway: GatewayNamespace;
 let runsc: Runsc;
+let cgroups: Cgroups;
+const CGROUP = `clrk-e2e-${process.pid}`;
 const lines: { invocation?: string; line?: string; msg?: string }[] = [];
 const collect = (extra: object): Logger => {
   const add = (msg: string, fields: object = {}): void => void lines.push({ msg, ...extra, ...fields });
@@ -70,22 +89,33 @@ beforeAll(async () => {
   await writeFile(join(app, 'package.json'), '{"main":"./agent"}');
   await buildImage({ store: join(state, 'images'), name: 'test/agent', dir: app, runtime: 'node', nodeBinary: process.execPath });
   gateway = await GatewayNamespace.create(join(dir, 'gw.netns'));
+  cgroups = await Cgroups.open(CGROUP);
   runsc = new Runsc(join(TOOLS, 'bin', 'runsc'), join(dir, 'runsc'));
 });
 
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]();
+  await cgroups[Symbol.asyncDispose]();
   await sweep(dir, join(dir, 'runsc'), runsc, createLogger('test', 'silent'));
   await rm(state, { recursive: true, force: true });
 });
 
 /** Whatever a run left behind: the loopback alone is what a gateway namespace without sandboxes shows. */
+const MI = 2 ** 20;
+
+/** Directories of control groups of this test. */
+const groups = async (): Promise<readonly string[]> =>
+  (await Promise.all((await detectDriver()).dirs(CGROUP).map((parent) => readdir(parent, { withFileTypes: true }))))
+    .flat()
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => `group ${name}`);
+
 const leftovers = async (): Promise<readonly string[]> => {
   const { stdout: links } = await runCommand('ip', ['-o', 'link'], { netns: gateway.path });
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => line.includes(`${dir}/sandboxes`));
   const files = (await readdir(join(dir, 'sandboxes'))).filter((name) => !name.endsWith('.pem'));
   const interfaces = links.split('\n').filter((line) => /: sb\d+/.test(line));
-  return [...interfaces, ...mounts, ...files, ...(await runsc.list())];
+  return [...interfaces, ...mounts, ...files, ...(await runsc.list()), ...(await groups())];
 };
 
 afterEach(async () => {
@@ -131,6 +161,7 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
     gateway,
     addresses: script.addresses ?? new Addresses(systemClock),
     claims,
+    cgroups,
     rootOf: (name) => script.roots?.[name],
     log: collect({}),
   });
@@ -145,6 +176,9 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
     args: ['agent.js', ...args],
     env: [],
     timeoutMs: 60_000,
+    cpus: 2,
+    memoryBytes: 2 ** 29,
+    storageBytes: 2 ** 26,
     traceId: '0'.repeat(31) + '1',
     spanId: '0'.repeat(15) + '1',
     gateways: [],
@@ -229,6 +263,37 @@ test('timeout: SIGTERM first, SIGKILL to a process that stays', async () => {
   expect(stubborn.update).toMatchObject({ phase: 'Timeout', reason: 'Timeout' });
   expect(stubborn.stdout).toContain('up\n');
   expect(stubborn.ms).toBeGreaterThan(6_000);
+});
+
+test('memory beyond the limit ends the run OOMKilled', async () => {
+  const { update } = await invoke(['hog'], { memoryBytes: 128 * MI });
+  expect(update).toMatchObject({ phase: 'Failed', reason: 'OOMKilled', exitCode: 137, message: 'It needed more memory than its limit of 128 MiB.' });
+});
+
+test('root file system and /tmp are full at their limit, and the run goes on', async () => {
+  await asRoot(join(state, 'images'), 'test/agent:latest', 'test/root:latest');
+  const { update, stdout } = await invoke(['fill', '/'], { image: 'test/root:latest', memoryBytes: 256 * MI, storageBytes: 20 * MI });
+  expect(JSON.parse(stdout)).toEqual([
+    ['ENOSPC', 20],
+    ['ENOSPC', 20],
+  ]);
+  expect(update).toMatchObject({ phase: 'Succeeded', conditions: {} });
+});
+
+test('beyond 512 processes and threads fork fails inside; a run that fails for it says so', async () => {
+  for (const [code, end] of [
+    [0, { phase: 'Succeeded', reason: '' }],
+    [5, { phase: 'Failed', exitCode: 5 }],
+  ] as const) {
+    const { update, stdout } = await invoke(['forks', String(code)], { memoryBytes: 2048 * MI, storageBytes: 20 * MI });
+    expect(stdout).toBe('EAGAIN\n');
+    expect(update).toMatchObject(end);
+  }
+});
+
+test('a run held back by its CPU limit says so', async () => {
+  const { update } = await invoke(['spin', '3000'], { cpus: 0.2 });
+  expect(update).toMatchObject({ phase: 'Succeeded', conditions: { CPUThrottled: expect.stringContaining('limit of 0.2 CPUs') } });
 });
 
 test('a cancelled run ends Failed with the reason', async () => {

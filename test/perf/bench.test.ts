@@ -59,7 +59,7 @@ test('cold start: trigger to first byte', async () => {
   await mkdir(root, { recursive: true });
   await createNetns(netns);
   const common = { rootfs: await ensureUnpacked(store, image.digest), image: image.config, hostname: 'bare', netns };
-  const spec = await bundleSpec({ ...common, command: [], args: [], defaultEnv: {}, env: [], mounts: [] });
+  const spec = await bundleSpec({ ...common, command: [], args: [], defaultEnv: {}, env: [], mounts: [], tmpBytes: 2 ** 28, tasks: 512 });
   await writeFile(join(bundle, 'config.json'), JSON.stringify(spec));
   const event = JSON.stringify({ specversion: '1.0', id: 'x', source: 'x', type: 'x', data: { steps: [] } });
 

@@ -19,6 +19,7 @@ import {
   type Rule,
 } from '../schema.ts';
 import { checkMountPath } from '../mounts.ts';
+import { resourceErrors, resources } from '../resources.ts';
 import { conditions, egressRef, revisionFields, secretRef, templateMetadata } from '../shared.ts';
 
 /** Exactly the block that `type` names is there. */
@@ -100,7 +101,7 @@ const spec = object(
       {},
       { mode: builtWhen(oneOf('Stdin: a CloudEvents JSON envelope on standard input.', ['Stdin', 'Metadata']), (mode) => mode === 'Stdin', 'Stdin only') },
     ),
-    resources: notBuilt('Limits of one run; not built yet.'),
+    resources,
     warmPoolSize: notBuilt('Ready sandboxes to keep per worker; not built yet.'),
     warmPoolIdleTTL: notBuilt('Age at which an idle warm sandbox is replaced; not built yet.'),
     schedule: unbuilt(string('Cron expression of five fields, @hourly and the like, or @every 5m; HTTP triggers stay on.', { minLength: 1, maxLength: 256 })),
@@ -137,8 +138,8 @@ const status = object(
 
 export type TaskAgent = Resource<Infer<typeof spec>, Infer<typeof status>>;
 
-const checkAgent = ({ spec: { schedule, timeZone, state: kept } }: TaskAgent): FieldError[] => {
-  const errors: FieldError[] = [];
+const checkAgent = ({ spec: { resources: asked, schedule, timeZone, state: kept } }: TaskAgent): FieldError[] => {
+  const errors = resourceErrors(asked, 'spec.resources');
   const invalid = (path: string, value: string, why: string): void =>
     void errors.push({ field: path, reason: 'FieldValueInvalid', message: `Invalid value: ${JSON.stringify(value)}: ${why}` });
   const zone = timeZone === undefined ? undefined : parseSchedule('@daily', timeZone);

@@ -47,8 +47,8 @@ test.each<[string, Kind, object, string[]]>([
   [
     'unbuilt fields of an agent',
     taskAgents,
-    { resources: {}, warmPoolSize: 0, warmPoolIdleTTL: '1m', schedule: '', scheduleInput: null, identity: {}, streaming: {}, state: {} },
-    ['spec.resources', 'spec.warmPoolSize', 'spec.warmPoolIdleTTL', 'spec.schedule', 'spec.identity', 'spec.streaming', 'spec.state'],
+    { resources: { cpu: 2 }, warmPoolSize: 0, warmPoolIdleTTL: '1m', schedule: '', scheduleInput: null, identity: {}, streaming: {}, state: {} },
+    ['spec.warmPoolSize', 'spec.warmPoolIdleTTL', 'spec.schedule', 'spec.identity', 'spec.streaming', 'spec.state'],
   ],
   [
     'placement of a pool, but not its defaults',
@@ -129,7 +129,7 @@ test.each<[string, Kind, object, string[]]>([
 
 /** The rules of structural schemas that a CRD is refused for. */
 const structuralProblems = (schema: JsonSchema, path: string): string[] => [
-  ...(schema.type || schema['x-kubernetes-preserve-unknown-fields'] ? [] : [`${path}: no type`]),
+  ...(schema.type || schema['x-kubernetes-preserve-unknown-fields'] || schema['x-kubernetes-int-or-string'] ? [] : [`${path}: no type`]),
   ...(schema.type === 'array' && !schema.items ? [`${path}: no items`] : []),
   ...(schema.properties && schema.additionalProperties ? [`${path}: properties and additionalProperties`] : []),
   ...(schema['x-kubernetes-list-map-keys'] ?? [])

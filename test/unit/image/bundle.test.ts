@@ -32,6 +32,8 @@ beforeEach(async () => {
     defaultEnv: { PATH: '/default', SSL_CERT_FILE: '/default', A: 'default' },
     env: [{ name: 'A', value: 'template' }],
     mounts: [],
+    tmpBytes: 1 << 20,
+    tasks: 100,
   };
 });
 afterEach(() => rm(rootfs, { recursive: true, force: true }));

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { canonicalJson, contentRevision, formatAge, globMatch, isUuid, newInvocationId, parseDuration, parseTraceparent } from '#lib';
+import { canonicalJson, contentRevision, formatAge, globMatch, isUuid, newInvocationId, parseDuration, parseQuantity, parseTraceparent } from '#lib';
 
 describe('durations', () => {
   test.each([
@@ -12,6 +12,32 @@ describe('durations', () => {
     ['1us', 0.001],
   ])('%s', (text, ms) => expect(parseDuration(text)).toBeCloseTo(ms, 9));
   test.each(['', '5', 's', '1h 30m', '1d', '1e3s', 'abc', '1m-5s'])('refuses "%s"', (text) => expect(parseDuration(text)).toBeUndefined());
+});
+
+describe('quantities', () => {
+  test.each<[string | number, number]>([
+    ['1', 1],
+    [2, 2],
+    ['500m', 0.5],
+    ['0.5', 0.5],
+    ['.5', 0.5],
+    ['1.', 1],
+    ['+3', 3],
+    ['-3', -3],
+    ['512Mi', 2 ** 29],
+    ['1Ki', 1024],
+    ['1k', 1000],
+    ['2.5G', 2.5e9],
+    ['1Ei', 2 ** 60],
+    ['1E', 1e18],
+    ['1e3', 1000],
+    ['12E2', 1200],
+    ['1e-3', 0.001],
+    ['100n', 1e-7],
+  ])('%s', (text, value) => expect(parseQuantity(text)).toBeCloseTo(value, 12));
+  test.each(['', 'Mi', '1 Mi', '1mi', '1KI', '1K', '1e', '1Mi5', '0x10', 'NaN', 'Infinity', '1e999', '--1', '1.5.2'])('refuses "%s"', (text) =>
+    expect(parseQuantity(text)).toBeUndefined(),
+  );
 });
 
 describe('globs', () => {

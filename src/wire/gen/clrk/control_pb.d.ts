@@ -444,6 +444,13 @@ export declare type RunUpdate = Message<"clrk.control.v1.RunUpdate"> & {
    * @generated from field: optional double output_bytes = 6;
    */
   outputBytes?: number | undefined;
+
+  /**
+   * With a terminal phase: limits the run met.
+   *
+   * @generated from field: map<string, string> conditions = 7;
+   */
+  conditions: { [key: string]: string };
 };
 
 /**
@@ -602,6 +609,21 @@ export declare type Assignment = Message<"clrk.control.v1.Assignment"> & {
    * @generated from field: bytes event = 13;
    */
   event: Uint8Array;
+
+  /**
+   * @generated from field: double cpus = 14;
+   */
+  cpus: number;
+
+  /**
+   * @generated from field: double memory_bytes = 15;
+   */
+  memoryBytes: number;
+
+  /**
+   * @generated from field: double storage_bytes = 16;
+   */
+  storageBytes: number;
 };
 
 /**
@@ -1141,6 +1163,11 @@ export declare type Invocation = Message<"clrk.control.v1.Invocation"> & {
    * @generated from field: optional double queued_ms = 20;
    */
   queuedMs?: number | undefined;
+
+  /**
+   * @generated from field: map<string, string> conditions = 21;
+   */
+  conditions: { [key: string]: string };
 };
 
 /**
