@@ -1,3 +1,4 @@
+import { ClrkError, parseDuration } from '#lib';
 import type { Io } from './output.ts';
 
 /** Flags every command has. */
@@ -52,3 +53,15 @@ export interface CommandSpec {
 
 export const NAMESPACE_FLAG: FlagSpec = { name: 'namespace', short: 'n', value: 'NAMESPACE', help: "namespace (default: the context's, then `default`)" };
 export const OUTPUT_FLAG: FlagSpec = { name: 'output', short: 'o', value: 'FORMAT', help: 'json or yaml instead of a table' };
+
+/** RFC 3339 time of `10m` ago or of a time as it is. */
+export const sinceOf = (text: string): string => {
+  const ms = parseDuration(text);
+  if (ms !== undefined) return new Date(Date.now() - ms).toISOString();
+  // As it is, because it may have nanoseconds.
+  if (!Number.isNaN(Date.parse(text))) return /T.*(?:Z|[+-]\d\d:\d\d)$/.test(text) ? text : new Date(text).toISOString();
+  throw new ClrkError('BadArgument', {
+    what: `--since ${text} is neither a duration nor a time.`,
+    fix: 'For example: --since 10m, --since 2026-11-24T09:00:00Z',
+  });
+};

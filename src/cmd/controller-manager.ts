@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { taskAgents } from '#api';
 import { createApiServer, type ApiServer, type ApiServerOptions } from '#apiserver';
 import { startControllers } from '#controllers';
-import { createClient } from '#kube';
+import { createClient, type Client } from '#kube';
 import { readIfExists, runProgram, systemCode, writeFileAtomic, type Program } from '#lib';
 import { layout } from '#model';
 import { runtimeGroups } from '#runtime';
+import { otlpLogs } from '#telemetry';
 import { connect, createRpcServer, Desired, Runs, Store } from '#wire';
 import { createDesiredService } from './controller-manager/desired-service.ts';
 import { remoteRuns, remoteStore } from './controller-manager/remote.ts';
@@ -39,7 +41,10 @@ const main = async (program: Program): Promise<void> => {
 
   // Consumes manifests of people and statuses of controllers; produces stored objects and watches.
   const tls: ApiServerOptions['tls'] = { ca: ca!, cert: cert!, key: key! };
-  const api = resources.use(createApiServer({ database: at.apiDb, tls, extraGroups: runtimeGroups(runs, remoteStore(storeClient)), log }));
+  const own = Promise.withResolvers<Client>();
+  const agents = { exists: async (namespace: string, name: string) => (await (await own.promise).get(taskAgents, namespace, name)) !== undefined };
+  const extraGroups = runtimeGroups({ runs, store: remoteStore(storeClient), agents, encodeLogs: otlpLogs });
+  const api = resources.use(createApiServer({ database: at.apiDb, tls, extraGroups, log }));
   const port = await listen(api, join(state, 'api.port'));
 
   // Consumes desired state and reports; produces streams to workers, egresses and `clrk dev`.
@@ -49,6 +54,7 @@ const main = async (program: Program): Promise<void> => {
 
   // Consumes objects and reports; produces desired state, revisions, gateway roots and statuses.
   const client = resources.use(createClient({ server: `https://127.0.0.1:${port}`, ca, cert: ownCert, key: ownKey, userAgent: program.name }));
+  own.resolve(client);
   resources.use(startControllers({ client, desired, runs, log, signal }));
 
   program.ready({ ports: { api: port } });

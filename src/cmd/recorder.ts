@@ -10,9 +10,12 @@ await runProgram('recorder', async ({ state, run, args, log, signal, resources, 
   const paths = layout(state, run);
   const client = connect(Store, paths.storeSocket);
   resources.defer(async () => client.close());
-  const store: Pick<StorePort, 'insertExchanges'> = {
+  const store: Pick<StorePort, 'insertExchanges' | 'insertLogs'> = {
     insertExchanges: async (records) => {
       await client.insertExchanges({ records: [...records] }, { timeoutMs: 15_000 });
+    },
+    insertLogs: async (records) => {
+      await client.insertLogs({ records: [...records] }, { timeoutMs: 15_000 });
     },
   };
   const recorder = resources.use(await createRecorder({ layout: paths.worker(worker), worker, store, log, clock: systemClock, signal }));

@@ -1,5 +1,5 @@
 import { runProgram } from '#lib';
-import { layout, type ExchangeRecord } from '#model';
+import { layout, type ExchangeRecord, type LogQuery, type LogRecord } from '#model';
 import { openStore } from '#telemetry/store';
 import { createRpcServer, Store } from '#wire';
 
@@ -14,6 +14,11 @@ await runProgram('store', async ({ state, run, log, resources, ready }) => {
       return {};
     },
     exchanges: async (query) => ({ records: [...(await store.exchanges(query))] }),
+    insertLogs: async ({ records }) => {
+      await store.insertLogs(records as unknown as readonly LogRecord[]);
+      return {};
+    },
+    logs: async (query, { signal }) => ({ records: [...(await store.logs(query as LogQuery, signal))] }),
   });
   await server.listen(paths.storeSocket);
   ready({});

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ClrkError, DRAIN_SIGNAL, runProgram, systemClock, type Program } from '#lib';
 import { sweepStore } from '#image';
 import { layout, type ClaimsPort } from '#model';
-import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
+import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
 import { Claims, connect, createRpcServer, Host } from '#wire';
 import { keepProgram } from './worker/children.ts';
 import { DesiredLink } from './worker/desired-link.ts';
@@ -55,6 +55,8 @@ const main = async (program: Program): Promise<void> => {
     bind: (binding, signal) => claims.bind({ ...binding, gateways: [...binding.gateways] }, { signal }),
     release: async (binding) => void (await claims.release(binding, { timeoutMs: 2_000 })),
   };
+  // Consumes what runs print; produces stdio.jsonl for the recorder.
+  const stdio = resources.use(new StdioLog({ path: at.stdioLog, log }));
   const sandboxes = new Sandboxes({
     dir: at.sandboxes,
     runsc,
@@ -63,6 +65,7 @@ const main = async (program: Program): Promise<void> => {
     addresses: new Addresses(systemClock),
     claims: port,
     cgroups,
+    stdio,
     rootOf: (of) => desired.rootOf(of),
     changed: () => desired.report(),
     log,

@@ -1,7 +1,6 @@
 import { request } from 'node:http';
-import { messageOf, type Clock, type Logger } from '#lib';
+import { messageOf, putAside, ROTATE_BYTES, sizeOf, type Clock, type Logger } from '#lib';
 import type { WorkerLayout } from '#model';
-import { putAside, ROTATE_BYTES, sizeOf } from './records.ts';
 
 const EVERY_MS = 10_000;
 

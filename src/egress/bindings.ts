@@ -1,9 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
-import type { Clock } from '#lib';
-import { systemCode } from '#lib';
+import { RecordFile, systemCode, type Clock } from '#lib';
 import type { Binding, BindingLine } from '#model';
-import { RecordFile } from './records.ts';
 
 const lineOf = (
   event: 'bind' | 'release',

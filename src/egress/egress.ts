@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Latest, messageOf, readIfExists, retry, writeFileAtomic, type Clock, type Logger } from '#lib';
+import { Latest, messageOf, readIfExists, RecordFile, retry, writeFileAtomic, type Clock, type Logger } from '#lib';
 import type { Binding, EgressDesired, EgressLine, EgressReport, LedgerPort, PolicySet, WorkerLayout } from '#model';
 import { Claims, createRpcServer, Names } from '#wire';
 import { AggregatedDiscoveryService, ExternalProcessor } from '#wire/xds';
@@ -12,7 +12,6 @@ import { GatewayIndexes } from './gateway-indexes.ts';
 import { Gateway, systemRoots } from './gateway.ts';
 import { createResolver, type Answer } from './names/resolver.ts';
 import { rotateAccessLogs } from './access-logs.ts';
-import { RecordFile } from './records.ts';
 import { MAX_GATEWAYS, type Slice } from './slices.ts';
 import { xdsService } from './xds/server.ts';
 

@@ -8,4 +8,4 @@ export * from './informer.ts';
 export * from './kubeconfig.ts';
 export * from './recorder.ts';
 export type { ResourceKind } from './paths.ts';
-export type { WatchEvent } from './watch.ts';
+export { readLines, type WatchEvent } from './watch.ts';

@@ -47,6 +47,11 @@ export const CATALOGUE = {
   ImageBuildFailed: { fault: 'user', what: 'Building {image} from {dir} failed: {cause}', fix: '{fix}' },
   ChildFailed: { fault: 'system', what: '{command} ended with {outcome}: {stderr}', fix: '' },
   AgentNotFound: { fault: 'user', what: 'There is no TaskAgent {agent}.', fix: 'Check namespace and name with `clrk agents list`.' },
+  InvocationNotFound: {
+    fault: 'user',
+    what: 'TaskAgent {agent} has no invocation {invocation}.',
+    fix: 'List its invocations with `clrk agents invocations {name} -n {namespace}`.',
+  },
   AgentNotReady: { fault: 'user', what: 'TaskAgent {agent} cannot run: {message}', fix: 'See its conditions.' },
   AgentBusy: { fault: 'user', what: '{message}', fix: 'Try again later, or raise maxConcurrent or the size of the worker pool.' },
   BadTrigger: { fault: 'user', what: '{message}', fix: '' },

@@ -15,6 +15,7 @@ export * from './lifecycle.ts';
 export * from './log.ts';
 export * from './process.ts';
 export * from './quantity.ts';
+export * from './record-file.ts';
 export * from './regex.ts';
 export * from './retry.ts';
 export * from './sqlite.ts';

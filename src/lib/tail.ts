@@ -28,8 +28,8 @@ export interface Line {
 
 /**
  * Reads the complete lines of a file that another process appends to. The file may come later, be truncated (then it is
- * read from its start) or be rotated: the old one is read to its end before the new one, also when it was renamed while
- * nobody read.
+ * read from its start) or be rotated, also several times while nobody read: files put aside (`<path>.<anything>`) are read
+ * to their ends, the oldest first, before the one at the path.
  */
 export class Tail {
   readonly path: string;
@@ -59,7 +59,8 @@ export class Tail {
     if (consumed > 0 || !rotated) return { lines, drained: !rotated && (consumed === 0 || this.#mark!.offset >= size) };
     await this.#file!.close();
     this.#file = undefined;
-    this.#mark = { ...current, offset: 0 };
+    const { inode, born: made } = (await this.#following()) ?? current;
+    this.#mark = { inode, born: made, offset: 0 };
     return { lines, drained: false };
   }
 
@@ -85,19 +86,28 @@ export class Tail {
     return { lines, consumed: start };
   }
 
-  /** Opens the file the mark is about, wherever it is named now, else the file at the path. */
+  /** Opens the file the mark is about, wherever it is named now, else the one that came after it. */
   async #open(current: FileId | undefined): Promise<boolean> {
-    const old = this.#mark && !isSame(current, this.#mark) ? await renamed(this.path, this.#mark) : undefined;
+    const mark = this.#mark;
+    const found = isSame(current, mark) ? undefined : ((mark && (await asides(this.path)).find((file) => isSame(file, mark))) ?? (await this.#following()));
     try {
-      this.#file = await open(old ?? this.path, 'r');
+      this.#file = await open(found?.path ?? this.path, 'r');
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return false;
       throw error;
     }
     const { ino, birthtimeMs } = await this.#file.stat();
     const opened = { inode: ino, born: birthtimeMs };
-    if (!isSame(opened, this.#mark)) this.#mark = { ...opened, offset: 0 };
+    if (!isSame(opened, mark)) this.#mark = { ...opened, offset: 0 };
     return true;
+  }
+
+  /** The oldest file put aside that was made after the marked one (without a mark: the oldest), if there is one. */
+  async #following(): Promise<(FileId & { readonly path: string }) | undefined> {
+    const mark = this.#mark;
+    const files = await asides(this.path);
+    const at = files.findIndex((file) => isSame(file, mark));
+    return at >= 0 ? files[at + 1] : files.find(({ born }) => !mark || born > mark.born);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -117,12 +127,16 @@ const idOf = async (path: string): Promise<FileId | undefined> => {
   }
 };
 
-/** The file beside `path`, named `<path>.…`, that is this one. */
-const renamed = async (path: string, file: FileId): Promise<string | undefined> => {
-  const names = await readdir(dirname(path)).catch(() => []);
-  for (const name of names.filter((entry) => entry.startsWith(`${basename(path)}.`))) {
-    const candidate = join(dirname(path), name);
-    if (isSame(await idOf(candidate), file)) return candidate;
-  }
-  return undefined;
+/** The files beside `path` that are named `<path>.…`, oldest first; of the same tick of the clock (4 ms), by the number they end with. */
+const asides = async (path: string): Promise<readonly (FileId & { readonly path: string })[]> => {
+  const names = (await readdir(dirname(path)).catch(() => [])).filter((name) => name.startsWith(`${basename(path)}.`));
+  const files = await Promise.all(
+    names.map(async (name) => {
+      const aside = join(dirname(path), name);
+      const id = await idOf(aside);
+      return id ? [{ ...id, path: aside }] : [];
+    }),
+  );
+  const number = (file: { readonly path: string }): number => Number(/\d+$/.exec(file.path)?.[0] ?? 0);
+  return files.flat().toSorted((a, b) => a.born - b.born || number(a) - number(b));
 };

@@ -5,6 +5,7 @@ export * from './desired.ts';
 export * from './dispatch.ts';
 export * from './exchange.ts';
 export * from './layout.ts';
+export * from './log.ts';
 export * from './policy-set.ts';
 export * from './ports.ts';
 export * from './run.ts';

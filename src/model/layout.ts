@@ -47,12 +47,14 @@ export const workerLayout = (state: string, run: string, name: string) => {
     envoyAdmin: (gatewayIndex: number) => join(dir, `envoy-${gatewayIndex}.admin`),
     /** Parent of the control groups of its sandboxes, below the root of each hierarchy. */
     cgroup: `clrk-${basename(run)}-${name}`,
-    /** Record files: Envoy's access logs, bindings.jsonl, egress.jsonl. */
+    /** Record files: Envoy's access logs, bindings.jsonl, egress.jsonl, stdio.jsonl. */
     records: join(kept, 'records'),
     accessLog: (gatewayIndex: number) => join(kept, 'records', `access-${gatewayIndex}.jsonl`),
     bindings: join(kept, 'records', 'bindings.jsonl'),
     egressLog: join(kept, 'records', 'egress.jsonl'),
+    stdioLog: join(kept, 'records', 'stdio.jsonl'),
     spool: join(kept, 'spool'),
+    logSpool: join(kept, 'spool', 'logs'),
     names: join(kept, 'names'),
     offsets: join(kept, 'offsets'),
   };

@@ -1,5 +1,6 @@
 import type { EgressDesired, EgressReport, WorkerDesired, WorkerReport, WorkersWanted } from './desired.ts';
 import type { ExchangeRecord } from './exchange.ts';
+import type { LogRecord, StoredLog } from './log.ts';
 import type { Invocation } from './run.ts';
 
 /** Ports between stages. Implementations live in the stage that owns the service; `cmd` joins them over `wire`. */
@@ -83,11 +84,33 @@ export interface ExchangeQuery {
   readonly limit?: number;
 }
 
+/** Which log records: the newest `limit`, or with `since` or `after` the first `limit` that follow it. */
+export interface LogQuery {
+  readonly namespace: string;
+  readonly agent: string;
+  readonly invocation?: string;
+  /** None = all. */
+  readonly components: readonly string[];
+  readonly iostream?: 'stdout' | 'stderr';
+  /** RFC 3339 with nanoseconds, exclusive. */
+  readonly since?: string;
+  /** Position of the last record seen, exclusive. */
+  readonly after?: number;
+  /** 1 to 1,000. */
+  readonly limit: number;
+  /** Wait this long for a record to come when there is none, in milliseconds. */
+  readonly waitMs?: number;
+}
+
 export interface StorePort {
   /** Idempotent by record id within a day. */
   insertExchanges(records: readonly ExchangeRecord[]): Promise<void>;
   /** Oldest first. */
   exchanges(query: ExchangeQuery): Promise<readonly ExchangeRecord[]>;
+  /** Idempotent by record id. */
+  insertLogs(records: readonly LogRecord[]): Promise<void>;
+  /** Oldest first; after a position in the order of positions. */
+  logs(query: LogQuery, signal?: AbortSignal): Promise<readonly StoredLog[]>;
 }
 
 /** Desired state as controllers publish it and hear back; `cmd/controller-manager` joins it to the wire. */

@@ -1,17 +1,38 @@
 // runtime: consumes the ports Runs (dispatcher) and StorePort (store); produces the handlers of the runtime API:
-// invocations, taskagents/NAME/invoke, exchanges. Read models, nothing stored.
+// invocations, taskagents/NAME/{invoke,logs}, exchanges. Read models, nothing stored.
 // Owns: what an Invocation and an exchange look like to Kubernetes clients. Heavy dependencies: none.
-import { GROUP, RUNTIME_GROUP, VERSION, type ExtraGroup } from '#api';
-import type { Runs, StorePort } from '#model';
+import { GROUP, RUNTIME_GROUP, VERSION, type ExtraGroup, type ExtraResource } from '#api';
 import { exchangesResource } from './exchanges.ts';
 import { invocationsResource } from './invocations.ts';
-import { invokeResource } from './invoke.ts';
+import { invokeHandler, MAX_BODY_BYTES } from './invoke.ts';
+import { logsHandler, type LogPorts } from './logs.ts';
+
+export type RuntimePorts = LogPorts;
+
+/** What can be asked of a TaskAgent besides its object. */
+const agentsResource = (ports: RuntimePorts): ExtraResource => {
+  const invoke = invokeHandler(ports.runs);
+  const logs = logsHandler(ports);
+  return {
+    name: 'taskagents',
+    singular: 'taskagent',
+    kind: 'TaskAgent',
+    namespaced: true,
+    shortNames: [],
+    verbs: [],
+    subresources: [
+      { name: 'invoke', kind: 'Invocation', verbs: ['create'], maxBodyBytes: MAX_BODY_BYTES },
+      { name: 'logs', kind: 'LogsData', verbs: ['get'] },
+    ],
+    handle: (request) => (request.subresource === 'logs' ? logs(request) : invoke(request)),
+  };
+};
 
 /** The runtime API as groups for the API server: `runtime.clrk.apoxy.dev`, and its read-only invocations under `clrk.apoxy.dev` too. */
-export const runtimeGroups = (runs: Runs, store: StorePort): readonly ExtraGroup[] => {
-  const invocations = invocationsResource(runs);
+export const runtimeGroups = (ports: RuntimePorts): readonly ExtraGroup[] => {
+  const invocations = invocationsResource(ports.runs);
   return [
-    { group: RUNTIME_GROUP, version: VERSION, resources: [invocations, invokeResource(runs), exchangesResource(store)] },
+    { group: RUNTIME_GROUP, version: VERSION, resources: [invocations, agentsResource(ports), exchangesResource(ports.store)] },
     // Without the short name, which would be ambiguous.
     { group: GROUP, version: VERSION, resources: [{ ...invocations, shortNames: [] }] },
   ];

@@ -3,22 +3,14 @@ import type { Runs } from '#model';
 import { answering } from './failure.ts';
 
 /** Largest request body, in bytes. The dispatcher has the same limit. */
-const MAX_BODY_BYTES = 10 * 1024 * 1024;
+export const MAX_BODY_BYTES = 10 * 1024 * 1024;
 
 /** Headers that mean something to a run; everything else is between the caller and the API server. */
 const PASSED = /^(?:ce-.+|content-type|traceparent|tracestate|x-clrk-invocation-id|x-clrk-execution-id)$/;
 
 /** `POST taskagents/NAME/invoke`: runs the agent once and streams its answer, whatever its status. */
-export const invokeResource = (runs: Runs): ExtraResource => ({
-  name: 'taskagents',
-  singular: 'taskagent',
-  kind: 'TaskAgent',
-  namespaced: true,
-  shortNames: [],
-  verbs: [],
-  subresources: [{ name: 'invoke', kind: 'Invocation', verbs: ['create'], maxBodyBytes: MAX_BODY_BYTES }],
-  handle: answering('dispatcher', async ({ namespace, name, headers, body, principal, signal }) => {
+export const invokeHandler = (runs: Runs): ExtraResource['handle'] =>
+  answering('dispatcher', async ({ namespace, name, headers, body, principal, signal }) => {
     const passed = Object.fromEntries(Object.entries(headers).filter(([header]) => PASSED.test(header)));
     return { stream: await runs.invoke({ namespace, agent: name, headers: passed, body, trigger: 'CLI', source: principal.name }, signal) };
-  }),
-});
+  });

@@ -5,6 +5,7 @@ import type { Cgroups } from './cgroup/index.ts';
 import type { GatewayNamespace } from './gateway-namespace.ts';
 import type { Images } from './images.ts';
 import type { Runsc } from './runsc.ts';
+import type { StdioLog } from './stdio-log.ts';
 
 /** What a worker has for all its sandboxes. */
 export interface RunContext {
@@ -16,6 +17,7 @@ export interface RunContext {
   readonly addresses: Addresses;
   readonly claims: ClaimsPort;
   readonly cgroups: Cgroups;
+  readonly stdio: StdioLog;
   /** PEM of the root of a gateway (`namespace/name`), or undefined while it is not known. */
   readonly rootOf: (gateway: string) => string | undefined;
   readonly log: Logger;

@@ -1,4 +1,4 @@
-// sandbox: consumes Assignments; produces Runs: stdout in pieces, stderr in the log, one end each.
+// sandbox: consumes Assignments; produces Runs: stdout in pieces, lines of both streams in `stdio.jsonl`, one end each.
 // Owns: gVisor sandboxes, their control groups and images, addresses and namespaces; the gateway namespace with its nftables rules.
 // Programs used here and nowhere else: runsc, ip, nft, ss, unshare, umount.
 export { Addresses, QUARANTINE_MS, type AddressPair } from './addresses.ts';
@@ -11,4 +11,5 @@ export { SandboxRun, type RunListener } from './run.ts';
 export { Runsc } from './runsc.ts';
 export { Sandboxes } from './sandboxes.ts';
 export { pumpLines } from './stdio.ts';
+export { StdioLog } from './stdio-log.ts';
 export { sweep } from './sweep.ts';

@@ -5,6 +5,7 @@ import { claim, release } from './claim.ts';
 import type { RunContext } from './context.ts';
 import { Ending, endingOf } from './ending.ts';
 import { PreparedSandbox, untilSettled } from './prepared.ts';
+import type { RunLog } from './stdio-log.ts';
 import { CreditWindow, pumpLines, pumpOutput } from './stdio.ts';
 
 /** What the owner of a run hears, in order: `running`, stdout, then `done`. */
@@ -24,6 +25,7 @@ export class SandboxRun implements AsyncDisposable {
   readonly #context: RunContext;
   readonly #listener: RunListener;
   readonly #log: Logger;
+  readonly #stdio: RunLog;
   readonly #window = new CreditWindow(INITIAL_CREDIT);
   readonly #stop = new AbortController();
   readonly #cleanup = new AsyncDisposableStack();
@@ -34,7 +36,9 @@ export class SandboxRun implements AsyncDisposable {
     this.#context = context;
     this.#listener = listener;
     this.#log = context.log.with({ invocation: assignment.invocation });
+    this.#stdio = context.stdio.run(assignment);
     this.done = this.#run(number);
+    void this.done.then((update) => this.#stdio.ended(update));
     this.#cleaned = this.done
       .then(() => this.#cleanup.disposeAsync())
       .catch((error: unknown) => this.#log.error('cannot clean up after a run', { err: error }));
@@ -109,9 +113,10 @@ export class SandboxRun implements AsyncDisposable {
   #deliver(sandbox: PreparedSandbox): Promise<number> {
     const { stdin, stdout, stderr } = sandbox.child;
     this.#listener.running();
+    this.#stdio.started();
     stdin!.end(this.assignment.event);
-    const lines = pumpLines(stderr!, (line) => this.#log.info('stderr', { line }));
+    const lines = pumpLines(this.#stdio.tee(stderr!, 'stderr'), (line) => this.#log.info('stderr', { line }));
     sandbox.defer(() => lines);
-    return pumpOutput(stdout!, this.#window, (data) => this.#listener.output(data));
+    return pumpOutput(this.#stdio.tee(stdout!, 'stdout'), this.#window, (data) => this.#listener.output(data));
   }
 }

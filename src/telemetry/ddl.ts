@@ -1,31 +1,46 @@
-import { EXCHANGE_COLUMNS } from './columns.ts';
+import { EXCHANGE_COLUMNS, LOG_COLUMNS, type Column } from './columns.ts';
 
-/** DDL from the column table, the same for the embedded ClickHouse and a server. */
+/** DDL from the column tables, the same for the embedded ClickHouse and a server. */
 export const DATABASE = 'clrk';
-export const TABLE = `${DATABASE}.exchanges`;
-export const RETENTION_DAYS = 30;
 
 /** When the row was written: of two rows of one record the later one holds. */
 export const VERSION_COLUMN = 'inserted_at';
 
+export interface Table<Field extends string = string> {
+  /** With its database. */
+  readonly name: string;
+  readonly columns: readonly Column<Field>[];
+  /** Starts with what every query filters by, so that the newest N read little, and ends with the key of a record. */
+  readonly order: readonly string[];
+  readonly retentionDays: number;
+}
+
+const table = <Field extends string>(name: string, columns: readonly Column<Field>[], order: readonly string[], retentionDays: number): Table<Field> => ({
+  name: `${DATABASE}.${name}`,
+  columns,
+  order,
+  retentionDays,
+});
+
+export const EXCHANGES = table('exchanges', EXCHANGE_COLUMNS, ['namespace', 'time', 'decision_id'], 30);
+export const LOGS = table('logs', LOG_COLUMNS, ['namespace', 'agent', 'time', 'id'], 7);
+const TABLES: readonly Table[] = [EXCHANGES, LOGS];
+
 /**
- * Statements that make the table, or bring an older one up to date; running them again changes nothing. The key starts
- * with what every query filters by, so that the newest N of a namespace read little; rows of one record (same key) are
- * merged into the latest in time. Each insert is synced to disk before it is acknowledged.
+ * Statements that make a table, or bring an older one up to date; running them again changes nothing. Rows of one record
+ * (same key) are merged into the latest in time. Each insert is synced to disk before it is acknowledged.
  */
-export const exchangesDdl = (): readonly string[] => {
-  const columns = [
-    ...EXCHANGE_COLUMNS.map((column) => ({ name: column.name, type: column.type })),
-    { name: VERSION_COLUMN, type: "DateTime64(6, 'UTC') DEFAULT now64(6)" },
-  ];
+const tableDdl = ({ name, columns: described, order, retentionDays }: Table): readonly string[] => {
+  const columns = [...described, { name: VERSION_COLUMN, type: "DateTime64(6, 'UTC') DEFAULT now64(6)" }];
   return [
-    `CREATE DATABASE IF NOT EXISTS ${DATABASE} ENGINE = Atomic`,
-    `CREATE TABLE IF NOT EXISTS ${TABLE} (${columns.map((column) => `${column.name} ${column.type}`).join(', ')},
+    `CREATE TABLE IF NOT EXISTS ${name} (${columns.map((column) => `${column.name} ${column.type}`).join(', ')},
        INDEX by_invocation invocation TYPE bloom_filter GRANULARITY 4)
      ENGINE = ReplacingMergeTree(${VERSION_COLUMN})
-     PARTITION BY toDate(time) ORDER BY (namespace, time, decision_id)
-     TTL toDateTime(time) + INTERVAL ${RETENTION_DAYS} DAY DELETE
+     PARTITION BY toDate(time) ORDER BY (${order.join(', ')})
+     TTL toDateTime(time) + INTERVAL ${retentionDays} DAY DELETE
      SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1`,
-    ...columns.map((column) => `ALTER TABLE ${TABLE} ADD COLUMN IF NOT EXISTS ${column.name} ${column.type}`),
+    ...columns.map((column) => `ALTER TABLE ${name} ADD COLUMN IF NOT EXISTS ${column.name} ${column.type}`),
   ];
 };
+
+export const ddl = (): readonly string[] => [`CREATE DATABASE IF NOT EXISTS ${DATABASE} ENGINE = Atomic`, ...TABLES.flatMap(tableDdl)];

@@ -12,7 +12,7 @@ import { createLab, type Lab } from '../../src/supervisor/lab.ts';
 import { runDirOf } from '../../src/supervisor/run-dir.ts';
 import type { SeenRequest } from '../fixtures/openai/server.ts';
 import { APP } from '../fixtures/quickstart.ts';
-import { command, type CommandResult } from './support/command.ts';
+import { command, type CommandOptions, type CommandResult } from './support/command.ts';
 import { linkImages } from './support/images.ts';
 import { mountsOf, pidsInNamespace, processesOf } from './support/leftovers.ts';
 import { fixtureGateway, probeAgent, quickstart, type Manifest } from './support/manifests.ts';
@@ -246,8 +246,8 @@ export class TestStack implements AsyncDisposable {
   }
 
   /** The command line, inside the stack's namespace and against its state directory. */
-  clrk(args: readonly string[], { env = {}, cwd }: { env?: NodeJS.ProcessEnv; cwd?: string } = {}): Promise<CommandResult> {
-    return command([...CLRK, ...args, '--clrk-dir', this.state], { netns: this.lab.stack, env: { CLRK_TOOLS: TOOLS, ...env }, cwd });
+  clrk(args: readonly string[], { env = {}, ...options }: Omit<CommandOptions, 'netns'> = {}): Promise<CommandResult> {
+    return command([...CLRK, ...args, '--clrk-dir', this.state], { ...options, netns: this.lab.stack, env: { CLRK_TOOLS: TOOLS, ...env } });
   }
 
   kubectl(args: readonly string[]): Promise<CommandResult> {

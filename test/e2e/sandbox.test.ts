@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { buildImage } from '#image';
 import { createLogger, exited, run as runCommand, spawnChild, systemClock, type Logger } from '#lib';
 import type { Assignment, Binding, ClaimsPort, RunUpdate } from '#model';
-import { Addresses, Cgroups, detectDriver, GatewayNamespace, Images, Runsc, Sandboxes, sweep } from '#sandbox';
+import { Addresses, Cgroups, detectDriver, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
 import { asRoot } from './support/as-root.ts';
 
 /** Cold runs on the real runsc, in a gateway namespace of their own; only the claims port is the test's. */
@@ -154,6 +154,7 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
     },
     ...script.claims,
   };
+  await using stdio = new StdioLog({ path: join(dir, 'stdio.jsonl'), log: collect({}) });
   const sandboxes = new Sandboxes({
     dir: join(dir, 'sandboxes'),
     runsc,
@@ -162,6 +163,7 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
     addresses: script.addresses ?? new Addresses(systemClock),
     claims,
     cgroups,
+    stdio,
     rootOf: (name) => script.roots?.[name],
     log: collect({}),
   });

@@ -1,19 +1,7 @@
-import { ClrkError, parseDuration } from '#lib';
-import { NAMESPACE_FLAG, type CommandSpec } from '../command.ts';
+import { ClrkError } from '#lib';
+import { NAMESPACE_FLAG, sinceOf, type CommandSpec } from '../command.ts';
 import { exchangeLine, exchangeTable, fetchExchanges } from '../exchanges.ts';
 import { targetOf } from '../target.ts';
-
-/** RFC 3339 time of `10m` ago or of a time as it is. */
-const sinceOf = (text: string): string => {
-  const ms = parseDuration(text);
-  const time = ms === undefined ? Date.parse(text) : Date.now() - ms;
-  if (Number.isNaN(time))
-    throw new ClrkError('BadArgument', {
-      what: `--since ${text} is neither a duration nor a time.`,
-      fix: 'For example: --since 10m, --since 2026-11-24T09:00:00Z',
-    });
-  return new Date(time).toISOString();
-};
 
 export const egressLogCommand: CommandSpec = {
   path: ['egress', 'log'],

@@ -2,6 +2,7 @@ import type { CommandSpec } from '../command.ts';
 import { agentsGetCommand } from './agents-get.ts';
 import { agentsInvocationsCommand } from './agents-invocations.ts';
 import { agentsListCommand } from './agents-list.ts';
+import { agentsLogsCommand } from './agents-logs.ts';
 import { applyCommand } from './apply.ts';
 import { benchCommand } from './bench.ts';
 import { demoCommand, demoStageCommand } from './demo.ts';
@@ -28,6 +29,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   agentsListCommand,
   agentsGetCommand,
   agentsInvocationsCommand,
+  agentsLogsCommand,
   runTaskCommand,
   egressLogCommand,
   testCommand,

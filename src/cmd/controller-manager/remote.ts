@@ -1,4 +1,4 @@
-import type { ExchangeRecord, InvokeAnswer, Invocation, Runs as RunsPort, StorePort } from '#model';
+import type { ExchangeRecord, InvokeAnswer, Invocation, Runs as RunsPort, StoredLog, StorePort } from '#model';
 import type { Client, Runs, Store } from '#wire';
 
 /** An ordinary question must be answered within this time. */
@@ -40,5 +40,13 @@ export const remoteStore = (client: Client<typeof Store>): StorePort => ({
   async exchanges(query) {
     const { records } = await client.exchanges(query, { timeoutMs: TIMEOUT_MS });
     return records as unknown as readonly ExchangeRecord[];
+  },
+  async insertLogs(records) {
+    await client.insertLogs({ records: [...records] }, { timeoutMs: TIMEOUT_MS });
+  },
+  async logs(query, signal) {
+    const options = { timeoutMs: TIMEOUT_MS + (query.waitMs ?? 0), ...(signal && { signal }) };
+    const { records } = await client.logs({ ...query, components: [...query.components] }, options);
+    return records as unknown as readonly StoredLog[];
   },
 });

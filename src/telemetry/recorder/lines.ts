@@ -1,4 +1,4 @@
-import type { AccessLine, BindingLine, EgressLine, EngineMetadata } from '#model';
+import type { AccessLine, BindingLine, EgressLine, EngineMetadata, StdioLine } from '#model';
 
 /**
  * Parsers of record lines. A line is untrusted: what is not of the expected type is absent, and a line without the facts
@@ -110,6 +110,33 @@ export const parseEgress = (line: string): EgressLine | undefined => {
     reason: text(json['reason']),
     ...present({ method: text(json['method']), path: text(json['path']) }),
     ...(engine ? { engine } : {}),
+  };
+};
+
+const RFC3339_NANO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/;
+const STREAMS: readonly unknown[] = ['', 'stdout', 'stderr'] satisfies StdioLine['iostream'][];
+const LINE_EVENTS: readonly unknown[] = ['', 'started', 'ended', 'dropped'] satisfies StdioLine['event'][];
+
+export const parseStdio = (line: string): StdioLine | undefined => {
+  const json = parse(line);
+  const [id, time, iostream, event, body] = ['id', 'time', 'iostream', 'event', 'body'].map((name) => json?.[name]);
+  if (typeof id !== 'string' || !/-[1-9]\d{0,14}$/.test(id) || typeof time !== 'string' || !RFC3339_NANO.test(time)) return undefined;
+  if (!STREAMS.includes(iostream) || !LINE_EVENTS.includes(event) || typeof body !== 'string') return undefined;
+  const [namespace, agent, revision, invocation, traceId, spanId] = ['namespace', 'agent', 'revision', 'invocation', 'traceId', 'spanId'].map((name) =>
+    text(json![name]),
+  ) as [string, string, string, string, string, string];
+  return {
+    id,
+    time,
+    namespace,
+    agent,
+    revision,
+    invocation,
+    traceId,
+    spanId,
+    iostream: iostream as StdioLine['iostream'],
+    event: event as StdioLine['event'],
+    body,
   };
 };
 

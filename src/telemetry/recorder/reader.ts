@@ -3,9 +3,10 @@ import { basename, join } from 'node:path';
 import { systemCode, Tail, type Clock, type Line } from '#lib';
 import type { ExchangeRecord, WorkerLayout } from '#model';
 import { Bindings } from './bindings.ts';
-import type { Checkpoint } from './checkpoint.ts';
+import type { Checkpoint, ExchangeCheckpoint } from './checkpoint.ts';
 import { Join } from './join.ts';
 import { afterTear, parseAccess, parseBinding, parseEgress } from './lines.ts';
+import type { Source } from './pipeline.ts';
 
 const READ_BYTES = 1024 * 1024;
 const ACCESS_LOG = /^access-\d+\.jsonl$/;
@@ -17,7 +18,7 @@ const ACCESS_LOG = /^access-\d+\.jsonl$/;
  * of its address, so access logs are read first, then egress.jsonl and bindings.jsonl to their ends; what explains a line
  * is then always known before the line is joined.
  */
-export class RecordReader {
+export class RecordReader implements Source<ExchangeRecord> {
   readonly #paths: WorkerLayout;
   readonly #clock: Clock;
   readonly #bindings = new Bindings();
@@ -29,7 +30,12 @@ export class RecordReader {
   /** Lines that are no line of their file. */
   malformed = 0;
 
-  constructor(options: { readonly layout: WorkerLayout; readonly worker: string; readonly clock: Clock; readonly checkpoint?: Checkpoint | undefined }) {
+  constructor(options: {
+    readonly layout: WorkerLayout;
+    readonly worker: string;
+    readonly clock: Clock;
+    readonly checkpoint?: ExchangeCheckpoint | undefined;
+  }) {
     const { layout, worker, clock, checkpoint } = options;
     this.#paths = layout;
     this.#clock = clock;
@@ -44,9 +50,9 @@ export class RecordReader {
     return [...this.#access.values(), this.#egressLog, this.#bindingLog].reduce((sum, tail) => sum + tail.oversized, 0);
   }
 
-  /** Admitted requests that are no longer followed (see Join). */
-  get overflow(): number {
-    return this.#join.overflow;
+  /** `overflow`: admitted requests that are no longer followed (see Join). */
+  unusable(): Readonly<Record<string, number>> {
+    return { malformed: this.malformed, oversized: this.oversized, overflow: this.#join.overflow };
   }
 
   /** One round through every file. `drained`: nothing more is there to read now. */
@@ -61,7 +67,7 @@ export class RecordReader {
   }
 
   /** Where to go on from if every record returned so far is kept. */
-  checkpoint(): Checkpoint {
+  checkpoint(): ExchangeCheckpoint {
     const marks = [...this.#access.values(), this.#egressLog].flatMap(({ path, mark }) => (mark ? [[basename(path), mark] as const] : []));
     const bindings = this.#bindingLog.mark;
     const { offset, carried } = this.#bindings.resume(bindings?.inode ?? 0);

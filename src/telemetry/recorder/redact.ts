@@ -44,12 +44,25 @@ const bounded = (text: string): string => (text.length <= MAX_TEXT ? text : `${t
 /** Text we made ourselves (ids, names of objects): bounded and printable. */
 export const plain = (text: string): string => bounded(printable(text));
 
+/** A field whose decoded form shows a credential that its raw form hides is masked whole. */
+const hides = (kept: string): boolean => {
+  const open = decoded(decoded(kept));
+  return open !== kept && masked(open) !== open;
+};
+
 /**
- * Text an agent or a provider can influence: also without credentials. A field whose decoded form shows one that its raw
- * form hides is masked whole. Masking goes first, so that no cut leaves the half of a key that no longer looks like one.
+ * A line a run printed: without credentials, else as it is, also its control characters (who prints it makes them visible).
+ * A key that was cut in two with its line (at 8 KiB) is not recognised; agents never hold one that a gateway injects.
+ */
+export const redactLine = (line: string): string => {
+  const kept = masked(line.toWellFormed());
+  return hides(kept) ? MASK : kept;
+};
+
+/**
+ * Text an agent or a provider can influence: also without credentials. Masking goes first, so that no cut leaves the half of a key that no longer looks like one.
  */
 export const redact = (text: string): string => {
   const kept = masked(text.slice(0, MAX_READ));
-  const open = decoded(decoded(kept));
-  return open !== kept && masked(open) !== open ? MASK : plain(kept);
+  return hides(kept) ? MASK : plain(kept);
 };

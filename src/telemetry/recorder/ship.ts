@@ -1,5 +1,4 @@
 import { retry, sleep, type Logger } from '#lib';
-import type { StorePort } from '#model';
 import type { Spool } from './spool.ts';
 
 /** Records in one batch, and the least time between the starts of two batches that are not full. */
@@ -7,14 +6,14 @@ export const BATCH_RECORDS = 1_000;
 const BATCH_EVERY_MS = 250;
 
 /** Ships the spool to the store until the signal aborts (then it returns). A store that is away is retried for ever. */
-export const ship = async (options: {
-  readonly spool: Spool;
-  readonly store: Pick<StorePort, 'insertExchanges'>;
+export const ship = async <Rec extends object>(options: {
+  readonly spool: Spool<Rec>;
+  readonly insert: (records: readonly Rec[]) => Promise<void>;
   readonly log: Logger;
   readonly signal: AbortSignal;
   readonly onShipped: (records: number) => void;
 }): Promise<void> => {
-  const { spool, store, log, signal } = options;
+  const { spool, insert, log, signal } = options;
   try {
     while (!signal.aborted) {
       const appended = spool.appended();
@@ -24,7 +23,7 @@ export const ship = async (options: {
         continue;
       }
       let failures = 0;
-      await retry(() => orAbort(store.insertExchanges(batch.records), signal), {
+      await retry(() => orAbort(insert(batch.records), signal), {
         signal,
         onError: (error) => {
           if (failures++ === 0) log.warn('the store does not take records; they wait in the spool', { err: error });

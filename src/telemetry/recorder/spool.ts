@@ -1,7 +1,6 @@
 import { mkdir, open, readdir, readFile, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode, type Logger } from '#lib';
-import type { ExchangeRecord } from '#model';
 
 /** The active segment is sealed at this size. */
 const SEGMENT_BYTES = 4 * 1024 * 1024;
@@ -17,8 +16,8 @@ interface Segment {
   size: number;
 }
 
-export interface Batch {
-  readonly records: readonly ExchangeRecord[];
+export interface Batch<Rec> {
+  readonly records: readonly Rec[];
   /** The store has them. */
   done(): void;
 }
@@ -28,7 +27,7 @@ export interface Batch {
  * with the oldest segment; one is removed when all of it is shipped. Where shipping stands is not kept: after a restart
  * at most a few segments' records go out again, and the store knows them by their id. One process uses a directory.
  */
-export class Spool {
+export class Spool<Rec extends object> {
   readonly #dir: string;
   readonly #limit: number;
   readonly #log: Logger;
@@ -51,7 +50,7 @@ export class Spool {
   }
 
   /** Opens the spool in `dir`; `limit` is in bytes. What a killed process left is shipped first. */
-  static async open(options: { readonly dir: string; readonly limit: number; readonly log: Logger }): Promise<Spool> {
+  static async open<Rec extends object>(options: { readonly dir: string; readonly limit: number; readonly log: Logger }): Promise<Spool<Rec>> {
     await mkdir(options.dir, { recursive: true, mode: 0o700 });
     const names = (await readdir(options.dir)).filter((name) => /^\d{16}\.jsonl$/.test(name)).toSorted();
     const segments = await Promise.all(
@@ -60,7 +59,7 @@ export class Spool {
         return { sequence: Number.parseInt(name, 10), path, size: (await stat(path)).size };
       }),
     );
-    return new Spool(options.dir, options.limit, options.log, segments);
+    return new Spool<Rec>(options.dir, options.limit, options.log, segments);
   }
 
   get bytes(): number {
@@ -73,7 +72,7 @@ export class Spool {
   }
 
   /** Writes records durably. A full spool, or a full disk, gives up its oldest segments first; throws when that is not enough. */
-  async append(records: readonly ExchangeRecord[]): Promise<void> {
+  async append(records: readonly Rec[]): Promise<void> {
     if (records.length === 0) return;
     if (this.#active && this.#active.segment === this.#segments[0] && this.#shipped >= RETIRE_BYTES && this.#shipped === this.#active.segment.size) {
       await this.#seal();
@@ -139,11 +138,11 @@ export class Spool {
   }
 
   /** The oldest records not yet shipped, or undefined. One batch at a time: `done` (or not) before the next. */
-  async next(max: number): Promise<Batch | undefined> {
+  async next(max: number): Promise<Batch<Rec> | undefined> {
     for (let segment; (segment = this.#segments[0]);) {
       const from = this.#shipped;
       const size = segment.size;
-      const { records, end } = await readRecords(segment.path, from, size, max);
+      const { records, end } = await readRecords<Rec>(segment.path, from, size, max);
       if (this.#segments[0] !== segment) continue; // dropped meanwhile
       if (records.length > 0) return { records, done: () => this.#done(segment, end) };
       if (end > from) this.#done(segment, end);
@@ -175,13 +174,13 @@ export class Spool {
 }
 
 /** Complete lines between two offsets; lines that are no JSON (damaged on disk) are passed over. */
-const readRecords = async (path: string, from: number, to: number, max: number): Promise<{ records: ExchangeRecord[]; end: number }> => {
-  const records: ExchangeRecord[] = [];
+const readRecords = async <Rec>(path: string, from: number, to: number, max: number): Promise<{ records: Rec[]; end: number }> => {
+  const records: Rec[] = [];
   const buffer = await readPart(path, from, Math.min(READ_BYTES, to - from));
   let start = 0;
   for (let end; records.length < max && (end = buffer.indexOf(NEWLINE, start)) >= 0; start = end + 1) {
     try {
-      records.push(JSON.parse(buffer.toString('utf8', start, end)) as ExchangeRecord);
+      records.push(JSON.parse(buffer.toString('utf8', start, end)) as Rec);
     } catch {
       // nothing of it can be shipped
     }

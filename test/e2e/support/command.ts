@@ -6,16 +6,25 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
+export interface CommandOptions {
+  readonly netns?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string | undefined;
+  readonly timeoutMs?: number;
+  /** Called with all of stdout so far, whenever there is more. */
+  readonly onStdout?: ((text: string) => void) | undefined;
+}
+
 /** Runs a command to its end, whatever its exit code, in a network namespace if one is given. */
-export const command = (
-  argv: readonly string[],
-  { netns, env = {}, cwd, timeoutMs = 60_000 }: { netns?: string; env?: NodeJS.ProcessEnv; cwd?: string; timeoutMs?: number } = {},
-): Promise<CommandResult> => {
+export const command = (argv: readonly string[], { netns, env = {}, cwd, timeoutMs = 60_000, onStdout }: CommandOptions = {}): Promise<CommandResult> => {
   const [program, ...args] = netns ? ['nsenter', `--net=${netns}`, '--', ...argv] : argv;
   const child = spawn(program!, args, { env: { ...process.env, ...env }, cwd, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' });
   let stdout = '';
   let stderr = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk));
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    stdout += chunk;
+    onStdout?.(stdout);
+  });
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
   return new Promise((resolve, reject) => {
     child.once('error', reject);

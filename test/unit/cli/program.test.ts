@@ -6,6 +6,7 @@ import { runCli } from '#cli';
 import { COMMANDS } from '../../../src/cli/commands/index.ts';
 import { parseSecretFlag, parseWorkers } from '../../../src/cli/commands/dev.ts';
 import { exchangeLine } from '../../../src/cli/exchanges.ts';
+import { logText } from '../../../src/cli/logs.ts';
 import { printable, table, type Io } from '../../../src/cli/output.ts';
 
 const capture = (env: NodeJS.ProcessEnv = {}) => {
@@ -57,6 +58,13 @@ describe('errors say what to do', () => {
     [['image', 'build', '.'], /-t NAME/],
     [['image', 'build', '-t', 'a/b:1', '--runtime', 'cobol', '.'], /cobol/],
     [['apply'], /file or directory/],
+    [['agents', 'logs', 'a/b/c'], /neither NAME nor NAME\/INVOCATION/],
+    [['agents', 'logs', 'a/'], /neither NAME nor NAME\/INVOCATION/],
+    [['agents', 'logs', 'a', '--iostream', 'stdin'], /--iostream stdin is none of stdout, stderr/],
+    [['agents', 'logs', 'a', '--tail', '5000'], /--tail 5000 is not a number of 0 to 1000/],
+    [['agents', 'logs', 'a', '--since', 'soon'], /--since soon is neither a duration nor a time/],
+    [['agents', 'logs', 'a', '--color', 'red'], /--color red is none of/],
+    [['agents', 'logs', 'a', '-o', 'yaml'], /--output yaml is none of json/],
   ])('%j', async (argv, text) => {
     const { io, seen } = capture();
     expect(await runCli(argv, io)).toBe(1);
@@ -139,4 +147,23 @@ test('--workers is a small positive number, or absent', () => {
   expect(parseWorkers(undefined)).toBeUndefined();
   expect(parseWorkers('3')).toBe(3);
   for (const text of ['', '0', '-1', '1.5', 'two', '65', '1e1']) expect(() => parseWorkers(text), text).toThrow('not a number from 1 to 64');
+});
+
+test('a line of a run cannot rewrite the terminal; streams differ in colour where there is one', () => {
+  const { io } = capture();
+  const line = {
+    time: '2026-11-24T10:00:01.234567890Z',
+    invocation: '5f0c2b1e-8a51-4d0c-9f0e-3b6a7d2c4e10',
+    revision: 'r',
+    worker: '0',
+    component: 'worker',
+    iostream: 'stderr',
+    event: '',
+    body: 'a\tb\u001b[2J\u0007\r',
+    position: 1,
+  };
+  expect(logText(io, line, false)).toBe('10:00:01.234 5f0c2b1e err a\tb\\x07\\x0d\n');
+  expect(logText(io, line, true)).toBe('10:00:01.234 err a\tb\\x07\\x0d\n');
+  expect(logText({ ...io, terminal: true }, line, true)).toContain('\u001b[33m');
+  expect(logText(io, { ...line, iostream: '', body: 'Succeeded.' }, true)).toBe('10:00:01.234 --- Succeeded.\n');
 });

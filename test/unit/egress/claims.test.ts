@@ -2,12 +2,11 @@ import { appendFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { systemClock } from '#lib';
+import { RecordFile, systemClock } from '#lib';
 import type { Binding, BindingLine } from '#model';
 import { Claims, connect, createRpcServer, status } from '#wire';
 import { Bindings } from '../../../src/egress/bindings.ts';
 import { claimsService, type MapElement } from '../../../src/egress/claims.ts';
-import { RecordFile } from '../../../src/egress/records.ts';
 import { sliceOf } from '../../../src/egress/slices.ts';
 
 let dir: string;

@@ -68,6 +68,22 @@ test.each(['while it is read', 'while nobody reads'])('reads a rotated file to i
   await tail[Symbol.asyncDispose]();
 });
 
+test.each(['from its mark', 'from the start'])('reads every file that was put aside while nobody read, the oldest first (%s)', async (from) => {
+  await writeFile(path, 'one\n');
+  const first = new Tail(path);
+  if (from === 'from its mark') expect(await texts(first)).toEqual(['one']);
+  await first[Symbol.asyncDispose]();
+  for (const [aside, text] of [
+    ['9', 'two'],
+    ['10', 'three'],
+  ]) {
+    await rename(path, `${path}.${aside}`);
+    await writeFile(path, `${text}\n`);
+  }
+  await using tail = new Tail(path, first.mark);
+  expect(await texts(tail)).toEqual([...(from === 'from its mark' ? [] : ['one']), 'two', 'three']);
+});
+
 test('skips lines that are too long, also in the middle of one at a restart', async () => {
   await writeFile(path, `a\n${'x'.repeat(MAX_LINE)}\n${'y'.repeat(MAX_LINE + 1)}\nb\n${'z'.repeat(3 * MAX_LINE)}`);
   const first = new Tail(path);

@@ -1,14 +1,15 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { createApiServer } from '#apiserver';
 import { GROUP, RUNTIME_GROUP, type Invocation as InvocationObject, type KubeObject } from '#api';
 import { createClient, type Client } from '#kube';
 import { AsyncQueue, silentLogger } from '#lib';
 import { createAuthority, loadSigner } from '#lib/x509';
-import type { ExchangeQuery, ExchangeRecord, InvocationFilter, InvokeAnswer, InvokeRequest, Invocation, Runs, StorePort } from '#model';
+import type { ExchangeQuery, ExchangeRecord, InvocationFilter, InvokeAnswer, InvokeRequest, Invocation, LogQuery, Runs, StoredLog } from '#model';
 import { runtimeGroups } from '#runtime';
+import { otlpLogs } from '#telemetry';
 import { connect, createRpcServer, Runs as RunsService, Store as StoreService } from '#wire';
 import { remoteRuns, remoteStore } from '../../../src/cmd/controller-manager/remote.ts';
 import { runsService } from '../../../src/cmd/dispatcher/services.ts';
@@ -43,7 +44,13 @@ afterEach(async () => {
 
 const valid = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 3_600_000) };
 
-const start = async ({ dispatcher = true, store = true } = {}) => {
+interface StartOptions {
+  readonly dispatcher?: boolean;
+  readonly store?: boolean;
+  readonly logs?: (query: LogQuery) => readonly StoredLog[];
+}
+
+const start = async ({ dispatcher = true, store = true, logs = (): readonly StoredLog[] => [] }: StartOptions = {}) => {
   const use = stack.current;
   const dir = await mkdtemp(join(tmpdir(), 'clrk-'));
   use.defer(() => rm(dir, { recursive: true, force: true }));
@@ -58,12 +65,13 @@ const start = async ({ dispatcher = true, store = true } = {}) => {
       queries.push(query as ExchangeQuery);
       return { records };
     },
+    insertLogs: () => ({}),
+    logs: (query) => ({ records: [...logs(query as LogQuery)] }),
   });
   if (store) await use.use(storeService).listen(join(dir, 'store.sock'));
   const runsClient = connect(RunsService, join(dir, 'runs.sock'));
   const storeClient = connect(StoreService, join(dir, 'store.sock'));
   use.defer(() => [runsClient, storeClient].forEach((client) => client.close()));
-  const ports: [Runs, StorePort] = [remoteRuns(runsClient), remoteStore(storeClient)];
 
   const authority = await createAuthority({ subject: 'CN=test', ca: { pathLength: 0 }, ...valid });
   const signer = await loadSigner(authority);
@@ -72,7 +80,13 @@ const start = async ({ dispatcher = true, store = true } = {}) => {
     createApiServer({
       database: join(dir, 'api.db'),
       tls: { ca: authority.certPem, cert: server.certPem, key: server.keyPem },
-      extraGroups: runtimeGroups(...ports),
+      extraGroups: runtimeGroups({
+        runs: remoteRuns(runsClient),
+        store: remoteStore(storeClient),
+        agents: { exists: async (namespace, name) => namespace === 'default' && name === 'summarizer' },
+        encodeLogs: otlpLogs,
+        followMs: 300,
+      }),
       log: silentLogger,
     }),
   );
@@ -254,4 +268,118 @@ test('a dispatcher or store that is away is a 503 that names it', async () => {
   ] as const) {
     await expect(admin.json(method, path)).rejects.toMatchObject({ code: 503, reason: 'ServiceUnavailable', message: expect.stringContaining(service) });
   }
+});
+
+describe('logs', () => {
+  const path = `/apis/${RUNTIME_GROUP}/v1alpha1/namespaces/default/taskagents/summarizer/logs`;
+  const line = (position: number, over: Partial<StoredLog> = {}): StoredLog => ({
+    id: `i-a-${position}`,
+    time: `2026-01-01T00:00:00.${String(position).padStart(9, '0')}Z`,
+    namespace: 'default',
+    agent: 'summarizer',
+    revision: 'summarizer-00001',
+    invocation: base.id,
+    traceId: '',
+    spanId: '',
+    worker: '0',
+    component: 'worker',
+    iostream: 'stdout',
+    event: '',
+    body: `line ${position}`,
+    position,
+    ...over,
+  });
+  /** A store that has these lines and waits for none. */
+  const keeping = (...lines: readonly StoredLog[]) => {
+    const asked: LogQuery[] = [];
+    const logs = (query: LogQuery): readonly StoredLog[] => {
+      asked.push(query);
+      const found = lines.filter(
+        ({ position, invocation, iostream }) =>
+          position > (query.after ?? 0) && (!query.invocation || invocation === query.invocation) && (!query.iostream || iostream === query.iostream),
+      );
+      return query.after === undefined ? found.slice(-query.limit) : found.slice(0, query.limit);
+    };
+    return { asked, logs };
+  };
+  const bodiesOf = (data: unknown): string[] => [...JSON.stringify(data).matchAll(/"body":\{"stringValue":"([^"]*)"/g)].map((match) => match[1]!);
+  const chunksOf = async (client: Client, query: string): Promise<unknown[]> => {
+    const response = await client.request('GET', `${path}?${query}`);
+    expect(response.status).toBe(200);
+    return (await response.body.text())
+      .split('\n')
+      .filter(Boolean)
+      .map((text) => JSON.parse(text) as unknown);
+  };
+
+  test('answers OTLP/JSON; what is asked for reaches the store; nonsense is refused', async () => {
+    const { asked, logs } = keeping(line(1), line(2));
+    const { viewer } = await start({ logs });
+    const data = await viewer.json(
+      'GET',
+      `${path}?component=worker,egress&invocation=${base.id}&iostream=stdout&since=2026-01-01T01:00:00.5%2B01:00&limit=99999`,
+    );
+    expect(bodiesOf(data)).toEqual(['line 1', 'line 2']);
+    expect(asked[0]).toMatchObject({
+      namespace: 'default',
+      agent: 'summarizer',
+      invocation: base.id,
+      components: ['worker', 'egress'],
+      iostream: 'stdout',
+      since: '2026-01-01T00:00:00.500000000Z',
+      limit: 1_000,
+    });
+    expect(bodiesOf(await viewer.json('GET', `${path}?after=1&limit=1`))).toEqual(['line 2']);
+    for (const query of ['since=yesterday', 'since=2026-01-01T00:00:00', 'since=9999-01-01T00:00:00Z', 'iostream=stdin', 'limit=many', 'after=-1'])
+      await expect(viewer.json('GET', `${path}?${query}`)).rejects.toMatchObject({ code: 400 });
+    await expect(viewer.json('POST', path, { body: '{}' })).rejects.toMatchObject({ code: 403 });
+  });
+
+  test('an unknown agent or invocation is a 404, one without lines is empty, a deleted one can be read', async () => {
+    const { admin, journal } = await start();
+    journal.items.push(ended, { ...ended, id: 'other', agent: 'other' });
+    expect(await admin.json('GET', path)).toEqual({ resourceLogs: [] });
+    expect(await admin.json('GET', `${path}?invocation=${ended.id}`)).toEqual({ resourceLogs: [] });
+    await expect(admin.json('GET', `${path}?invocation=other`)).rejects.toMatchObject({ code: 404, message: expect.stringContaining('other') });
+    for (const follow of ['', '?follow=true']) {
+      const unknown = admin.json('GET', `${path.replace('summarizer', 'nobody')}${follow}`);
+      await expect(unknown).rejects.toMatchObject({ code: 404, message: expect.stringContaining('nobody') });
+    }
+    const { logs } = keeping(line(1, { agent: 'nobody' }));
+    const again = await start({ logs });
+    expect(bodiesOf(await again.admin.json('GET', path.replace('summarizer', 'nobody')))).toEqual(['line 1']);
+  });
+
+  test('follow goes on after a position or time, else from now, for about a minute', async () => {
+    const { asked, logs } = keeping(line(1), line(2), line(3));
+    const { admin } = await start({ logs });
+    expect((await chunksOf(admin, 'follow=true&after=1')).map(bodiesOf)).toEqual([['line 2', 'line 3']]);
+    expect(await chunksOf(admin, 'follow=true')).toEqual([]);
+    asked.length = 0;
+    expect((await chunksOf(admin, 'follow=true&limit=2&since=2026-01-01T00:00:00Z')).map(bodiesOf)).toEqual([['line 1', 'line 2'], ['line 3']]);
+    expect(asked[1]).toMatchObject({ after: 0, since: '2026-01-01T00:00:00.000000000Z' });
+  });
+
+  test('following one run ends with it, whatever is filtered out, and says that it is complete', async () => {
+    const complete = { resourceLogs: [], complete: true };
+    const { logs } = keeping(line(1), line(2, { iostream: 'stderr' }), line(3, { iostream: '', event: 'ended' }), line(4, { invocation: 'x' }));
+    const { admin } = await start({ logs });
+    const [lines, end, ...more] = await chunksOf(admin, `follow=true&after=0&invocation=${base.id}&iostream=stderr`);
+    expect([bodiesOf(lines), end, more]).toEqual([['line 2'], complete, []]);
+    expect(await chunksOf(admin, `follow=true&after=3&invocation=${base.id}`)).toEqual([complete]); // it had been seen
+  });
+
+  test('while the store is away it says so, and a follow that loses it does not look complete', async () => {
+    const { admin } = await start({ store: false });
+    for (const query of ['', '?follow=true'])
+      await expect(admin.json('GET', `${path}${query}`)).rejects.toMatchObject({ code: 503, message: expect.stringContaining('store') });
+    let calls = 0;
+    const logs = (): readonly StoredLog[] => {
+      if (++calls > 2) throw new Error('gone');
+      return [line(calls)];
+    };
+    const losing = await start({ logs });
+    const response = await losing.admin.request('GET', `${path}?follow=true&after=0`);
+    await expect(response.body.text()).rejects.toThrow();
+  });
 });

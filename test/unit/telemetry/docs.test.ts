@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { EXCHANGE_COLUMNS, genTelemetryDocs } from '#telemetry';
+import { EXCHANGE_COLUMNS, genTelemetryDocs, LOG_COLUMNS } from '#telemetry';
 
 test('tokens are named in both spellings, and the attributes people query by are there', () => {
   const names = EXCHANGE_COLUMNS.flatMap(({ attributes }) => attributes);
@@ -29,6 +29,6 @@ test('the reference page has a row for every column', () => {
   const rows = genTelemetryDocs()
     .split('\n')
     .filter((line) => line.startsWith('| `'));
-  expect(rows.map((row) => row.split('`')[1])).toEqual(EXCHANGE_COLUMNS.map(({ name }) => name));
+  expect(rows.map((row) => row.split('`')[1])).toEqual([...EXCHANGE_COLUMNS, ...LOG_COLUMNS].map(({ name }) => name));
   expect(rows.every((row) => row.split(/(?<!\\)\|/).length === 7)).toBe(true);
 });

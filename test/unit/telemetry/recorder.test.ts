@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { exited, poll, READY_STDIO, readyReport, silentLogger, sleep, spawnChild, systemClock } from '#lib';
-import { layout, type AccessLine, type ExchangeRecord } from '#model';
+import { layout, type AccessLine, type ExchangeRecord, type LogRecord, type StdioLine } from '#model';
 import { createRecorder } from '#telemetry';
 import { connect, createRpcServer, Store, type RpcServer } from '#wire';
 
@@ -35,6 +35,23 @@ const access = (id: string, over: Partial<AccessLine> = {}): string => {
   };
   return `${JSON.stringify(line)}\n`;
 };
+const stdio = (number: number, body: string, over: Partial<StdioLine> = {}): string => {
+  const line: StdioLine = {
+    id: `inv-aaaa-${number}`,
+    time: `2026-11-24T10:00:00.${String(number).padStart(9, '0')}Z`,
+    namespace: 'default',
+    agent: 'summarizer',
+    revision: 'summarizer-00001',
+    invocation: 'inv',
+    traceId: 't',
+    spanId: 's',
+    iostream: 'stdout',
+    event: '',
+    body,
+    ...over,
+  };
+  return `${JSON.stringify(line)}\n`;
+};
 const bindAddress = () =>
   appendFile(
     paths().worker('0').bindings,
@@ -61,6 +78,7 @@ const start = async (program: 'recorder' | 'store') => {
 /** A store that keeps records by id and how often each came. */
 const collecting = async () => {
   const records = new Map<string, ExchangeRecord>();
+  const logs: LogRecord[] = [];
   let server: RpcServer | undefined;
   const up = async () => {
     server = createRpcServer().add(Store, {
@@ -69,13 +87,18 @@ const collecting = async () => {
         return {};
       },
       exchanges: async () => ({ records: [] }),
+      insertLogs: async (batch) => {
+        logs.push(...(batch.records as unknown as LogRecord[]));
+        return {};
+      },
+      logs: async () => ({ records: [] }),
     });
     await server.listen(paths().storeSocket);
   };
   const down = async () => server?.[Symbol.asyncDispose]();
   cleanups.push(down);
   await up();
-  return { records, up, down };
+  return { records, logs, up, down };
 };
 
 test('a request is in ClickHouse within a second of its line', async () => {
@@ -136,7 +159,9 @@ test('without a store records wait; it ends on SIGTERM; the next one ships them'
   const recorder = await start('recorder');
   const spooled = async () => {
     const files = await readdir(paths().worker('0').spool).catch(() => []);
-    const text = (await Promise.all(files.map((name) => readFile(join(paths().worker('0').spool, name), 'utf8')))).join('');
+    const text = (
+      await Promise.all(files.filter((name) => name.endsWith('.jsonl')).map((name) => readFile(join(paths().worker('0').spool, name), 'utf8')))
+    ).join('');
     return text.includes('"waits"') ? true : undefined;
   };
   await poll(spooled, 20, within(5_000));
@@ -150,13 +175,17 @@ test('without a store records wait; it ends on SIGTERM; the next one ships them'
 test('an ending recorder takes along what was written last', async () => {
   const got: string[] = [];
   const stop = new AbortController();
-  const store = { insertExchanges: async (records: readonly ExchangeRecord[]) => void got.push(...records.map((r) => r.decisionId)) };
+  const store = {
+    insertExchanges: async (records: readonly ExchangeRecord[]) => void got.push(...records.map((r) => r.decisionId)),
+    insertLogs: async (records: readonly LogRecord[]) => void got.push(...records.map((r) => r.body)),
+  };
   const recorder = await createRecorder({ layout: paths().worker('0'), worker: '0', store, log: silentLogger, clock: systemClock, signal: stop.signal });
   await bindAddress();
   await appendFile(paths().worker('0').accessLog(0), access('last'));
+  await appendFile(paths().worker('0').stdioLog, stdio(1, 'last line'));
   stop.abort();
   await recorder[Symbol.asyncDispose]();
-  expect(got).toEqual(['last']);
+  expect(got.toSorted()).toEqual(['last', 'last line']);
 });
 
 test('no credential that shows up in a line reaches spool or store', async () => {
@@ -172,5 +201,40 @@ test('no credential that shows up in a line reaches spool or store', async () =>
   await start('recorder');
   await poll(() => (records.size === 3 ? true : undefined), 20, within(10_000));
   expect(JSON.stringify([...records.values()])).not.toMatch(/canary00/i);
-  for (const name of await readdir(paths().worker('0').spool)) expect(await readFile(join(paths().worker('0').spool, name), 'utf8')).not.toMatch(/canary00/i);
+  for (const name of (await readdir(paths().worker('0').spool)).filter((file) => file.endsWith('.jsonl')))
+    expect(await readFile(join(paths().worker('0').spool, name), 'utf8')).not.toMatch(/canary00/i);
 }, 30_000);
+
+test('lines of runs: as they were printed but without credentials; what is missing is said, once, also over restarts', async () => {
+  const { logs } = await collecting();
+  const file = paths().worker('0').stdioLog;
+  const key = 'sk-proj-Canary00Canary11Canary22';
+  await appendFile(file, stdio(1, 'plain \u001b[31mred\u001b[0m \u0000\t\u202e') + stdio(2, `key ${key}`) + 'no line\n' + stdio(3, '', { iostream: 'stderr' }));
+  const first = await start('recorder');
+  const bodies = (count: number) =>
+    poll(() => (logs.length >= count ? logs.map(({ id, iostream, event, body }) => [id, iostream, event, body]) : undefined), 20, within(10_000));
+  expect(await bodies(3)).toEqual([
+    ['inv-aaaa-1', 'stdout', '', 'plain \u001b[31mred\u001b[0m \u0000\t\u202e'],
+    ['inv-aaaa-2', 'stdout', '', 'key [redacted]'],
+    ['inv-aaaa-3', 'stderr', '', ''],
+  ]);
+  expect(logs[0]).toMatchObject({ worker: '0', component: 'worker', agent: 'summarizer', revision: 'summarizer-00001' });
+  await sleep(1_200); // the checkpoint is at the third line
+  first.child.kill('SIGKILL');
+  await first.ended;
+  logs.length = 0;
+  // The file is put aside twice while nobody reads, and the first of those is gone, with lines 4 and 5.
+  await appendFile(file, stdio(4, 'four') + stdio(5, 'five'));
+  await rm(file);
+  await appendFile(`${file}.1`, stdio(6, 'six'));
+  await appendFile(file, stdio(7, 'ended', { iostream: '', event: 'ended' }) + stdio(1, 'another', { id: 'inv-bbbb-1' }));
+  await start('recorder');
+  const last = async () => (await bodies(4)).filter(([id]) => !['inv-aaaa-1', 'inv-aaaa-2', 'inv-aaaa-3'].includes(id!));
+  await poll(async () => ((await last()).length >= 4 ? true : undefined), 20, within(10_000));
+  expect(await last()).toEqual([
+    ['inv-aaaa-5', '', 'dropped', '(2 lines are missing here: they could not be written, or were not read in time)'],
+    ['inv-aaaa-6', 'stdout', '', 'six'],
+    ['inv-aaaa-7', '', 'ended', 'ended'],
+    ['inv-bbbb-1', 'stdout', '', 'another'],
+  ]);
+}, 40_000);

@@ -1,4 +1,4 @@
-import type { ExchangeRecord } from '#model';
+import type { ExchangeRecord, LogRecord } from '#model';
 
 /** A complete record for tests, with what the test cares about put over it. */
 export const record = (over: Partial<ExchangeRecord> = {}): ExchangeRecord => ({
@@ -30,5 +30,23 @@ export const record = (over: Partial<ExchangeRecord> = {}): ExchangeRecord => ({
   durationMs: 120.5,
   requestBytes: 512,
   responseBytes: 1024,
+  ...over,
+});
+
+/** A complete log record for tests. */
+export const logRecord = (over: Partial<LogRecord> = {}): LogRecord => ({
+  id: 'inv-aaaa-1',
+  time: '2026-11-24T10:00:00.000000001Z',
+  namespace: 'default',
+  agent: 'summarizer',
+  revision: 'summarizer-00001',
+  invocation: '5e0f36a1-0000-4000-8000-000000000001',
+  traceId: '0af7651916cd43dd8448eb211c80319c',
+  spanId: 'b7ad6b7169203331',
+  worker: '0',
+  component: 'worker',
+  iostream: 'stdout',
+  event: '',
+  body: 'a line',
   ...over,
 });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silentLogger } from '#lib';
 import { Spool } from '../../../src/telemetry/recorder/spool.ts';
+import type { ExchangeRecord } from '#model';
 import { record } from './records.ts';
 
 let dir: string;
@@ -11,9 +12,9 @@ beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'clrk-spool-'));
 });
 afterEach(() => rm(dir, { recursive: true, force: true }));
-const open = (limit = 512 * 1024 * 1024) => Spool.open({ dir, limit, log: silentLogger });
+const open = (limit = 512 * 1024 * 1024) => Spool.open<ExchangeRecord>({ dir, limit, log: silentLogger });
 const some = (from: number, count: number) => Array.from({ length: count }, (_, n) => record({ decisionId: `d${from + n}` }));
-const drain = async (spool: Spool, max = 1_000): Promise<readonly string[]> => {
+const drain = async (spool: Spool<ExchangeRecord>, max = 1_000): Promise<readonly string[]> => {
   const ids: string[] = [];
   for (let batch; (batch = await spool.next(max)); batch.done()) ids.push(...batch.records.map((r) => r.decisionId));
   return ids;

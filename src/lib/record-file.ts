@@ -1,7 +1,7 @@
 import { closeSync, fdatasync, fdatasyncSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { systemCode } from '#lib';
+import { systemCode } from './errors.ts';
 
 /** Size at which a record file is put aside. */
 export const ROTATE_BYTES = 64 * 1024 * 1024;
@@ -10,7 +10,7 @@ const KEEP = 4;
 /** What a power cut may take: lines written this long before it, and the time of one sync. */
 const SYNC_MS = 200;
 
-/** Puts a record file aside as `<path>.<time>`, where its readers find it, and drops the oldest of those. */
+/** Puts a record file aside as `<path>.<time>`, where its readers find it (see Tail), and drops the oldest of those. */
 export const putAside = async (path: string, now: number): Promise<void> => {
   await rename(path, `${path}.${now}`);
   await dropOld(path);
@@ -33,6 +33,15 @@ export const sizeOf = async (path: string): Promise<number> => {
   }
 };
 
+export interface RecordFileOptions<Line> {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly carry?: () => readonly Line[];
+  readonly rotateBytes?: number;
+  /** False for lines that a power cut may take: nothing here waits for the disk. */
+  readonly sync?: boolean;
+}
+
 /**
  * A file of JSON lines. When `append` resolves, the line is with the kernel: no end of this process, or of any other, takes it
  * back. Lines are on disk a moment later, so a power cut can take the last ones; a sync for each would cost every request more
@@ -43,36 +52,38 @@ export class RecordFile<Line> implements AsyncDisposable {
   readonly #carry: () => readonly Line[];
   readonly #rotateBytes: number;
   readonly #now: () => number;
+  readonly #synced: boolean;
   #file: number | undefined;
   #size = 0;
   #syncing: NodeJS.Timeout | undefined;
   #failure: Error | undefined;
   #dropping: Promise<void> | undefined;
 
-  constructor(path: string, options: { now: () => number; carry?: () => readonly Line[]; rotateBytes?: number }) {
+  constructor(path: string, options: RecordFileOptions<Line>) {
     this.#path = path;
     this.#now = options.now;
     this.#carry = options.carry ?? (() => []);
     this.#rotateBytes = options.rotateBytes ?? ROTATE_BYTES;
+    this.#synced = options.sync ?? true;
   }
 
-  /** Fails when the line cannot be written, or one before it could not be brought to disk; the next one tries anew. */
-  async append(line: Line): Promise<void> {
+  /** Fails when the lines cannot be written, or one before it could not be brought to disk; the next one tries anew. */
+  async append(...lines: readonly Line[]): Promise<void> {
     try {
       if (this.#failure) throw this.#failure;
       if (this.#file === undefined) this.#open();
       if (this.#size > this.#rotateBytes) this.#rotate();
-      this.#add(textOf(line));
+      this.#add(lines.map(textOf).join(''));
     } catch (error) {
       this.#failure = undefined;
       this.#close();
       throw error;
     }
-    this.#syncing ??= setTimeout(() => this.#sync(), SYNC_MS).unref();
+    if (this.#synced) this.#syncing ??= setTimeout(() => this.#sync(), SYNC_MS).unref();
   }
 
   #rotate(): void {
-    fdatasyncSync(this.#file!);
+    if (this.#synced) fdatasyncSync(this.#file!);
     this.#close();
     renameSync(this.#path, `${this.#path}.${this.#now()}`);
     this.#dropping = dropOld(this.#path).catch(() => {}); // tried again with the next one
@@ -87,7 +98,7 @@ export class RecordFile<Line> implements AsyncDisposable {
   }
 
   #open(): void {
-    this.#file = openSync(this.#path, 'a', 0o600);
+    this.#file = openSync(this.#path, 'a', 0o640);
     this.#size = fstatSync(this.#file).size;
     // A crash in the middle of a line must not swallow the next one; readers skip empty lines.
     if (this.#size > 0) this.#add('\n');
@@ -110,7 +121,7 @@ export class RecordFile<Line> implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#syncing);
-    if (this.#file !== undefined) fdatasyncSync(this.#file);
+    if (this.#synced && this.#file !== undefined) fdatasyncSync(this.#file);
     this.#close();
     await this.#dropping;
   }
