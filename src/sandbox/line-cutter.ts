@@ -1,5 +1,3 @@
-import { StringDecoder } from 'node:string_decoder';
-
 /** Longest line, in bytes; a longer one becomes several. */
 export const MAX_LINE_BYTES = 8192;
 const NEWLINE = 10;

@@ -86,12 +86,16 @@ export class StdioLog implements AsyncDisposable {
   run({ namespace, agent, revision, invocation, traceId, spanId }: Assignment): RunLog {
     const nonce = randomBytes(4).toString('hex');
     const name = revision.slice(revision.indexOf('/') + 1);
+    const facts = { namespace, agent, revision: name, invocation, traceId, spanId };
     let number = 0;
     const write = (iostream: StdioLine['iostream'], event: StdioLine['event'], body: string): void =>
       this.#append({
         id: `${invocation}-${nonce}-${++number}`,
         time: this.#time(),
-        ...{ namespace, agent, revision: name, invocation, traceId, spanId, iostream, event, body },
+        ...facts,
+        iostream,
+        event,
+        body,
       });
     const limits = this.#limits;
     const rate = new Rate(limits.runPerSecond, this.#clock);
