@@ -167,8 +167,8 @@ describe('the quickstart', () => {
     expect((await stack.clrk(['agents', 'list'])).stdout).toMatch(/^summarizer\s+default\s+summarizer-00001/m);
 
     const invocations = (await stack.clrk(['agents', 'invocations', 'summarizer'])).stdout.split('\n');
-    expect(invocations[0]).toMatch(/^INVOCATION\s+PHASE\s+REASON\s+TRIGGER\s+AGE$/);
-    expect(invocations[1]).toMatch(new RegExp(`^${id}\\s+Succeeded\\s+-\\s+CLI\\s`)); // newest first
+    expect(invocations[0]).toMatch(/^INVOCATION\s+PHASE\s+TRIGGER\s+AGE\s+REASON$/);
+    expect(invocations[1]).toMatch(new RegExp(`^${id}\\s+Succeeded\\s+CLI\\s+\\S+\\s+-$`)); // newest first
     expect((await stack.clrk(['agents', 'invocations', 'nobody'])).stderr).toMatch(/No invocations of nobody/);
     const shown = (await stack.clrk(['agents', 'get', 'summarizer'])).stdout;
     expect(shown).toMatch(/^Image:\s+quickstart\/summarizer/m);

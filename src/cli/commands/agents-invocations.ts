@@ -12,9 +12,9 @@ const rowOf = (io: Io, { metadata, spec, status }: Invocation): string[] => {
   return [
     printable(metadata.name),
     STYLES[phase] ? paint(io, STYLES[phase], phase) : phase,
-    printable(status?.reason ?? '-'),
     spec.trigger.type,
     formatAge(Date.now() - Date.parse(metadata.creationTimestamp ?? '')),
+    printable(status?.reason || '-'),
   ];
 };
 
@@ -36,7 +36,7 @@ export const agentsInvocationsCommand: CommandSpec = {
     if (items.length === 0) return io.err(`No invocations of ${args[0]} in namespace ${namespace}.\n`);
     io.out(
       table(
-        ['INVOCATION', 'PHASE', 'REASON', 'TRIGGER', 'AGE'],
+        ['INVOCATION', 'PHASE', 'TRIGGER', 'AGE', 'REASON'],
         items.map((invocation) => rowOf(io, invocation)),
       ),
     );
