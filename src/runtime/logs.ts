@@ -7,7 +7,6 @@ const MAX_LIMIT = 1_000;
 const FOLLOW_MS = 60_000;
 /** One question to the store waits this long for a line. */
 const WAIT_MS = 5_000;
-/** After this long without a line, a run that has ended has no more: its worker died before it could write the last one. */
 const QUIET_MS = 10_000;
 
 export interface LogPorts {
@@ -18,6 +17,8 @@ export interface LogPorts {
   readonly encodeLogs: (records: readonly StoredLog[]) => object;
   /** How long one connection follows, in milliseconds; 60 s by default. */
   readonly followMs?: number;
+  /** After so long without a line a run that has ended has no more: its worker died before it could write the last one. 10 s by default. */
+  readonly quietMs?: number;
 }
 
 const RFC3339 = /^((?:19[7-9]\d|20\d\d|21\d\d)-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/;
@@ -112,7 +113,9 @@ async function* follow(ports: LogPorts, query: LogQuery, newest: StoredLog | und
     if (shown.length > 0) yield ports.encodeLogs(shown);
     if (records.length > 0) heard = performance.now();
     if (invocation === undefined) continue;
-    over = records.some(({ event }) => event === 'ended') || (performance.now() - heard >= QUIET_MS && (await hasEnded(ports.runs, namespace, invocation)));
+    over =
+      records.some(({ event }) => event === 'ended') ||
+      (performance.now() - heard >= (ports.quietMs ?? QUIET_MS) && (await hasEnded(ports.runs, namespace, invocation)));
   }
   yield { resourceLogs: [], complete: true };
 }

@@ -86,6 +86,7 @@ const start = async ({ dispatcher = true, store = true, logs = (): readonly Stor
         agents: { exists: async (namespace, name) => namespace === 'default' && name === 'summarizer' },
         encodeLogs: otlpLogs,
         followMs: 300,
+        quietMs: 50,
       }),
       log: silentLogger,
     }),
@@ -367,6 +368,15 @@ describe('logs', () => {
     const [lines, end, ...more] = await chunksOf(admin, `follow=true&after=0&invocation=${base.id}&iostream=stderr`);
     expect([bodiesOf(lines), end, more]).toEqual([['line 2'], complete, []]);
     expect(await chunksOf(admin, `follow=true&after=3&invocation=${base.id}`)).toEqual([complete]); // it had been seen
+  });
+
+  test('a run whose worker died has no last line: following it ends when it is known to have ended and no line comes', async () => {
+    const { logs } = keeping(line(1));
+    const { admin, journal } = await start({ logs });
+    journal.items.push({ ...base, phase: 'Running' });
+    expect((await chunksOf(admin, `follow=true&after=0&invocation=${base.id}`)).map(bodiesOf)).toEqual([['line 1']]); // come again
+    journal.items[0] = { ...ended, reason: 'WorkerLost' };
+    expect(await chunksOf(admin, `follow=true&after=1&invocation=${base.id}`)).toEqual([{ resourceLogs: [], complete: true }]);
   });
 
   test('while the store is away it says so, and a follow that loses it does not look complete', async () => {

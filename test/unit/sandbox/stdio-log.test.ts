@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -183,6 +183,18 @@ describe('the record file', () => {
     expect((await stat(join(dir, 'stdio.jsonl'))).size).toBeLessThan(3 * 1024 * 1024);
     expect((await read()).slice(-2).map(({ event }) => event)).toEqual(['dropped', 'ended']);
   }, 30_000);
+
+  test('lines that cannot be written are missing, and their numbers with them; the output goes on', async () => {
+    await rm(dir, { recursive: true });
+    const log = open();
+    const run = log.run(assignment);
+    expect((await through(run.tee(from(['one\ntwo\n']), 'stdout'))).toString()).toBe('one\ntwo\n');
+    await log[Symbol.asyncDispose]();
+    await mkdir(dir);
+    await through(run.tee(from(['three\n']), 'stdout'));
+    await log[Symbol.asyncDispose]();
+    expect(await read()).toMatchObject([{ id: expect.stringMatching(/-3$/), body: 'three' }]);
+  });
 
   test('files are put aside, and five of them are kept', async () => {
     for (let n = 0; n < 200; n++) {
