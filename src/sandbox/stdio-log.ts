@@ -71,6 +71,8 @@ export class StdioLog implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #rate: Rate;
+  #waiting: StdioLine[] = [];
+  #writing: NodeJS.Immediate | undefined;
   #queued = 0;
   #last = 0n;
   #failing = false;
@@ -137,15 +139,22 @@ export class StdioLog implements AsyncDisposable {
   }
 
   #append(line: StdioLine): void {
-    const bytes = line.body.length + LINE_OVERHEAD;
-    this.#queued += bytes;
-    this.#file.append(line).then(
-      () => {
-        this.#queued -= bytes;
-        this.#failing = false;
-      },
+    this.#queued += line.body.length + LINE_OVERHEAD;
+    this.#waiting.push(line);
+    this.#writing ??= setImmediate(() => this.#write());
+  }
+
+  /** Everything of one turn of the event loop in one write, so that runs that print much hold up nothing else. */
+  #write(): void {
+    clearImmediate(this.#writing);
+    this.#writing = undefined;
+    const lines = this.#waiting;
+    this.#waiting = [];
+    this.#queued = 0;
+    if (lines.length === 0) return;
+    this.#file.append(...lines).then(
+      () => (this.#failing = false),
       (error: unknown) => {
-        this.#queued -= bytes;
         if (!this.#failing) this.#log.error('lines of runs cannot be written; the recorder will say how many are missing', { err: error });
         this.#failing = true;
       },
@@ -154,6 +163,7 @@ export class StdioLog implements AsyncDisposable {
 
   /** Resolves when everything is written. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#write();
     await this.#file[Symbol.asyncDispose]();
   }
 }
