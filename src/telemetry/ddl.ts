@@ -39,7 +39,8 @@ const tableDdl = ({ name, columns: described, order, retentionDays }: Table): re
      PARTITION BY toDate(time) ORDER BY (${order.join(', ')})
      TTL toDateTime(time) + INTERVAL ${retentionDays} DAY DELETE
      SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1`,
-    ...columns.map((column) => `ALTER TABLE ${name} ADD COLUMN IF NOT EXISTS ${column.name} ${column.type}`),
+    // In one statement: each one takes its time at every start.
+    `ALTER TABLE ${name} ${columns.map((column) => `ADD COLUMN IF NOT EXISTS ${column.name} ${column.type}`).join(', ')}`,
   ];
 };
 

@@ -1682,6 +1682,161 @@ export declare type ExchangeQuery = Message<"clrk.control.v1.ExchangeQuery"> & {
 export declare const ExchangeQuerySchema: GenMessage<ExchangeQuery>;
 
 /**
+ * @generated from message clrk.control.v1.LogRecord
+ */
+export declare type LogRecord = Message<"clrk.control.v1.LogRecord"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string time = 2;
+   */
+  time: string;
+
+  /**
+   * @generated from field: string namespace = 3;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string agent = 4;
+   */
+  agent: string;
+
+  /**
+   * @generated from field: string revision = 5;
+   */
+  revision: string;
+
+  /**
+   * @generated from field: string invocation = 6;
+   */
+  invocation: string;
+
+  /**
+   * @generated from field: string trace_id = 7;
+   */
+  traceId: string;
+
+  /**
+   * @generated from field: string span_id = 8;
+   */
+  spanId: string;
+
+  /**
+   * @generated from field: string iostream = 9;
+   */
+  iostream: string;
+
+  /**
+   * @generated from field: string event = 10;
+   */
+  event: string;
+
+  /**
+   * @generated from field: string body = 11;
+   */
+  body: string;
+
+  /**
+   * @generated from field: string worker = 12;
+   */
+  worker: string;
+
+  /**
+   * @generated from field: string component = 13;
+   */
+  component: string;
+
+  /**
+   * Set by the store.
+   *
+   * @generated from field: double position = 14;
+   */
+  position: number;
+};
+
+/**
+ * Describes the message clrk.control.v1.LogRecord.
+ * Use `create(LogRecordSchema)` to create a new message.
+ */
+export declare const LogRecordSchema: GenMessage<LogRecord>;
+
+/**
+ * @generated from message clrk.control.v1.LogBatch
+ */
+export declare type LogBatch = Message<"clrk.control.v1.LogBatch"> & {
+  /**
+   * @generated from field: repeated clrk.control.v1.LogRecord records = 1;
+   */
+  records: LogRecord[];
+};
+
+/**
+ * Describes the message clrk.control.v1.LogBatch.
+ * Use `create(LogBatchSchema)` to create a new message.
+ */
+export declare const LogBatchSchema: GenMessage<LogBatch>;
+
+/**
+ * @generated from message clrk.control.v1.LogQuery
+ */
+export declare type LogQuery = Message<"clrk.control.v1.LogQuery"> & {
+  /**
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string agent = 2;
+   */
+  agent: string;
+
+  /**
+   * @generated from field: optional string invocation = 3;
+   */
+  invocation?: string | undefined;
+
+  /**
+   * @generated from field: repeated string components = 4;
+   */
+  components: string[];
+
+  /**
+   * @generated from field: optional string iostream = 5;
+   */
+  iostream?: string | undefined;
+
+  /**
+   * @generated from field: optional string since = 6;
+   */
+  since?: string | undefined;
+
+  /**
+   * @generated from field: optional double after = 7;
+   */
+  after?: number | undefined;
+
+  /**
+   * @generated from field: uint32 limit = 8;
+   */
+  limit: number;
+
+  /**
+   * @generated from field: optional uint32 wait_ms = 9;
+   */
+  waitMs?: number | undefined;
+};
+
+/**
+ * Describes the message clrk.control.v1.LogQuery.
+ * Use `create(LogQuerySchema)` to create a new message.
+ */
+export declare const LogQuerySchema: GenMessage<LogQuery>;
+
+/**
  * @generated from service clrk.control.v1.Desired
  */
 export declare const Desired: GenService<{
@@ -1913,6 +2068,22 @@ export declare const Store: GenService<{
     methodKind: "unary";
     input: typeof ExchangeQuerySchema;
     output: typeof ExchangeBatchSchema;
+  },
+  /**
+   * @generated from rpc clrk.control.v1.Store.InsertLogs
+   */
+  insertLogs: {
+    methodKind: "unary";
+    input: typeof LogBatchSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * @generated from rpc clrk.control.v1.Store.Logs
+   */
+  logs: {
+    methodKind: "unary";
+    input: typeof LogQuerySchema;
+    output: typeof LogBatchSchema;
   },
 }>;
 
