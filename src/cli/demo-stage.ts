@@ -8,6 +8,7 @@ import { applyDocument } from './apply.ts';
 import { manifestFiles, readManifests } from './documents.ts';
 import { exchangeTable, fetchExchanges, type Exchange } from './exchanges.ts';
 import { progress, type Io } from './output.ts';
+import type { Urls } from './demo-keep.ts';
 import { applySecret } from './secrets.ts';
 import { localTarget, type Target } from './target.ts';
 
@@ -17,9 +18,12 @@ export interface DemoOptions {
   readonly tools: string;
   readonly manifests: string;
   readonly document: string;
-  readonly provider: { readonly ip: string; readonly ca: string; readonly key: string };
+  /** With `fixture`, a stand-in serves the provider's name at this address, with a certificate of this CA (a file). */
+  readonly provider: { readonly key: string; readonly fixture?: { readonly ip: string; readonly ca: string } };
   readonly signal: AbortSignal;
   readonly title: (text: string) => void;
+  /** What happens before the stack ends; nothing by default. */
+  readonly keep?: (stack: Urls) => Promise<void>;
 }
 
 const NAMESPACE = 'default';
@@ -30,10 +34,10 @@ const applyManifests = async (target: Target, { manifests, provider }: DemoOptio
   for (const file of await manifestFiles([manifests])) {
     for (const document of await readManifests(file)) {
       const object = document.object as typeof document.object & { spec?: object };
-      if (object.kind === egressGateways.kind) {
+      if (provider.fixture && object.kind === egressGateways.kind) {
         object.spec = {
           ...object.spec,
-          upstreamTLS: { hostAliases: [{ ip: provider.ip, hostnames: ['api.openai.com'] }], additionalTrustBundleSecretRef: { name: 'fixture-ca' } },
+          upstreamTLS: { hostAliases: [{ ip: provider.fixture.ip, hostnames: ['api.openai.com'] }], additionalTrustBundleSecretRef: { name: 'fixture-ca' } },
         };
       }
       await applyDocument(target, document, { namespace: NAMESPACE, force: true });
@@ -96,7 +100,7 @@ export const playDemo = async (options: DemoOptions): Promise<number> => {
   const target = await localTarget(dir);
   note('manifests', 'start', 'apply examples/quickstart/manifests');
   await applySecret(target, NAMESPACE, 'openai', { authorization: `Bearer ${provider.key}` });
-  await applySecret(target, NAMESPACE, 'fixture-ca', { 'ca.crt': await readFile(provider.ca) });
+  if (provider.fixture) await applySecret(target, NAMESPACE, 'fixture-ca', { 'ca.crt': await readFile(provider.fixture.ca) });
   await applyManifests(target, options);
   await agentReady(target, signal);
   note('manifests', 'done', 'agent and gateway are in force');
@@ -115,5 +119,6 @@ export const playDemo = async (options: DemoOptions): Promise<number> => {
   io.out('\nThe agent never had the key: the gateway put it in after the requests had left the sandbox.\n');
   const allowed = records.filter((r) => r.verdict === 'Allowed').length;
   const denied = records.filter((r) => r.verdict === 'Denied' && r.protocol === 'https').length;
+  await options.keep?.(stack);
   return answer.status === 200 && allowed >= 2 && denied >= 1 ? 0 : 1;
 };

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
+import { writeSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { once } from 'node:events';
@@ -8,6 +9,7 @@ import { ClrkError, describeExit, exited, spawnChild } from '#lib';
 import { APP, createLab, setup, toolsDirOf, type Lab } from '#supervisor';
 import type { CommandContext, CommandSpec } from '../command.ts';
 import { paint, progress } from '../output.ts';
+import { printUses, serveInside, serveOutside } from '../demo-keep.ts';
 import { playDemo } from '../demo-stage.ts';
 import { AGENTS, installAgent, QUICKSTART, type Language } from '../quickstart.ts';
 
@@ -39,8 +41,88 @@ const languageOf = (text: string): Language => {
   return text as Language;
 };
 
-const play = async ({ io, global, flag, signal }: CommandContext): Promise<number> => {
+const PROVIDERS = ['fixture', 'openai'];
+/** Where a stage that keeps its stack tells that it can be used. */
+const KEPT_FD = 3;
+const DOCUMENT = join(QUICKSTART, 'document.txt');
+
+/** The key for the real provider; throws before anything is set up when it is wanted and missing. */
+const realKey = (provider: string, env: NodeJS.ProcessEnv): string | undefined => {
+  if (!PROVIDERS.includes(provider))
+    throw new ClrkError('BadArgument', { what: `--provider ${provider} is not known.`, fix: `Use ${PROVIDERS.join(' or ')}.` });
+  if (provider === 'fixture') return undefined;
+  const key = env['OPENAI_API_KEY']?.trim();
+  if (!key)
+    throw new ClrkError('BadArgument', {
+      what: '--provider openai needs a key in OPENAI_API_KEY.',
+      fix: 'Run export OPENAI_API_KEY=sk-... first; sudo needs -E to pass it on.',
+    });
+  return key;
+};
+
+const stageOptions = ({ io, signal }: CommandContext, dir: string, tools: string) => ({
+  io,
+  dir,
+  tools,
+  manifests: join(QUICKSTART, 'manifests'),
+  document: DOCUMENT,
+  signal,
+  title: (text: string) => io.out(`\n${paint(io, 'bold', text)}\n`),
+});
+
+/** With the real provider: the stack runs where names resolve and the provider can be reached, which is this namespace. */
+const playReal = (context: CommandContext, dir: string, tools: string, key: string): Promise<number> => {
+  const { io, signal, has } = context;
+  return playDemo({
+    ...stageOptions(context, dir, tools),
+    provider: { key },
+    ...(has('keep') && {
+      keep: async (stack) => {
+        printUses(io, dir, stack, stack.ingress, DOCUMENT);
+        if (!signal.aborted) await once(signal, 'abort');
+      },
+    }),
+  });
+};
+
+/** With the stand-in: the stack runs in a namespace whose only neighbour it is, so nothing of the demo can reach a real address. */
+const playInLab = async ({ io, signal, has }: CommandContext, dir: string, tools: string): Promise<number> => {
+  const labDir = join('/run/clrk', `demo-${process.pid}`);
+  await using lab = await createLab(labDir, { signal });
+  const key = `sk-demo-${randomBytes(18).toString('hex')}`;
+  await using fixture = await startFixture(lab, join(dir, 'fixture'), key);
+  progress(io)('provider', 'done', `a stand-in for api.openai.com at ${lab.fixtureIp}, real TLS, in a namespace without uplink`);
+
+  const keep = has('keep') ? ['--relay', labDir] : [];
+  const argv = [join(APP, 'src', 'cmd', 'clrk.ts'), 'demo-stage', '--clrk-dir', dir, '--provider-ip', lab.fixtureIp, '--provider-ca', fixture.ca, ...keep];
+  const stage = spawnChild(process.execPath, argv, {
+    netns: lab.stack,
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
+    env: { ...process.env, CLRK_TOOLS: tools, CLRK_DEMO_KEY: key },
+  });
+  const ended = exited(stage);
+  const stop = (): boolean => stage.kill('SIGTERM');
+  signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
+  const kept = has('keep') && (await Promise.race([once(stage.stdio[KEPT_FD]!, 'data').then(([line]) => String(line)), ended.then(() => undefined)]));
+  if (kept) {
+    try {
+      await using urls = await serveOutside(labDir, dir);
+      printUses(io, dir, urls, kept.trim(), DOCUMENT);
+      return (await ended).code ?? 1;
+    } catch (error) {
+      stop();
+      await ended;
+      throw error;
+    }
+  }
+  return (await ended).code ?? 1;
+};
+
+const play = async (context: CommandContext): Promise<number> => {
+  const { io, global, flag, signal } = context;
   const language = languageOf(flag('runtime')!);
+  const key = realKey(flag('provider')!, io.env);
   if (process.getuid?.() !== 0) throw new ClrkError('NotRoot', { command: 'clrk demo' });
   const note = progress(io);
   const tools = toolsDirOf(global.dir);
@@ -48,31 +130,10 @@ const play = async ({ io, global, flag, signal }: CommandContext): Promise<numbe
   await setup(tools, note);
   await installAgent(language, note);
   note('image', 'start', `build quickstart/summarizer from ${relative(APP, AGENTS[language].dir)}`);
-  const image = {
-    store: join(dir, 'images'),
-    name: 'quickstart/summarizer:latest',
-    dir: AGENTS[language].dir,
-    runtime: language,
-    nodeBinary: process.execPath,
-    signal,
-  };
-  const { digest } = await buildImage(image);
+  const image = { store: join(dir, 'images'), name: 'quickstart/summarizer:latest', dir: AGENTS[language].dir };
+  const { digest } = await buildImage({ ...image, runtime: language, nodeBinary: process.execPath, signal });
   note('image', 'done', `quickstart/summarizer ${digest.slice(0, 19)}`);
-
-  await using lab = await createLab(join('/run/clrk', `demo-${process.pid}`), { signal });
-  const key = `sk-demo-${randomBytes(18).toString('hex')}`;
-  await using fixture = await startFixture(lab, join(dir, 'fixture'), key);
-  note('provider', 'done', `a stand-in for api.openai.com at ${lab.fixtureIp}, real TLS, in a namespace without uplink`);
-
-  // The stack runs in a namespace whose only neighbour is the fixture, so nothing of the demo can reach a real address.
-  const argv = [join(APP, 'src', 'cmd', 'clrk.ts'), 'demo-stage', '--clrk-dir', dir, '--provider-ip', lab.fixtureIp, '--provider-ca', fixture.ca];
-  const stage = spawnChild(process.execPath, argv, {
-    netns: lab.stack,
-    stdio: 'inherit',
-    env: { ...process.env, CLRK_TOOLS: tools, CLRK_DEMO_KEY: key },
-  });
-  signal.addEventListener('abort', () => stage.kill('SIGTERM'), { once: true });
-  return (await exited(stage)).code ?? 1;
+  return key === undefined ? await playInLab(context, dir, tools) : await playReal(context, dir, tools, key);
 };
 
 export const demoCommand: CommandSpec = {
@@ -80,9 +141,14 @@ export const demoCommand: CommandSpec = {
   summary: 'See it all once: set up, run an agent, show what left its sandbox',
   details:
     'Sets this machine up, starts a stack in a network namespace without uplink, builds the quickstart image, triggers the agent over HTTP with a document,\n' +
-    'and prints its answer and the records of everything that left the sandbox. The provider is a stand-in that speaks the real protocol over real TLS.',
-  flags: [{ name: 'runtime', value: 'RUNTIME', default: 'node', help: 'language of the agent: node or python' }],
-  examples: ['clrk demo', 'clrk demo --runtime python'],
+    'and prints its answer and the records of everything that left the sandbox. The provider is a stand-in that speaks the real protocol over real TLS.\n' +
+    'With --provider openai the stack runs in the namespace of this machine and calls api.openai.com with the key in OPENAI_API_KEY.',
+  flags: [
+    { name: 'runtime', value: 'RUNTIME', default: 'node', help: 'language of the agent: node or python' },
+    { name: 'provider', value: 'PROVIDER', default: 'fixture', help: 'fixture (the stand-in) or openai (the real one)' },
+    { name: 'keep', help: 'keep the stack until Ctrl-C, its API and ingress on the loopback of this machine' },
+  ],
+  examples: ['clrk demo', 'clrk demo --runtime python', 'clrk demo --keep', 'OPENAI_API_KEY=sk-... clrk demo --provider openai'],
   run: play,
 };
 
@@ -93,17 +159,16 @@ export const demoStageCommand: CommandSpec = {
   flags: [
     { name: 'provider-ip', value: 'IP', help: 'address of the provider fixture' },
     { name: 'provider-ca', value: 'FILE', help: 'its CA certificate' },
+    { name: 'relay', value: 'DIR', help: 'keep the stack, and serve its ports as Unix sockets here' },
   ],
   examples: [],
-  run: ({ io, global, flag, signal }) =>
-    playDemo({
-      io,
-      dir: global.dir,
-      tools: toolsDirOf(global.dir),
-      manifests: join(QUICKSTART, 'manifests'),
-      document: join(QUICKSTART, 'document.txt'),
-      provider: { ip: flag('provider-ip')!, ca: flag('provider-ca')!, key: io.env['CLRK_DEMO_KEY']! },
-      signal,
-      title: (text) => io.out(`\n${paint(io, 'bold', text)}\n`),
-    }),
+  run: (context) => {
+    const { io, global, flag, signal } = context;
+    const relay = flag('relay');
+    return playDemo({
+      ...stageOptions(context, global.dir, toolsDirOf(global.dir)),
+      provider: { key: io.env['CLRK_DEMO_KEY']!, fixture: { ip: flag('provider-ip')!, ca: flag('provider-ca')! } },
+      ...(relay && { keep: (stack) => serveInside(relay, stack, () => writeSync(KEPT_FD, `${stack.ingress}\n`), signal) }),
+    });
+  },
 };

@@ -57,6 +57,8 @@ describe('errors say what to do', () => {
     [['dev', 'wait-ready', '--timeout', 'soon'], /--timeout soon is not a positive duration/],
     [['image', 'build', '.'], /-t NAME/],
     [['image', 'build', '-t', 'a/b:1', '--runtime', 'cobol', '.'], /cobol/],
+    [['demo', '--provider', 'openai'], /OPENAI_API_KEY[^]*export OPENAI_API_KEY/],
+    [['demo', '--provider', 'elsewhere'], /fixture or openai/],
     [['apply'], /file or directory/],
     [['agents', 'logs', 'a/b/c'], /neither NAME nor NAME\/INVOCATION/],
     [['agents', 'logs', 'a/'], /neither NAME nor NAME\/INVOCATION/],
