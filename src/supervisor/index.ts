@@ -2,6 +2,7 @@
 // Owns: setup of tools, keys, run directory, lock, child processes in start order, dev.json, kubeconfig.host.
 // Heavy dependency owned here: @peculiar/x509 (the API's CA and client certificates).
 export { APP } from './children.ts';
+export { doctor, type Part } from './doctor.ts';
 export * from './lab.ts';
 export * from './lock.ts';
 export * from './pki.ts';

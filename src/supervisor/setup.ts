@@ -33,7 +33,7 @@ interface Package {
   readonly name: string;
 }
 
-const PACKAGES: readonly Package[] = [
+export const PACKAGES: readonly Package[] = [
   { commands: ['nft'], name: 'nftables' },
   { commands: ['ip', 'ss'], name: 'iproute2' },
   { commands: ['umoci'], name: 'umoci' },
@@ -180,35 +180,16 @@ export const setup = async (tools: string, progress: Progress, extra: readonly P
   }
 };
 
-/** One part of the machine clrk needs. */
-export interface Part {
-  readonly name: string;
-  /** Version or name of what is there. */
-  readonly found: string | undefined;
-  readonly path: string | undefined;
-  readonly fix: string;
-}
-
-const command = async (name: string, fix: string): Promise<Part> => {
-  const path = await which(name);
-  return { name, found: path && 'yes', path, fix };
-};
-
-/** Everything clrk needs and how it stands; looks only. */
-export const doctor = async (tools: string): Promise<readonly Part[]> => {
-  const commands = PACKAGES.flatMap(({ commands: names, name }) => names.map((each) => command(each, `clrk setup, or apt-get install ${name}`)));
-  const binaries = STEPS.filter(({ binary }) => binary).map(async ({ name, found, binary, fix }) => {
-    const version = await found(tools);
-    return { name, found: version, path: version && join(tools, 'bin', binary!), fix: `clrk setup. ${fix}` };
-  });
-  const root = process.getuid?.() === 0;
-  return [
-    { name: 'root', found: root ? 'yes' : undefined, path: undefined, fix: 'Run clrk dev, demo and test with sudo.' },
-    { name: 'Node.js', found: process.version, path: process.execPath, fix: '' },
-    ...(await Promise.all(commands)),
-    ...(await Promise.all(binaries)),
-  ];
-};
+/** The tools of ours that are binaries, as they are. */
+export const toolParts = (tools: string) =>
+  Promise.all(
+    STEPS.flatMap(({ name, found, binary, fix }) => (binary ? [{ name, found, path: join(tools, 'bin', binary), fix }] : [])).map(
+      async ({ found, ...part }) => ({
+        ...part,
+        version: await found(tools),
+      }),
+    ),
+  );
 
 /** Throws ToolMissing for the first tool that is not there; installs nothing. */
 export const checkTools = async (tools: string): Promise<void> => {

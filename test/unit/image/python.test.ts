@@ -1,9 +1,11 @@
 import { cp, mkdir, mkdtemp, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { buildImage, type BuildOptions } from '#image';
 import { run } from '#lib';
+
+vi.setConfig({ testTimeout: 120_000 }); // a standard library is compiled here
 
 let dir: string;
 let app: string;
