@@ -85,8 +85,8 @@ test('doctor names every part, and exits 1 when one is missing', async () => {
     if (tools !== undefined) process.env['CLRK_TOOLS'] = tools;
     await rm(dir, { recursive: true });
   }
-  expect(seen.out).toMatch(/^Envoy\s+missing\s+-\s+clrk setup/m);
-  expect(seen.out).toMatch(/^nsenter\s+yes\s+\//m);
+  expect(seen.out).toMatch(/^Envoy\s+missing\s+missing\s+-\s+Run \.\/clrk setup/m);
+  expect(seen.out).toMatch(/^nsenter\s+ok\s+nsenter from util-linux/m);
 });
 
 test('--secret: NAME=ENVVAR[:KEY], checked before anything starts', () => {
