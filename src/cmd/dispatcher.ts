@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createClient } from '#kube';
-import { ClrkError, readIfExists, runProgram, writeFileAtomic, type Program } from '#lib';
+import { ClrkError, messageOf, readIfExists, runProgram, writeFileAtomic, type Program } from '#lib';
 import { openLedger } from '#ledger';
 import { layout } from '#model';
 import { Scheduler, workService } from '#scheduler';
@@ -33,7 +33,13 @@ const main = async (program: Program): Promise<void> => {
 
   // Consumes reservations and settlements of egress; produces grants that never let a counter pass its cap.
   const ledger = resources.use(openLedger(at.dispatchDb, { log }));
-  const sweeping = setInterval(() => ledger.sweep(), SWEEP_MS);
+  const sweeping = setInterval(() => {
+    try {
+      ledger.sweep();
+    } catch (error) {
+      log.warn(`overdue reservations cannot be counted as spent yet: ${messageOf(error)}`);
+    }
+  }, SWEEP_MS);
   resources.defer(() => clearInterval(sweeping));
 
   // The same over the wire, one socket for one kind of client: workers, egress, the runtime API.
@@ -45,7 +51,8 @@ const main = async (program: Program): Promise<void> => {
   // Consumes HTTP requests, on the port of last time when it is free.
   const portFile = join(state, 'ingress.port');
   const ingress = resources.use(await startIngress({ invoker, preferredPort: Number(await readIfExists(portFile)) || 0, log }));
-  await writeFileAtomic(portFile, `${ingress.port}\n`);
+  // Worth a try: without it the next start only listens somewhere else.
+  await writeFileAtomic(portFile, `${ingress.port}\n`).catch((error: unknown) => log.warn(`the port cannot be kept: ${messageOf(error)}`));
 
   // Ends first, while workers and callers are still connected: they hear that their runs were cancelled.
   resources.use(invoker);

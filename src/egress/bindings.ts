@@ -81,7 +81,21 @@ export class Bindings implements AsyncDisposable {
     const held = this.#byAddress.get(address);
     if (held?.invocation !== invocation) return;
     this.#byAddress.delete(address);
-    await this.#file.append(lineOf('release', held, this.#clock.now()));
+    try {
+      await this.#file.append(lineOf('release', held, this.#clock.now()));
+    } catch (error) {
+      // Not on disk, so it did not happen: whoever asked asks again.
+      if (!this.#byAddress.has(address)) this.#byAddress.set(address, held);
+      throw error;
+    }
+  }
+
+  /**
+   * Lines are joined to runs by time of day. After the clock was set back, what is bound is bound again at the time it is now:
+   * else later lines would belong to whoever had the address at that time before.
+   */
+  async bindAgain(): Promise<void> {
+    await Promise.all(this.all.map((binding) => this.#file.append(lineOf('bind', binding, this.#clock.now()))));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

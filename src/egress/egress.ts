@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Latest, messageOf, readIfExists, RecordFile, retry, writeFileAtomic, type Clock, type Logger } from '#lib';
+import { Latest, messageOf, readIfExists, RecordFile, retry, watchClock, writeFileAtomic, type Clock, type Logger } from '#lib';
 import type { Binding, EgressDesired, EgressLine, EgressReport, LedgerPort, PolicySet, WorkerLayout } from '#model';
 import { Claims, createRpcServer, Names } from '#wire';
 import { AggregatedDiscoveryService, ExternalProcessor } from '#wire/xds';
@@ -14,6 +14,9 @@ import { createResolver, type Answer } from './names/resolver.ts';
 import { rotateAccessLogs } from './access-logs.ts';
 import { MAX_GATEWAYS, type Slice } from './slices.ts';
 import { xdsService } from './xds/server.ts';
+
+/** How often it is seen whether the clock was set. */
+const CLOCK_EVERY_MS = 500;
 
 /** What needs privilege, done by the worker. Calls fail while it is away. */
 export interface HostPort {
@@ -96,11 +99,24 @@ export class Egress implements AsyncDisposable {
     }
     const accessLogs = (): readonly string[] => this.#indexes.all.map((index) => at.accessLog(index));
     this.#servers.use(createSettler({ accessLogs, offsets: at.offsets, ledger, log: log.with({ part: 'settler' }), signal }));
+    const clockSet = watchClock(clock);
+    const watching = setInterval(() => this.#followClock(clockSet()), CLOCK_EVERY_MS);
+    this.#servers.defer(() => clearInterval(watching));
     this.#servers.use(rotateAccessLogs({ at, indexes: () => [...this.#gateways.values()].map(({ index }) => index), clock, log }));
     this.#background('start the front', async () => {
       await host.startFront();
       this.#front.resolve();
     });
+  }
+
+  /** `set`: by how much the clock was set, in ms. Leaves may have begun to be invalid; addresses are joined to runs by time. */
+  #followClock(set: number): void {
+    if (set === 0) return;
+    const { log } = this.#options;
+    log.warn('the clock was set', { seconds: Math.round(set / 1000) });
+    for (const gateway of this.#gateways.values()) gateway.checkLeaves();
+    if (set > 0) return;
+    this.#bindings.bindAgain().catch((error: unknown) => log.error('cannot write bindings after the clock was set', { cause: messageOf(error) }));
   }
 
   async #inForce(name: string, abort: AbortSignal): Promise<Slice> {

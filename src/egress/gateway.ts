@@ -120,6 +120,11 @@ export class Gateway implements NamingGateway {
     return ports.some((port) => terminates(policy, port)) ? this.#denied.answer(name) : undefined;
   }
 
+  /** After the clock was set: leaves that are not valid now are made anew at the next handshake. */
+  checkLeaves(): void {
+    this.#leaves.check();
+  }
+
   #onState({ revision, error }: { readonly revision: string; readonly error: string }): void {
     const since = revision === this.#state.revision ? this.#state.since : this.#options.clock.now();
     this.#state = { gateway: this.name, revision, since, error };

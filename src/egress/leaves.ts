@@ -44,6 +44,8 @@ export class Leaves {
   readonly #pending = new Map<string, Promise<Leaf | undefined>>();
   #intermediate: Intermediate | undefined;
   #signer: Promise<Signer> | undefined;
+  /** End of every leaf Envoy may have, also of those it had from before a restart of ours. */
+  readonly #ends = new Map<string, number>();
   #issuer = '';
   readonly #max: number;
 
@@ -62,22 +64,41 @@ export class Leaves {
     this.#issuer = createHash('sha256').update(intermediate.certPem).digest('hex').slice(0, 16);
     this.#signer = loadSigner(intermediate);
     this.#signer.catch(() => {}); // said by `get`
-    const old = [...this.#leaves.keys()];
-    this.#leaves.clear();
-    for (const name of old) this.#onEvict(name);
+    for (const name of this.#ends.keys()) this.#drop(name);
   }
 
   /** Whether a leaf Envoy says it has is one that would be served now. */
   isCurrent(name: string, version: string): boolean {
     const [issuer, notAfter] = version.split('.');
-    return this.#admit(name) !== undefined && issuer === this.#issuer && Number(notAfter) - this.#clock.now() > MARGIN;
+    const current = this.#admit(name) !== undefined && issuer === this.#issuer && this.#isValid(Number(notAfter));
+    if (current) this.#ends.set(name, Number(notAfter));
+    return current;
+  }
+
+  /** Drops the leaves that are not valid now. Time does that by itself, with Envoy's own timers; call it when the clock was set. */
+  check(): void {
+    for (const [name, notAfter] of this.#ends) {
+      if (this.#isValid(notAfter)) continue;
+      this.#drop(name);
+    }
+  }
+
+  #isValid(notAfter: number): boolean {
+    const left = notAfter - this.#clock.now();
+    return left > MARGIN && left <= LIFETIME;
+  }
+
+  #drop(name: string): void {
+    this.#leaves.delete(name);
+    this.#ends.delete(name);
+    this.#onEvict(name);
   }
 
   /** The leaf of a name, or undefined when it must not have one. Concurrent questions for one name make one leaf. */
   async get(name: string): Promise<Leaf | undefined> {
     if (!isLeafName(name) || this.#admit(name) === undefined || !this.#signer) return undefined;
     const known = this.#leaves.get(name);
-    if (known && known.notAfter - this.#clock.now() > MARGIN) return known;
+    if (known && this.#isValid(known.notAfter)) return known;
     let made = this.#pending.get(name);
     if (!made) {
       made = this.#make(name, this.#signer, this.#issuer).finally(() => this.#pending.delete(name));
@@ -95,6 +116,7 @@ export class Leaves {
     const leaf = { name, chainPem: issued.certPem + signer.certPem, keyPem: issued.keyPem, notAfter, version: `${issuer}.${notAfter}` };
     if (issuer === this.#issuer) {
       this.#leaves.set(name, leaf);
+      this.#ends.set(name, notAfter);
       this.#evict();
     }
     return leaf;
@@ -104,9 +126,7 @@ export class Leaves {
     while (this.#leaves.size > this.#max) {
       // Maps keep insertion order: the oldest denied name, else the oldest.
       const names = [...this.#leaves.keys()];
-      const victim = names.find((name) => this.#admit(name) !== 'admitted') ?? names[0]!;
-      this.#leaves.delete(victim);
-      this.#onEvict(victim);
+      this.#drop(names.find((name) => this.#admit(name) !== 'admitted') ?? names[0]!);
     }
   }
 }

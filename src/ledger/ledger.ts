@@ -33,7 +33,8 @@ const DAY_MS = 86_400_000;
 const CEILING_STEP = 1 / 64;
 /** Settled reservations are known (so that a repeat changes nothing) for this long, counters for longer. */
 const KEEP_RESERVATIONS_MS = 3 * DAY_MS;
-const KEEP_DAYS_MS = 40 * DAY_MS;
+/** Counters of this many days are kept. By number, not by age: a clock that was wrong for a moment must not forget today's. */
+const KEEP_DAYS = 40;
 
 const dayOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 const endOfDay = (ms: number): number => (Math.floor(ms / DAY_MS) + 1) * DAY_MS;
@@ -185,7 +186,9 @@ const createBooks = (db: DatabaseSync, log: Logger, ceilings: Ceilings) => {
   const close = db.prepare('UPDATE ledger_reservations SET state = ?, used = ? WHERE id = ? AND key = ?');
   const overdue = db.prepare(`SELECT id, key, day, amount, state FROM ledger_reservations WHERE state = 'held' AND deadline <= ?`);
   const forget = db.prepare(`DELETE FROM ledger_reservations WHERE state <> 'held' AND day < ?`);
-  const forgetDays = db.prepare('DELETE FROM ledger_days WHERE day < ? AND reserved = 0');
+  const forgetDays = db.prepare(
+    `DELETE FROM ledger_days WHERE reserved = 0 AND day NOT IN (SELECT DISTINCT day FROM ledger_days ORDER BY day DESC LIMIT ${KEEP_DAYS})`,
+  );
 
   const usage = (key: string, day: string): { readonly settled: number; readonly reserved: number; readonly ceiling: number } =>
     (counter.get(key, day) as { settled: number; reserved: number; ceiling: number } | undefined) ?? { settled: 0, reserved: 0, ceiling: 0 };
@@ -232,7 +235,7 @@ const createBooks = (db: DatabaseSync, log: Logger, ceilings: Ceilings) => {
       close.run('spent', amount, id, key);
     }
     forget.run(dayOf(now - KEEP_RESERVATIONS_MS));
-    forgetDays.run(dayOf(now - KEEP_DAYS_MS));
+    forgetDays.run();
     return rows.length;
   };
 

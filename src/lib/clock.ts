@@ -8,6 +8,23 @@ export interface Clock {
 
 export const systemClock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
 
+/** A clock that is slewed moves less than this between two looks, in ms. */
+const SET_MS = 500;
+
+/**
+ * Tells when the wall clock was set, or went on while the machine slept. The returned function says by how many milliseconds
+ * (negative = back) since the last look; 0 when it was not. Look about once a second.
+ */
+export const watchClock = (clock: Clock): (() => number) => {
+  let last = clock.now() - clock.monotonic();
+  return () => {
+    const drift = clock.now() - clock.monotonic();
+    const set = drift - last;
+    last = drift;
+    return Math.abs(set) < SET_MS ? 0 : set;
+  };
+};
+
 /** RFC 3339 with milliseconds, UTC. */
 export const rfc3339 = (ms: number): string => new Date(ms).toISOString();
 

@@ -1,6 +1,6 @@
-import { closeSync, fdatasync, fdatasyncSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
-import { readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, fdatasync, fdatasyncSync, fstatSync, openSync, readdirSync, renameSync, writeSync } from 'node:fs';
+import { rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { systemCode } from './errors.ts';
 
 /** Size at which a record file is put aside. */
@@ -12,16 +12,24 @@ const SYNC_MS = 200;
 
 /** Puts a record file aside as `<path>.<time>`, where its readers find it (see Tail), and drops the oldest of those. */
 export const putAside = async (path: string, now: number): Promise<void> => {
-  await rename(path, `${path}.${now}`);
+  await rename(path, asideOf(path, now));
   await dropOld(path);
 };
 
-const dropOld = async (path: string): Promise<void> => {
+/** Times in the names of the files put aside, the latest first. */
+const asides = (path: string): number[] => {
   const prefix = `${basename(path)}.`;
-  const old = (await readdir(dirname(path)))
+  return readdirSync(dirname(path))
     .filter((name) => name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)))
-    .sort((a, b) => Number(b.slice(prefix.length)) - Number(a.slice(prefix.length)));
-  for (const name of old.slice(KEEP)) await rm(join(dirname(path), name), { force: true });
+    .map((name) => Number(name.slice(prefix.length)))
+    .sort((a, b) => b - a);
+};
+
+/** Later than every other, also when the clock was set back: the newest must not be taken for the oldest. */
+const asideOf = (path: string, now: number): string => `${path}.${Math.max(now, (asides(path)[0] ?? 0) + 1)}`;
+
+const dropOld = async (path: string): Promise<void> => {
+  for (const time of asides(path).slice(KEEP)) await rm(`${path}.${time}`, { force: true });
 };
 
 export const sizeOf = async (path: string): Promise<number> => {
@@ -85,7 +93,7 @@ export class RecordFile<Line> implements AsyncDisposable {
   #rotate(): void {
     if (this.#synced) fdatasyncSync(this.#file!);
     this.#close();
-    renameSync(this.#path, `${this.#path}.${this.#now()}`);
+    renameSync(this.#path, asideOf(this.#path, this.#now()));
     this.#dropping = dropOld(this.#path).catch(() => {}); // tried again with the next one
     this.#open();
     this.#add(this.#carry().map(textOf).join(''));

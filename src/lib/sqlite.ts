@@ -8,6 +8,9 @@ import { DatabaseSync } from 'node:sqlite';
 export const openDatabase = (path: string, migrations: readonly string[], part?: string): DatabaseSync => {
   const db = new DatabaseSync(path);
   db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=2000;');
+  const known = part === undefined ? fileVersion(db) : knownPart(db, part);
+  // Nothing to do, nothing to write: a service starts on a full disk, too.
+  if (known !== undefined && known >= migrations.length) return db;
   transaction(db, () => {
     const version = part === undefined ? fileVersion(db) : partVersion(db, part);
     for (const sql of migrations.slice(version)) db.exec(sql);
@@ -19,6 +22,9 @@ export const openDatabase = (path: string, migrations: readonly string[], part?:
 };
 
 const fileVersion = (db: DatabaseSync): number => (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version;
+
+const knownPart = (db: DatabaseSync, part: string): number | undefined =>
+  db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'schema_parts'").get() && partVersion(db, part);
 
 const partVersion = (db: DatabaseSync, part: string): number => {
   db.exec('CREATE TABLE IF NOT EXISTS schema_parts (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT');
@@ -34,7 +40,8 @@ export const transaction = <T>(db: DatabaseSync, work: () => T): T => {
     db.exec('COMMIT');
     return result;
   } catch (error) {
-    db.exec('ROLLBACK');
+    // A full disk ends the transaction by itself (https://www.sqlite.org/lang_transaction.html, 3).
+    if (db.isTransaction) db.exec('ROLLBACK');
     throw error;
   }
 };

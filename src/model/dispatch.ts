@@ -66,8 +66,8 @@ export interface RunControl {
 export interface OrphanRun {
   readonly slot: SlotRequest;
   readonly worker: string;
-  /** When its time is up, ms since the epoch. */
-  readonly deadline: number;
+  /** All the time it has, in ms. How much of it is over is not known: the wall clock may have been set meanwhile, and the worker counts. */
+  readonly timeoutMs: number;
 }
 
 export interface SchedulerPort {

@@ -1,4 +1,4 @@
-import { systemClock, type Clock, type Logger } from '#lib';
+import type { Logger } from '#lib';
 import {
   INITIAL_CREDIT,
   type Assignment,
@@ -128,11 +128,11 @@ export class Scheduler implements SchedulerPort, Disposable {
     };
   }
 
-  adopt({ slot, worker, deadline }: OrphanRun, observer: RunObserver): RunControl {
+  adopt({ slot, worker, timeoutMs }: OrphanRun, observer: RunObserver): RunControl {
     const run: Run = { request: slot, worker, orphan: true, since: this.#clock.monotonic(), observer, credit: Infinity, received: 0, reattached: false };
     this.#add(run);
     run.lost = alarm(this.#limits.recoverMs, () => this.#lose(run));
-    this.#expectEnd(run, deadline);
+    this.#expectEnd(run, timeoutMs);
     return this.#controlOf(run);
   }
 
@@ -141,13 +141,13 @@ export class Scheduler implements SchedulerPort, Disposable {
     const worker = this.#workers.get(run.worker);
     if (worker) worker.send({ case: 'assignment', value: assignment });
     else queueMicrotask(() => this.#end(run, 'Failed', 'WorkerLost', `Worker ${run.worker} was lost before it got the run.`));
-    this.#expectEnd(run, this.#clock.now() + assignment.timeoutMs);
+    this.#expectEnd(run, assignment.timeoutMs);
     return this.#controlOf(run);
   }
 
   /** The safety net behind the worker's own timeout. */
-  #expectEnd(run: Run, deadline: number): void {
-    run.overdue = alarm(deadline + this.#limits.timeoutSlackMs - this.#clock.now(), () => {
+  #expectEnd(run: Run, timeoutMs: number): void {
+    run.overdue = alarm(timeoutMs + this.#limits.timeoutSlackMs, () => {
       this.#workers.get(run.worker)?.send({ case: 'cancel', value: { invocation: run.request.invocation, reason: 'Timeout' } });
       this.#end(run, 'Timeout', 'Timeout', `Worker ${run.worker} did not report the end of the run in time.`);
     });

@@ -58,7 +58,8 @@ export class Invoker implements Runs, AsyncDisposable {
         continue;
       }
       const slot = { invocation: invocation.id, agent: agentOf(invocation), pool: '', maxConcurrent: 0, maxExecutionsPerWorker: 0, maxWaitMs: 0 };
-      run.started(this.#scheduler.adopt({ slot, worker: invocation.worker, deadline }, run));
+      const timeoutMs = deadline - (invocation.dispatchedAt ?? deadline);
+      run.started(this.#scheduler.adopt({ slot, worker: invocation.worker, timeoutMs }, run));
     }
   }
 

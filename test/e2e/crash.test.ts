@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { eventually, showLogOnFailure, startStack, type InvokeResult, type TestStack } from './harness.ts';
+import { eventually, showLogOnFailure, startStack, type TestStack } from './harness.ts';
 import { mountsOf, processesOf } from './support/leftovers.ts';
+import { ask, nextRunWorks, noSandboxLeft, startRun, type StartedRun } from './support/runs.ts';
 
 /**
  * Every process killed with SIGKILL in the middle of a run: the invocation ends in a phase that is true, nothing is left
@@ -15,73 +15,16 @@ beforeAll(async () => {
 afterAll(() => stack?.[Symbol.asyncDispose]());
 beforeEach(() => showLogOnFailure(() => stack));
 
-const CHAT = 'https://api.openai.com/v1/chat/completions';
-const ask = (model: string, limit: number) => ({
-  fetch: {
-    url: CHAT,
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({
-      model,
-      stream: true,
-      stream_options: { include_usage: true },
-      max_completion_tokens: limit,
-      messages: [{ role: 'user', content: LONG }],
-    }),
-  },
-});
-const LONG =
-  'The keeper lights the lamp at dusk and the ships that pass along the rocky coast see it from twenty miles away in clear weather and from two in fog. '.repeat(
-    3,
-  );
-
-interface Running {
-  readonly traceId: string;
-  readonly answer: Promise<InvokeResult>;
-  readonly id: string;
-}
-
 /** Starts a run and resolves when its request is at the provider, which then takes 200 ms a token: the run is in the middle of its work. */
-const inTheMiddle = async (tokens: number, ...before: object[]): Promise<Running> => {
-  const traceId = randomBytes(16).toString('hex');
-  const id = crypto.randomUUID();
-  const headers = { traceparent: `00-${traceId}-${randomBytes(8).toString('hex')}-01`, 'x-clrk-invocation-id': id };
-  const answer = stack.invoke('probe', { steps: [...before, { must: ask('gpt-4.1-slow', tokens) }] }, headers);
-  answer.catch(() => {});
-  await stack.seenOf(traceId);
-  return { traceId, answer, id };
+const inTheMiddle = async (tokens: number, ...before: object[]): Promise<StartedRun> => {
+  const run = startRun(stack, [...before, { must: ask('gpt-4.1-slow', tokens) }]);
+  await stack.seenOf(run.traceId);
+  return run;
 };
 
-/** A run that uses the way out, as soon as one succeeds; a refused one must say so and leave nothing unsaid. */
-const nextRunWorks = (ms = 20_000) =>
-  eventually(
-    'the next run works',
-    async () => {
-      const answer = await stack.invoke('probe', { steps: [ask('gpt-4.1-mini', 20)] });
-      if (answer.status !== 200) {
-        expect([429, 502, 503, 504]).toContain(answer.status);
-        throw new Error(`${answer.status} ${answer.text}`);
-      }
-      const { results } = answer.json() as { results: { status?: number; body?: string }[] };
-      if (results[0]!.status !== 200) throw new Error(JSON.stringify(results));
-      expect(results[0]!.body).toContain('[DONE]');
-      return answer;
-    },
-    ms,
-    250,
-  );
-
-/** No sandbox and no mount of one outlives its run. */
-const noSandboxLeft = () =>
-  eventually('no sandbox is left', async () => {
-    const sandboxes = (await processesOf(stack.run)).filter(({ argv }) => /runsc/.test(argv[0]!));
-    if (sandboxes.length > 0) throw new Error(sandboxes.map(({ argv }) => argv.join(' ')).join('\n'));
-    return true;
-  });
-
 afterEach(async () => {
-  await nextRunWorks();
-  await noSandboxLeft();
+  await nextRunWorks(stack);
+  await noSandboxLeft(stack);
   // A process that is just starting another one shows up twice for a moment.
   const programs = ['controller-manager', 'dispatcher', 'worker', 'egress', 'front', 'recorder', 'store', 'envoy'];
   await eventually('each program runs once', async () => {
@@ -105,8 +48,8 @@ describe('in the middle of a run', () => {
     await stack.restarted('worker', worker);
     const alive = (await processesOf(stack.run)).map(({ pid }) => pid);
     expect([...envoy, ...egress].filter((pid) => alive.includes(pid))).toEqual([]);
-    await nextRunWorks();
-    await noSandboxLeft();
+    await nextRunWorks(stack);
+    await noSandboxLeft(stack);
     await eventually('mounts of the lost sandbox are gone', async () => ((await mountsOf(stack.run)).length <= mountsBefore.length ? true : undefined));
     const records = await stack.egressLog(run.id, (all) => all.length > 0);
     expect(records[0]).toMatchObject({ host: 'api.openai.com', model: 'gpt-4.1-slow' });
@@ -192,7 +135,7 @@ describe('between runs', () => {
         }
       }
       await stack.restarted(component, before);
-      const worked = await nextRunWorks();
+      const worked = await nextRunWorks(stack);
       await stack.egressLog(worked.invocation, (all) => all.some(({ outputTokens }) => outputTokens !== null), 30_000);
       for (const { headers } of (await stack.seen()).slice(seen)) expect(headers['authorization']).toBe(`Bearer ${stack.key}`);
     },

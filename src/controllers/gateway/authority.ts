@@ -10,6 +10,8 @@ const ROOT_LIFE = 3_650 * DAY;
 const INTERMEDIATE_LIFE = 7 * DAY;
 /** Certificates begin earlier than now, for clocks that are behind. */
 const BACKDATE = HOUR;
+/** A root is made once, maybe while the clock is ahead; it must not be void when the clock is put right. */
+const ROOT_BACKDATE = 365 * DAY;
 
 /** The root Secret of a gateway does not hold a usable authority. The gateway serves nothing until it does. */
 export class RootUnusable extends Error {}
@@ -85,18 +87,19 @@ export class Authorities {
   }
 
   #intermediates(gateway: string, signer: Signer): GatewayAuthority['intermediate'] {
-    const made = new Map<string, { readonly renewAt: number; readonly certified: Promise<CertifiedKey> }>();
+    const made = new Map<string, { readonly from: number; readonly renewAt: number; readonly certified: Promise<CertifiedKey> }>();
     return (worker) => {
       const now = this.#clock.now();
       const current = made.get(worker);
-      if (current && now < current.renewAt) return current.certified;
+      // Also when the clock was set back to before it began.
+      if (current && now < current.renewAt && now >= current.from) return current.certified;
       const certified = signer.issue({
         subject: `CN=${commonName(`clrk gateway ${gateway} worker ${worker}`)}`,
         ca: { pathLength: 0 },
         notBefore: new Date(now - BACKDATE),
         notAfter: new Date(now + INTERMEDIATE_LIFE),
       });
-      made.set(worker, { renewAt: now + INTERMEDIATE_LIFE / 2, certified });
+      made.set(worker, { from: now - BACKDATE, renewAt: now + INTERMEDIATE_LIFE / 2, certified });
       certified.catch(() => made.delete(worker));
       return certified;
     };
@@ -108,7 +111,7 @@ export class Authorities {
     const root = await createAuthority({
       subject: `CN=${commonName(`clrk gateway ${namespace}/${name}`)}`,
       ca: { pathLength: 1 },
-      notBefore: new Date(now - BACKDATE),
+      notBefore: new Date(now - ROOT_BACKDATE),
       notAfter: new Date(now + ROOT_LIFE),
     });
     const encode = (pem: string): string => Buffer.from(pem).toString('base64');

@@ -1,6 +1,6 @@
 import { gatewayCaSecret, type EgressGateway, type KubeObject } from '#api';
 import { createController, signals, specChanged, splitKey, watches } from '#kube';
-import { canonicalJson, messageOf } from '#lib';
+import { canonicalJson, messageOf, watchClock } from '#lib';
 import type { DesiredGateway, WorkerReport } from '#model';
 import { compileGateway, judgeDenyPolicies, judgePolicies, type SecretLookup } from '#policy';
 import type { Context } from '../context.ts';
@@ -9,6 +9,8 @@ import type { GatewayPlan, Plans } from './plans.ts';
 
 /** How often intermediates are looked at; they are renewed at half of their 7 days. */
 const RENEWAL_MS = 3_600_000;
+/** How often it is seen whether the clock was set, and intermediates with it became void. */
+const CLOCK_EVERY_MS = 1_000;
 
 const namespaceOf = ({ metadata }: KubeObject): string[] => [metadata.namespace ?? ''];
 const namespaceOfPool = (report: WorkerReport): string => splitKey(report.pool).namespace;
@@ -99,7 +101,9 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       }),
       signals((enqueue) => {
         const timer = setInterval(() => plans.namespaces().forEach(enqueue), RENEWAL_MS).unref();
-        return () => clearInterval(timer);
+        const clockSet = watchClock(context.clock);
+        const watching = setInterval(() => clockSet() !== 0 && plans.namespaces().forEach(enqueue), CLOCK_EVERY_MS).unref();
+        return () => [timer, watching].forEach(clearInterval);
       }),
     ],
     async reconcile(namespace) {

@@ -2,7 +2,7 @@ import { messageOf, newSpanId, type Clock, type Logger } from '#lib';
 import type { Binding, Decision, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
 import { admitsHost, AI_PORT, canonicalHost, decide, providerOfHost, ruleOf, type BodyFacts, type Provider } from '#policy';
 import { checkBodyHeaders, hostOf, readBody, Refusal, type RequestHead } from './request.ts';
-import { boundsOf, BudgetExhausted, reserve } from './reserve.ts';
+import { boundsOf, BudgetExhausted, giveBack, reserve } from './reserve.ts';
 
 export interface EngineOptions {
   /** The set to judge by; undefined while the gateway has none. */
@@ -116,10 +116,6 @@ export const createJudge = (options: EngineOptions): Judge => {
     const output = metered
       ? await reserve({ id: head.id, budgets: rule.budgets, bounds, now, deadline }, { ledger, log, holdMs: options.holdMs ?? 1_500, signal })
       : undefined;
-    const giveBack = (): void => {
-      if (metered) ledger.settle({ id: head.id, used: 0 }).catch(() => {}); // spent at its deadline when this fails
-    };
-
     const spanId = newSpanId();
     const metadata: EngineMetadata = {
       ...metadataOf('Allowed', 'Allowed', known),
@@ -127,13 +123,13 @@ export const createJudge = (options: EngineOptions): Judge => {
       spanId,
     };
     if (signal.aborted) {
-      giveBack();
+      if (metered) giveBack(head.id, ledger);
       throw new Error('the request was cancelled');
     }
     try {
       await options.record(lineOf('admit', head, metadata, now));
     } catch (error) {
-      giveBack();
+      if (metered) giveBack(head.id, ledger);
       log.error('cannot record a request, refusing it', { err: error, decision: head.id });
       throw new Refusal(503, 'RecordUnavailable', 'The request cannot be recorded right now.');
     }

@@ -1,4 +1,4 @@
-import { messageOf, sleep, type Logger } from '#lib';
+import { messageOf, retry, sleep, type Logger } from '#lib';
 import type { LedgerPort, ReserveAnswer, ReserveRequest, TokenBudget } from '#model';
 import type { BodyFacts, ModelLimits } from '#policy';
 import { Refusal } from './request.ts';
@@ -113,6 +113,14 @@ const holdFor = ({ holdMs, signal }: ReserveOptions): Hold => {
   return hold;
 };
 
+/** How long what was not used is tried to be given back; a ledger that is away for longer counts it as spent at its deadline. */
+const GIVE_BACK_MS = 60_000;
+
+/** Frees a reservation whose request never left, or was never made: also when the ledger only comes back later. */
+export const giveBack = (id: string, ledger: LedgerPort): void => {
+  retry(() => ledger.settle({ id, used: 0 }), { signal: AbortSignal.timeout(GIVE_BACK_MS) }).catch(() => {});
+};
+
 /** Asks until there is an answer or the time is over. The same id is one reservation, so asking again is safe. */
 const ask = async (request: ReserveRequest, hold: Hold, { ledger, log, signal }: ReserveOptions): Promise<ReserveAnswer> => {
   try {
@@ -126,8 +134,7 @@ const ask = async (request: ReserveRequest, hold: Hold, { ledger, log, signal }:
       }
     }
   } catch (error) {
-    // It may have been granted without our hearing of it; what cannot be given back now is spent at its deadline.
-    ledger.settle({ id: request.id, used: 0 }).catch(() => {});
+    giveBack(request.id, ledger); // it may have been granted without our hearing of it
     if (signal.aborted) throw error;
     throw new Refusal(503, 'LedgerUnavailable', 'The token budget cannot be checked right now.');
   }

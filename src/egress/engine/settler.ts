@@ -26,13 +26,16 @@ const tokens = (reported: number | undefined): number | undefined =>
   typeof reported === 'number' && reported >= 0 && reported <= Number.MAX_SAFE_INTEGER / 2 ? Math.ceil(reported) : undefined;
 
 /**
- * What a finished request used, or undefined for a line without a reservation. Reported usage is taken as it is. Without it:
+ * What a finished request used, or undefined for a line that cannot have a reservation. Reported usage is taken as it is. Without it:
  * nothing when no upstream got the request or it refused it (4xx); the bound when it failed (5xx, reset) or when output can
  * be spent that the agent never sees; a stream that was cut otherwise costs its input and at most a token a response byte.
  */
 export const settlementOf = (line: AccessLine): Settlement | undefined => {
   const { id, engine, usage, status = 0, upstream } = line;
-  if (!id || engine?.reservedInput === undefined) return undefined;
+  if (!id) return undefined;
+  // The engine went away in the middle of its verdict: it may have reserved, but Envoy let nothing through.
+  if (!engine && line.chain === 'http' && line.route?.startsWith('AIProviderRoute/') && !upstream) return { id, used: 0 };
+  if (engine?.reservedInput === undefined) return undefined;
   const bound = { input: engine.reservedInput, output: engine.reservedOutput ?? 0 };
   const input = tokens(usage?.input);
   const output = tokens(usage?.output);
@@ -81,7 +84,7 @@ export const createSettler = (options: SettlerOptions): AsyncDisposable => {
   const settle = (line: AccessLine): Promise<void> | undefined => {
     const settlement = settlementOf(line);
     if (!settlement) return undefined;
-    const reserved = line.engine!.reservedInput! + (line.engine!.reservedOutput ?? 0);
+    const reserved = (line.engine?.reservedInput ?? 0) + (line.engine?.reservedOutput ?? 0);
     if (settlement.used > reserved)
       log.warn('a provider reported more than was reserved', { decision: settlement.id, reserved, used: settlement.used, reason: 'BudgetOverrun' });
     return retry(() => ledger.settle(settlement), {

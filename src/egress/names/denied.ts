@@ -20,12 +20,12 @@ export class DeniedNames {
   /** The address for a denied name: any of the slice will do, because the client hello names it. */
   answer(name: string): string {
     this.#until.delete(name);
-    this.#until.set(name, this.#clock.now() + LIFETIME);
+    this.#until.set(name, this.#clock.monotonic() + LIFETIME);
     if (this.#until.size > MAX_NAMES) this.#until.delete(this.#until.keys().next().value!);
     return slotAddress(this.#index, 'denied', createHash('sha256').update(name).digest().readUInt32BE(0) % NAMES_PER_SLICE);
   }
 
   has(name: string): boolean {
-    return (this.#until.get(name) ?? 0) > this.#clock.now();
+    return (this.#until.get(name) ?? -Infinity) > this.#clock.monotonic();
   }
 }

@@ -75,11 +75,11 @@ export const createResolver = (options: ResolverOptions) => {
   const deny = async (source: Source, { source: from, name }: Question, gateway: string, reason: string): Promise<void> => {
     const host = canonicalHost(name) ?? name.slice(0, 253);
     const key = `${reason} ${host}`;
-    const now = clock.now();
+    const now = clock.monotonic();
     if (now - (source.recorded.get(key) ?? -Infinity) < RECORD_AGAIN_MS) return;
     if (source.recorded.size >= MAX_NAMES * 2) source.recorded.delete(source.recorded.keys().next().value!);
     source.recorded.set(key, now);
-    await options.record({ event: 'dns', time: now, id: randomUUID(), gateway, source: from, host, verdict: 'Denied', reason });
+    await options.record({ event: 'dns', time: clock.now(), id: randomUUID(), gateway, source: from, host, verdict: 'Denied', reason });
   };
 
   /** Whether the sandbox may have one more name that it has not asked for in its life. */
@@ -90,7 +90,7 @@ export const createResolver = (options: ResolverOptions) => {
   };
 
   const mayBeDenied = (source: Source, isNew: boolean): boolean => {
-    const minute = Math.floor(clock.now() / 60_000);
+    const minute = Math.floor(clock.monotonic() / 60_000);
     if (source.minute !== minute) Object.assign(source, { minute, newDenied: 0 });
     return !isNew || ++source.newDenied <= NEW_DENIED_PER_MINUTE;
   };

@@ -30,7 +30,7 @@ const isAccess = (line: AccessLine | EgressLine): line is AccessLine => 'chain' 
 const keyOf = (line: AccessLine | EgressLine): readonly [string, number] => [line.source, isAccess(line) ? Date.parse(line.time) : line.time];
 
 /**
- * Joins lines to runs: lines in, records out, no files and no clock. The decision id is the key of a record. For a request
+ * Joins lines to runs: lines in, records out, no files and no clock (`now` is monotonic: a wait is a wait, whatever the time of day). The decision id is the key of a record. For a request
  * the engine saw there are two lines, the engine's (`admit`, `refused`) and Envoy's; Envoy's wins, and the engine's makes
  * the record only when Envoy's cannot come any more (its Envoy died) or does not come (`REFUSED_WAIT_MS`).
  *
@@ -91,8 +91,12 @@ export class Join {
       records.push(isAccess(line) ? recordOfAccess(line, binding, this.#worker) : recordOfEgress(line, binding, this.#worker));
       return false;
     });
-    if (drained && this.#waiting.length === 0) this.#bindings.prune(now);
     return records;
+  }
+
+  /** No line waits for its binding. */
+  get joined(): boolean {
+    return this.#waiting.length === 0;
   }
 
   snapshot(): JoinSnapshot {

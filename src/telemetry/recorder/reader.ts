@@ -41,7 +41,7 @@ export class RecordReader implements Source<ExchangeRecord> {
     this.#clock = clock;
     this.#marks = checkpoint?.files ?? {};
     for (const line of checkpoint?.bindings ?? []) this.#bindings.add(line, { inode: 0, offset: 0 });
-    this.#join = new Join(worker, this.#bindings, checkpoint?.join, clock.now());
+    this.#join = new Join(worker, this.#bindings, checkpoint?.join, clock.monotonic());
     this.#egressLog = this.#tail(layout.egressLog);
     this.#bindingLog = this.#tail(layout.bindings);
   }
@@ -59,11 +59,13 @@ export class RecordReader implements Source<ExchangeRecord> {
   async read(): Promise<{ readonly records: readonly ExchangeRecord[]; readonly drained: boolean }> {
     await this.#discover();
     const read = await Promise.all([...this.#access.values()].map((tail) => tail.read(READ_BYTES)));
-    await this.#readAll(this.#egressLog, parseEgress, (line) => this.#join.egress(line, this.#clock.now()));
+    await this.#readAll(this.#egressLog, parseEgress, (line) => this.#join.egress(line, this.#clock.monotonic()));
     await this.#readAll(this.#bindingLog, parseBinding, (line, { inode, offset }) => this.#bindings.add(line, { inode, offset }));
-    for (const { lines } of read) this.#parse(lines, parseAccess, (line) => this.#join.access(line, this.#clock.now()));
+    for (const { lines } of read) this.#parse(lines, parseAccess, (line) => this.#join.access(line, this.#clock.monotonic()));
     const drained = read.every((part) => part.drained);
-    return { records: this.#join.settle(this.#clock.now(), drained), drained };
+    const records = this.#join.settle(this.#clock.monotonic(), drained);
+    if (drained && this.#join.joined) this.#bindings.prune(this.#clock.now());
+    return { records, drained };
   }
 
   /** Where to go on from if every record returned so far is kept. */

@@ -43,6 +43,18 @@ test('an intermediate is kept for half of its 7 days and then replaced; a new ro
   expect(third.verify(new X509Certificate(other.certPem).publicKey)).toBe(true);
 });
 
+test('a clock that is set back before an intermediate began means a new one', async () => {
+  let now = start;
+  const authorities = authoritiesAt({ now: () => now, monotonic: () => 0 });
+  const root = await newRoot();
+  const issue = async () => (await (await authorities.of(gateway, secretWith(root.certPem, root.keyPem))).intermediate('0')).certPem;
+  const first = await issue();
+  now -= DAY;
+  const second = new X509Certificate(await issue());
+  expect(second.toString()).not.toBe(new X509Certificate(first).toString());
+  expect(second.validFromDate.getTime()).toBeLessThan(now);
+});
+
 test('a Secret that holds no matching authority is refused', async () => {
   const authorities = authoritiesAt({ now: () => start, monotonic: () => 0 });
   const [a, b] = [await newRoot(), await newRoot()];

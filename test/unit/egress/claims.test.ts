@@ -8,6 +8,7 @@ import { Claims, connect, createRpcServer, status } from '#wire';
 import { Bindings } from '../../../src/egress/bindings.ts';
 import { claimsService, type MapElement } from '../../../src/egress/claims.ts';
 import { sliceOf } from '../../../src/egress/slices.ts';
+import { Bindings as Recorded } from '../../../src/telemetry/recorder/bindings.ts';
 
 let dir: string;
 let file: string;
@@ -142,4 +143,35 @@ test('a record file that has grown is put aside, begins with what still holds, a
     .map((line) => JSON.parse(line) as { carried?: boolean; i?: number });
   expect(first).toEqual({ carried: true });
   expect(second!.i).toBeGreaterThan(30);
+});
+
+test('a record file put aside after the clock was set back is the newest all the same', async () => {
+  const records = (from: number) => new RecordFile<object>(file, { now: () => from++, rotateBytes: 10 });
+  for (const from of [5_000, 100]) {
+    const written = records(from);
+    for (let i = 0; i < 8; i++) await written.append({ from, i, text: 'x'.repeat(20) });
+    await written[Symbol.asyncDispose]();
+  }
+  const kept = (await readdir(dir)).filter((name) => name.startsWith('bindings.jsonl.'));
+  const texts = await Promise.all(kept.map((name) => readFile(join(dir, name), 'utf8')));
+  expect(texts).toHaveLength(4);
+  for (const text of texts) expect(text).toContain('"from":1');
+});
+
+test('a clock set back: what is bound is bound again, so that the recorder finds the run that has the address now', async () => {
+  let now = Date.parse('2026-11-25T13:00:00Z');
+  const clock = { now: () => now, monotonic: () => 0 };
+  const bindings = await Bindings.open(file, clock, true);
+  await bindings.bind(binding(5, 'earlier'));
+  now += 600_000;
+  await bindings.release('100.64.0.5', 'earlier');
+  now += 3_000_000;
+  await bindings.bind(binding(5, 'current'));
+  now -= 3_300_000; // into the time of the earlier run
+  await bindings.bindAgain();
+  await bindings[Symbol.asyncDispose]();
+  const table = new Recorded();
+  (await lines()).forEach((line, offset) => table.add(line, { inode: 1, offset }));
+  expect(table.find('100.64.0.5', now + 1_000)?.invocation).toBe('current');
+  expect(table.find('100.64.0.5', now - 100_000)?.invocation).toBe('earlier');
 });

@@ -87,3 +87,34 @@ test('a new intermediate drops what the old one signed', async () => {
   expect(leaves.isCurrent('a.example', old.version)).toBe(false);
   expect((await leaves.get('a.example'))!.chainPem).not.toContain(intermediate.certPem);
 });
+
+test('after the clock was set no leaf that is not valid is given out, and Envoy forgets it', async () => {
+  const set = now;
+  for (const by of [-2 * HOUR, 30 * HOUR]) {
+    now = set;
+    const { leaves, evicted } = make({ 'a.example': 'admitted', 'b.example': 'admitted' });
+    const [a, b] = [(await leaves.get('a.example'))!, (await leaves.get('b.example'))!];
+    leaves.check();
+    expect(evicted).toEqual([]);
+    now = set + by;
+    expect(leaves.isCurrent('a.example', a.version)).toBe(false);
+    const again = (await leaves.get('a.example'))!;
+    expect(again.version).not.toBe(a.version);
+    const [own] = again.chainPem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g)!.map((pem) => new X509Certificate(pem));
+    expect(own!.validFromDate.getTime()).toBeLessThan(now);
+    expect(own!.validToDate.getTime()).toBeGreaterThan(now);
+    leaves.check();
+    expect(evicted).toEqual(['b.example']);
+    expect((await leaves.get('b.example'))!.version).not.toBe(b.version);
+  }
+});
+
+test('leaves Envoy had from before a restart of ours are checked, too', async () => {
+  const before = make({ 'a.example': 'admitted' });
+  const { version } = (await before.leaves.get('a.example'))!;
+  const after = make({ 'a.example': 'admitted' });
+  expect(after.leaves.isCurrent('a.example', version)).toBe(true);
+  now += 40 * HOUR;
+  after.leaves.check();
+  expect(after.evicted).toEqual(['a.example']);
+});

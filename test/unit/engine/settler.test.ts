@@ -52,6 +52,12 @@ describe('what a request used', () => {
     ['the bound when usage is nonsense', line({ usage: { input: -5, output: Number.NaN } }, { stream: false }), 1100],
     ['nothing to settle without a reservation', line({}, { reservedInput: undefined }), undefined],
     ['nothing to settle without the engine', { ...line(), engine: undefined }, undefined],
+    [
+      'nothing when the engine went away while it judged',
+      { ...line({ upstream: undefined, status: 503, route: 'AIProviderRoute/demo/openai' }), engine: undefined },
+      0,
+    ],
+    ['nothing to settle of a name no route admits', { ...line({ upstream: undefined, status: 403, route: '' }), engine: undefined }, undefined],
   ])('%s', (_, access, used) => expect(settlementOf(access)?.used).toBe(used));
 });
 

@@ -45,6 +45,18 @@ test('the same id is one reservation, also after it was settled', async () => {
   expect(await usage()).toEqual({ used: 10, reserved: 0 });
 });
 
+test('a clock that was wrong for a moment, however wrong, does not forget what was used today', async () => {
+  await reserve('a', 60);
+  await ledger.settle({ id: 'a', used: 60 });
+  now += 400 * DAY;
+  ledger.sweep();
+  await reserve('b', 5);
+  ledger.sweep();
+  now = NOON;
+  expect(await usage()).toEqual({ used: 60, reserved: 0 });
+  expect((await reserve('c', 41)).granted).toBe(false);
+});
+
 test('several budgets are taken together or not at all', async () => {
   await reserve('x', 95, 100, 'small');
   const answer = await ledger.reserve({
