@@ -1,6 +1,6 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ClrkError, DRAIN_SIGNAL, runProgram, systemClock, type Program } from '#lib';
+import { ClrkError, DRAIN_SIGNAL, runProgram, sweepTemporaries, systemClock, type Program } from '#lib';
 import { sweepStore } from '#image';
 import { layout, type ClaimsPort } from '#model';
 import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
@@ -27,6 +27,7 @@ const main = async (program: Program): Promise<void> => {
   await sweepStore(stack.images);
   for (const dir of [at.dir, at.runsc, at.sandboxes, at.records, at.spool, at.names, at.offsets, stack.images])
     await mkdir(dir, { recursive: true, mode: 0o700 });
+  await sweepTemporaries(at.kept);
   resources.defer(async () => void (await clean()));
   const cgroups = resources.use(await Cgroups.open(at.cgroup));
 

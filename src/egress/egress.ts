@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Latest, messageOf, readIfExists, RecordFile, retry, watchClock, writeFileAtomic, type Clock, type Logger } from '#lib';
+import { Latest, messageOf, readIfExists, RecordFile, retry, sweepTemporaries, watchClock, writeFileAtomic, type Clock, type Logger } from '#lib';
 import type { Binding, EgressDesired, EgressLine, EgressReport, LedgerPort, PolicySet, WorkerLayout } from '#model';
 import { Claims, createRpcServer, Names } from '#wire';
 import { AggregatedDiscoveryService, ExternalProcessor } from '#wire/xds';
 import { Bindings } from './bindings.ts';
 import { claimsService, type MapElement } from './claims.ts';
-import { createEngine, createSettler } from './engine/index.ts';
+import { createEngine, createSettler, SETTLED } from './engine/index.ts';
 import { GatewayIndexes } from './gateway-indexes.ts';
 import { Gateway, systemRoots } from './gateway.ts';
 import { createResolver, type Answer } from './names/resolver.ts';
@@ -65,6 +65,7 @@ export class Egress implements AsyncDisposable {
   static async start(options: EgressOptions): Promise<Egress> {
     const { at, clock } = options;
     for (const dir of [at.names, at.offsets, at.records]) await mkdir(dir, { recursive: true, mode: 0o700 });
+    await Promise.all([sweepTemporaries(at.names), sweepTemporaries(at.offsets, SETTLED)]);
     // The run directory is emptied when the worker starts: a mark in it means that its sandboxes still run.
     const mark = join(at.dir, 'egress.started');
     const inherit = (await readIfExists(mark)) !== undefined;

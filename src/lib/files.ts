@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { systemCode } from './errors.ts';
 
 /** Writes a file so that a reader sees the old content or the new, never a part, also after a crash. */
@@ -29,6 +29,15 @@ export const replaceFile = async (path: string, data: string, mode = 0o600): Pro
   const temporary = `${path}.new`;
   await writeFile(temporary, data, { mode });
   await rename(temporary, path);
+};
+
+/**
+ * Removes what a writer of these that was killed in the middle left in a directory. Call it before anybody writes
+ * there, or with the prefix of files only the caller writes.
+ */
+export const sweepTemporaries = async (dir: string, prefix = ''): Promise<void> => {
+  const names = await readdir(dir).catch(() => []);
+  for (const name of names) if (name.startsWith(prefix) && /(\.[0-9a-f]{8}\.tmp|\.new)$/.test(name)) await rm(join(dir, name), { force: true });
 };
 
 /** The content of a file, or undefined when it does not exist. */

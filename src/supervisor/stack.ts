@@ -1,6 +1,6 @@
 import { mkdir, readFile, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ClrkError, readIfExists, writeFileAtomic } from '#lib';
+import { ClrkError, readIfExists, sweepTemporaries, writeFileAtomic } from '#lib';
 import { stringify } from 'yaml';
 import { startProgram, supervisorLogger, type StackContext } from './children.ts';
 import { lockHolder, takeLock } from './lock.ts';
@@ -45,6 +45,7 @@ export const startStack = async ({ dir, tools, write }: StackOptions): Promise<S
   const state = await realpath(dir);
   await using started = new AsyncDisposableStack();
   started.use(await takeLock(join(state, 'dev.lock'), dir));
+  await Promise.all([state, join(state, 'pki')].map((each) => sweepTemporaries(each)));
   await checkTools(tools);
   const run = runDirOf(state);
   started.use(await createRunDir(run));

@@ -3,4 +3,4 @@
 // Heavy dependencies: none of its own.
 export { createEngine, type Engine } from './ext-proc.ts';
 export type { EngineOptions } from './judge.ts';
-export { createSettler, type SettlerOptions } from './settler.ts';
+export { createSettler, SETTLED, type SettlerOptions } from './settler.ts';

@@ -48,6 +48,9 @@ export const settlementOf = (line: AccessLine): Settlement | undefined => {
   return { id, used: bound.input + bound.output };
 };
 
+/** Beginning of the names of the files that hold positions. */
+export const SETTLED = 'settled-';
+
 const POLL_MS = 100;
 /** Settlements under way at the same time for one file. */
 const PARALLEL = 64;
@@ -94,7 +97,7 @@ export const createSettler = (options: SettlerOptions): AsyncDisposable => {
   };
 
   const drain = async (path: string): Promise<void> => {
-    const markFile = join(offsets, `settled-${basename(path)}`);
+    const markFile = join(offsets, `${SETTLED}${basename(path)}`);
     let tail = tails.get(path);
     if (!tail) tails.set(path, (tail = new Tail(path, await readMark(markFile))));
     for (;;) {

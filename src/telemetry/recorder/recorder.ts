@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock, Logger } from '#lib';
+import { sweepTemporaries, type Clock, type Logger } from '#lib';
 import type { ExchangeRecord, LogRecord, StorePort, WorkerLayout } from '#model';
 import { readCheckpoint, type ExchangeCheckpoint } from './checkpoint.ts';
 import { LogReader, type LogCheckpoint } from './log-reader.ts';
@@ -34,6 +34,7 @@ export interface Recorder extends AsyncDisposable {
 export const createRecorder = async (options: RecorderOptions): Promise<Recorder> => {
   const { layout, worker, store, log, clock, signal } = options;
   for (const dir of [layout.records, layout.offsets]) await mkdir(dir, { recursive: true, mode: 0o700 });
+  for (const mine of ['recorder-checkpoint.json', 'logs-checkpoint.json']) await sweepTemporaries(layout.offsets, mine);
   const common = { log, clock, signal };
 
   const checkpoint = join(layout.offsets, 'recorder-checkpoint.json');
