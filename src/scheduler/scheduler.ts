@@ -1,4 +1,4 @@
-import type { Logger } from '#lib';
+import { systemClock, type Clock, type Logger } from '#lib';
 import {
   INITIAL_CREDIT,
   type Assignment,
