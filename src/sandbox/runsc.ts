@@ -41,7 +41,13 @@ export class Runsc {
   async startError(bundle: string): Promise<string | undefined> {
     const lines = ((await readIfExists(join(bundle, 'runsc.log'))) ?? '').split('\n').filter(Boolean);
     for (const line of lines) {
-      const { level, msg } = JSON.parse(line) as { level?: string; msg?: string };
+      let entry: { level?: string; msg?: string };
+      try {
+        entry = JSON.parse(line) as typeof entry;
+      } catch {
+        continue; // several processes write this file; lines of theirs may run into each other
+      }
+      const { level, msg } = entry;
       if ((level === 'error' || level === 'fatal') && msg?.startsWith('running container: ')) return msg.split(': ').slice(1).join(': ');
     }
     return undefined;

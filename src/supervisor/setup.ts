@@ -42,7 +42,10 @@ export const PACKAGES: readonly Package[] = [
 ];
 
 /** What the tests judge us by, and nothing else uses. */
-export const TEST_PACKAGES: readonly Package[] = [{ commands: ['skopeo'], name: 'skopeo' }];
+export const TEST_PACKAGES: readonly Package[] = [
+  { commands: ['skopeo'], name: 'skopeo' },
+  { commands: ['gcc'], name: 'gcc' },
+];
 
 /** The full path of a command on PATH, or undefined. */
 export const which = async (command: string): Promise<string | undefined> => {

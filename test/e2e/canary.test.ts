@@ -5,8 +5,8 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { QUICKSTART } from '../fixtures/quickstart.ts';
 import { showLogOnFailure, startStack, type TestStack } from './harness.ts';
-import { formsIn, needlesOf, searchMemory, searchProcesses, searchTree } from './support/canary.ts';
-import { processesOf } from './support/leftovers.ts';
+import { formsIn, needlesOf, searchMemory, searchProcesses, searchTree, type Finding } from './support/canary.ts';
+import { processesOf, withDescendants } from './support/leftovers.ts';
 import { probeAgent } from './support/manifests.ts';
 
 /**
@@ -68,6 +68,8 @@ it.each<[string, (value: Buffer) => Buffer]>([
   ['base64url', (value) => Buffer.from(Buffer.concat([Buffer.from('x'), value, Buffer.from('tail')]).toString('base64url'))],
   ['percent-encoded', (value) => Buffer.from([...value].map((byte) => `%${byte.toString(16)}`).join(''))],
   ['first half', (value) => value.subarray(0, value.length / 2)],
+  ['hex', (value) => Buffer.from(value.toString('hex').toUpperCase())],
+  ['UTF-16, big-endian', (value) => Buffer.from(value.toString(), 'utf16le').swap16()],
   ['second half in base64', (value) => Buffer.from(value.subarray(value.length / 2).toString('base64'))],
   ['gzip', (value) => gzipSync(Buffer.concat([Buffer.alloc(99), value]))],
 ])('the search finds a planted value: %s', async (_, form) => {
@@ -118,9 +120,12 @@ it("Envoy's configuration dump, certificates and statistics", async () => {
   }
 });
 
+const forms = (found: readonly Finding[]): string[] => [...new Set(found.flatMap((each) => each.forms))];
+
 it('environment, command line and, while it runs, memory of the sandbox', async () => {
   const steps = [
     { env: true },
+    { hold: twin },
     { files: ['/proc/self', '/etc', '/tmp', '/run', '/var', '/dev', '/home', '/root'] },
     chat('gpt-4.1-mini', true),
     chat('gpt-4.1-slow', true),
@@ -136,10 +141,26 @@ it('environment, command line and, while it runs, memory of the sandbox', async 
       needles,
     ),
   ).toEqual([]);
-  const sandboxes = all.filter(({ argv }) => /runsc/.test(argv[0]!));
-  const inMemory = async (what: typeof needles) => (await Promise.all(sandboxes.map(({ pid }) => searchMemory(pid, what)))).flatMap(({ found }) => found);
-  expect((await inMemory(twins)).length, 'the twin is in the memory of the sandbox').toBeGreaterThan(0);
+  // Sentry, gofer, and what the sentry started to run guest code in: their memory holds that of the guest.
+  const sandboxes = await withDescendants(all.filter(({ argv }) => /runsc/.test(argv[0]!)).map(({ pid }) => pid));
+  const inMemory = async (what: typeof needles): Promise<Finding[]> => {
+    const found: Finding[] = [];
+    for (const pid of sandboxes) found.push(...(await searchMemory(pid, what)).found);
+    return found;
+  };
+  expect(forms(await inMemory(twins)), 'what the agent has in its memory is found, in each form it has it in').toEqual(
+    expect.arrayContaining(['raw', 'base64 at 0', 'hex', 'UTF-16', 'compressed, raw']),
+  );
   expect(await inMemory(needles)).toEqual([]);
+  // The same search where the key is: the Envoy that injects it.
+  const envoys = await stack.pids('envoy');
+  expect((await searchMemory(envoys[0]!, needles)).found.length, 'the key is in the memory of Envoy').toBeGreaterThan(0);
+
+  // No core file can be written of any of them.
+  for (const pid of await withDescendants([stack.devPid])) {
+    const limits = await readFile(`/proc/${pid}/limits`, 'utf8').catch(() => '');
+    if (pid !== stack.devPid && limits) expect([pid, /Max core file size +(\S+) +(\S+)/.exec(limits)?.slice(1)]).toEqual([pid, ['0', '0']]);
+  }
   const answer = await running;
   expect(answer.status).toBe(200);
   expect(formsIn(Buffer.from(answer.text), twins)).toContain('raw');

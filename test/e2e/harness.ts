@@ -87,6 +87,8 @@ export interface HarnessOptions {
   /** More arguments for `clrk dev`. */
   readonly devArgs?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
+  /** Puts the state directory (but for images) on a file system of its own with this much room, in bytes. */
+  readonly diskBytes?: number;
 }
 
 /** Resolves with what `probe` returns once it is not undefined; fails with `what` (and the last error) after `ms`. */
@@ -151,13 +153,13 @@ const startDev = async (lab: Lab, state: string, logFile: string, { devArgs = []
 };
 
 /** Nothing of a stack may be left but its state: no process, mount, socket directory, or inhabitant of its namespace. */
-const assertNothingLeft = async (state: string, lab: Lab, own: readonly number[]): Promise<void> => {
+const assertNothingLeft = async (state: string, lab: Lab, own: readonly number[], mounts: readonly string[]): Promise<void> => {
   const run = runDirOf(state);
   expect(
     (await processesOf(state, run)).map(({ argv }) => argv.join(' ')),
     'processes left behind',
   ).toEqual([]);
-  expect(await mountsOf(state, run), 'mounts left behind').toEqual([]);
+  expect(await mountsOf(state, run), 'mounts left behind').toEqual(mounts);
   await expect(stat(run), 'run directory left behind').rejects.toThrow('ENOENT');
   await expect(stat(join(state, 'dev.json')), 'dev.json left behind').rejects.toThrow('ENOENT');
   expect(
@@ -182,6 +184,8 @@ export class TestStack implements AsyncDisposable {
   readonly #options: HarnessOptions;
   #dev: Awaited<ReturnType<typeof startDev>> | undefined;
   #urls: { readonly api: string; readonly ingress: string; readonly pid: number } | undefined;
+  /** Mounts that are the harness's own. */
+  #mounts: readonly string[] = [];
   #tls: { ca: string; cert: string; key: string } | undefined;
 
   constructor(parts: Pick<TestStack, 'dir' | 'state' | 'lab' | 'key' | 'client'>, resources: AsyncDisposableStack, options: HarnessOptions) {
@@ -198,6 +202,7 @@ export class TestStack implements AsyncDisposable {
 
   /** Starts `clrk dev` and waits until it is usable. */
   async start(): Promise<void> {
+    this.#mounts = await mountsOf(this.state);
     this.#dev = await startDev(this.lab, this.state, this.logFile, this.#options);
     const ended = this.#dev.exited.then(async (exit) => {
       throw new Error(`clrk dev ended early (${exit.code ?? exit.signal}):\n${await this.log()}`);
@@ -235,7 +240,7 @@ export class TestStack implements AsyncDisposable {
     if (!dev) return;
     this.#dev = undefined;
     await dev[Symbol.asyncDispose]();
-    await assertNothingLeft(this.state, this.lab, [this.client.pid]);
+    await assertNothingLeft(this.state, this.lab, [this.client.pid], this.#mounts);
   }
 
   get devPid(): number {
@@ -442,7 +447,14 @@ export const prepareStack = async (options: HarnessOptions = {}): Promise<TestSt
     const client = resources.use(await startNamespaceClient(lab.stack));
     const state = join(dir, 'state');
     await mkdir(state, { mode: 0o700 });
-    await linkImages(inject('images'), join(state, 'images'));
+    if (options.diskBytes !== undefined) {
+      await runCommand('mount', ['-t', 'tmpfs', '-o', `size=${options.diskBytes},mode=0700`, 'clrk-test', state]);
+      resources.defer(async () => void (await runCommand('umount', ['--lazy', state])));
+      await mkdir(join(dir, 'images'));
+      await mkdir(join(state, 'images'));
+      await runCommand('mount', ['--bind', join(dir, 'images'), join(state, 'images')]);
+    }
+    await linkImages(inject('images'), join(options.diskBytes === undefined ? state : dir, 'images'));
     return new TestStack({ dir, state, lab, key, client }, resources, options);
   } catch (error) {
     await resources.disposeAsync();

@@ -20,7 +20,12 @@ import { truthOf, type Told } from './support/truth.ts';
  */
 
 const EXCHANGES = '/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/default/exchanges?limit=10000';
-const CAP = 200_000;
+/** By rule of the route. The first one is raced for: three requests at a time want about a third of it each, and more. */
+const CAPS = [300_000, 5_000_000];
+const RULES = CAPS.map((maxTokensPerDay, index) => ({
+  matches: [{ provider: 'openai', models: index === 0 ? ['gpt-4.1-nano'] : ['gpt-4.1*'], endpoints: ['/v1/chat/completions'] }],
+  filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay } }],
+}));
 const VICTIMS = ['clrk', 'controller-manager', 'dispatcher', 'worker', 'egress', 'envoy', 'recorder', 'store', 'front'] as const;
 const POINTS = ['queued', 'sandbox being made', 'sandbox starting', 'stream', 'settlement'] as const;
 type Victim = (typeof VICTIMS)[number];
@@ -48,14 +53,16 @@ const decisions = new Map<string, string>();
 
 beforeAll(async () => {
   stack = await startStack();
-  const [gateway] = (await quickstart()).filter(({ kind }) => kind === 'EgressGateway');
+  const kind = async (wanted: string) => (await quickstart()).find((manifest) => manifest.kind === wanted)!;
+  const [gateway, route] = [await kind('EgressGateway'), await kind('AIProviderRoute')];
   // Short, so that reservations nobody settles end within this test.
-  await stack.apply(fixtureGateway({ ...gateway!, spec: { ...gateway!.spec, requestTimeout: '10s' } }, stack.lab.fixtureIp));
+  await stack.apply(fixtureGateway({ ...gateway, spec: { ...gateway.spec, requestTimeout: '10s' } }, stack.lab.fixtureIp));
+  await stack.apply({ ...route, spec: { ...route.spec, rules: RULES } });
   await stack.apply(probeAgent('single', { maxConcurrent: 1 }));
   await stack.condition('taskagents', 'single', 'Ready', 'True');
   await stack.programmed();
   books = openBooks(stack);
-  cap = watchCap(books, () => CAP);
+  cap = watchCap(books, (key) => CAPS[Number(key.split('/')[3])] ?? 0);
   canary = await startCanary(stack);
   sent = followLines(join(stack.dir, 'fixture', 'sent.jsonl'));
   admitted = followLines(layout(stack.state, stack.run).worker('0').egressLog);
@@ -155,7 +162,7 @@ const killAt = async (
 };
 
 /** Small requests, one after the other, so that some are being judged, sent or settled whenever something is killed. */
-const ALLOWED = [ask('gpt-4.1-mini', 5), ask('gpt-4.1-nano', 5)];
+const ALLOWED = [ask('gpt-4.1-mini', 5), ...Array.from({ length: 3 }, () => ask('gpt-4.1-nano', 30_000, { n: 3 }))];
 
 interface Hammered {
   readonly at: number;

@@ -1,4 +1,4 @@
-import { open, readdir, lstat, readFile } from 'node:fs/promises';
+import { open, readdir, lstat, readFile, readlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { constants, inflateRawSync, inflateSync } from 'node:zlib';
 
@@ -23,7 +23,7 @@ const percent = (value: Buffer, upper: boolean): Buffer => {
   return Buffer.from(upper ? hex.toUpperCase() : hex);
 };
 
-/** Raw, halves, base64 and base64url at each alignment (also of the halves), percent-encoded, hex, reversed. */
+/** Raw, halves, base64 and base64url at each alignment (also of the halves), percent-encoded, hex, UTF-16, reversed. */
 export const needlesOf = (secret: string): Needle[] => {
   const whole = Buffer.from(secret);
   const middle = Math.floor(whole.length / 2);
@@ -36,6 +36,9 @@ export const needlesOf = (secret: string): Needle[] => {
     { form: `${part}raw`, bytes: value },
     { form: `${part}reversed`, bytes: Buffer.from(value).reverse() },
     { form: `${part}hex`, bytes: Buffer.from(value.toString('hex')) },
+    { form: `${part}upper hex`, bytes: Buffer.from(value.toString('hex').toUpperCase()) },
+    // Little-endian; the other order is the same bytes, shifted by one, but for the first.
+    { form: `${part}UTF-16`, bytes: Buffer.from(value.toString(), 'utf16le').subarray(0, -1) },
     ...[true, false].map((upper) => ({ form: `${part}percent-encoded`, bytes: percent(value, upper) })),
     ...[0, 1, 2].flatMap((offset) =>
       (['base64', 'base64url'] as const).map((encoding) => ({ form: `${part}${encoding} at ${offset}`, bytes: base64Core(value, offset, encoding) })),
@@ -143,30 +146,54 @@ export const searchProcesses = async (pids: readonly number[], needles: readonly
   return found;
 };
 
-/** Writable memory of a process, as far as it is there. */
+/** Bytes of a file or address space from `begin` to `end`, in chunks that overlap by `overlap`; a hole ends it. */
+const chunksOf = async function* (file: FileHandle, begin: bigint, end: bigint, overlap: number): AsyncGenerator<Buffer> {
+  const buffer = Buffer.allocUnsafe(CHUNK);
+  for (let at = begin; at < end; at += BigInt(CHUNK - overlap)) {
+    const size = Number(end - at < BigInt(CHUNK) ? end - at : BigInt(CHUNK));
+    const read = await file.read(buffer, 0, size, at).catch(() => undefined);
+    if (!read) return; // a guard page, or memory that is not there
+    yield buffer.subarray(0, read.bytesRead);
+    if (read.bytesRead < size) return;
+  }
+};
+
+/**
+ * Everything readable of a process's memory, and of the memory files it has open: the guest memory of a sandbox is one of
+ * those, mapped only in part.
+ */
 export const searchMemory = async (pid: number, needles: readonly Needle[]): Promise<{ readonly bytes: number; readonly found: Finding[] }> => {
+  const overlap = Math.max(...needles.map(({ bytes }) => bytes.length));
+  const found = new Map<string, Set<string>>();
+  let bytes = 0;
+  const search = async (place: string, file: FileHandle, begin: bigint, end: bigint): Promise<void> => {
+    for await (const chunk of chunksOf(file, begin, end, overlap)) {
+      bytes += chunk.length;
+      for (const form of formsIn(chunk, needles)) found.set(place, (found.get(place) ?? new Set()).add(form));
+    }
+  };
   const maps = (await readFile(`/proc/${pid}/maps`, 'utf8')).split('\n');
   const memory = await open(`/proc/${pid}/mem`, 'r');
-  const found: Finding[] = [];
-  let bytes = 0;
   try {
-    const buffer = Buffer.allocUnsafe(CHUNK);
     for (const line of maps) {
-      const [, from, to, readable] = /^([0-9a-f]+)-([0-9a-f]+) (r)w/.exec(line) ?? [];
-      if (!readable) continue;
-      const [begin, end] = [BigInt(`0x${from}`), BigInt(`0x${to}`)];
-      for (let at = begin; at < end; at += BigInt(CHUNK)) {
-        const size = Number(end - at < BigInt(CHUNK) ? end - at : BigInt(CHUNK));
-        const read = await memory.read(buffer, 0, size, at).catch(() => undefined);
-        if (!read) break; // a hole, or a guard page
-        bytes += read.bytesRead;
-        // Raw forms only: compressed members in memory would be noise.
-        const forms = needles.filter((needle) => buffer.subarray(0, read.bytesRead).includes(needle.bytes)).map(({ form }) => form);
-        if (forms.length > 0) found.push({ place: `/proc/${pid}/mem`, forms });
-      }
+      const [, from, to, writable, name = ''] = /^([0-9a-f]+)-([0-9a-f]+) r(.)\S+ \S+ \S+ \S+ *(.*)/.exec(line) ?? [];
+      // Program text from a file cannot hold it; memory files are read whole below.
+      if (!from || name.startsWith('[v') || (writable !== 'w' && name.startsWith('/') && !name.startsWith('/memfd:'))) continue;
+      await search(`/proc/${pid}/mem ${name}`, memory, BigInt(`0x${from}`), BigInt(`0x${to}`));
     }
   } finally {
     await memory.close();
   }
-  return { bytes, found };
+  for (const fd of await readdir(`/proc/${pid}/fd`)) {
+    const path = `/proc/${pid}/fd/${fd}`;
+    const target = await readlink(path).catch(() => '');
+    if (!target.startsWith('/memfd:')) continue;
+    const file = await open(path, 'r');
+    try {
+      await search(`${path} ${target}`, file, 0n, BigInt((await file.stat()).size));
+    } finally {
+      await file.close();
+    }
+  }
+  return { bytes, found: [...found].map(([place, forms]) => ({ place, forms: [...forms] })) };
 };

@@ -18,6 +18,18 @@ export const processes = async (): Promise<ProcessInfo[]> => {
 export const processesOf = async (...dirs: string[]): Promise<ProcessInfo[]> =>
   (await processes()).filter(({ pid, argv }) => pid !== process.pid && argv.some((arg) => dirs.some((dir) => arg.includes(dir))));
 
+/** The processes and all their descendants. */
+export const withDescendants = async (pids: readonly number[]): Promise<number[]> => {
+  const all = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+  const parents = new Map<number, number>();
+  for (const pid of all) {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+    parents.set(pid, Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
+  }
+  const below = (pid: number | undefined): boolean => pid !== undefined && pid > 0 && (pids.includes(pid) || below(parents.get(pid)));
+  return all.filter(below);
+};
+
 /** Mount points at or below the directories. */
 export const mountsOf = async (...dirs: string[]): Promise<string[]> =>
   (await readFile('/proc/self/mountinfo', 'utf8'))

@@ -11,7 +11,7 @@ const LONG =
   );
 
 /** A step: a streamed chat completion of at most `limit` tokens, with its usage. `gpt-4.1-slow` takes 200 ms a token. */
-export const ask = (model: string, limit: number) => ({
+export const ask = (model: string, limit: number, more: object = {}) => ({
   fetch: {
     url: 'https://api.openai.com/v1/chat/completions',
     method: 'POST',
@@ -22,6 +22,7 @@ export const ask = (model: string, limit: number) => ({
       stream_options: { include_usage: true },
       max_completion_tokens: limit,
       messages: [{ role: 'user', content: LONG }],
+      ...more,
     }),
   },
 });
