@@ -184,7 +184,7 @@ export const searchMemory = async (pid: number, needles: readonly Needle[]): Pro
   } finally {
     await memory.close();
   }
-  for (const fd of await readdir(`/proc/${pid}/fd`)) {
+  for (const fd of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
     const path = `/proc/${pid}/fd/${fd}`;
     const target = await readlink(path).catch(() => '');
     if (!target.startsWith('/memfd:')) continue;
