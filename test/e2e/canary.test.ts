@@ -149,8 +149,11 @@ it('environment, command line and, while it runs, memory of the sandbox', async 
   // Without its kernel the agent stands still, for as long as the search takes.
   process.kill(sentries[0]!, 'SIGSTOP');
   try {
-    const both = [...needles, ...twins.map(({ form, bytes }) => ({ form: `twin: ${form}`, bytes }))];
-    for (const pid of sandboxes) found.push(...(await searchMemory(pid, both)).found);
+    const whole = (all: typeof needles): typeof needles => all.filter(({ form }) => !form.includes('half'));
+    const both = [...whole(needles), ...whole(twins).map(({ form, bytes }) => ({ form: `twin: ${form}`, bytes }))];
+    const files = new Set<number>();
+    for (const pid of sandboxes) found.push(...(await searchMemory(pid, both, files)).found);
+    expect(files.size, 'the file that is the memory of the guest was searched').toBeGreaterThan(0);
   } finally {
     process.kill(sentries[0]!, 'SIGCONT');
   }
@@ -161,7 +164,7 @@ it('environment, command line and, while it runs, memory of the sandbox', async 
   expect(inMemory.filter((form) => !form.includes('twin: '))).toEqual([]);
   // The same search where the key is: the Envoy that injects it.
   const envoys = await stack.pids('envoy');
-  expect((await searchMemory(envoys[0]!, needles)).found.length, 'the key is in the memory of Envoy').toBeGreaterThan(0);
+  expect((await searchMemory(envoys[0]!, needlesOf(stack.key).slice(0, 1))).found.length, 'the key is in the memory of Envoy').toBeGreaterThan(0);
 
   // No core file can be written of any of them.
   for (const pid of await withDescendants([stack.devPid])) {

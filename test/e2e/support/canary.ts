@@ -158,17 +158,24 @@ const chunksOf = async function* (file: FileHandle, begin: bigint, end: bigint, 
   }
 };
 
+const ZEROS = Buffer.alloc(CHUNK);
+
 /**
  * Everything readable of a process's memory, and of the memory files it has open: the guest memory of a sandbox is one of
- * those, mapped only in part.
+ * those, mapped only in part. `files` are the memory files that were searched already, by inode; this adds its own.
  */
-export const searchMemory = async (pid: number, needles: readonly Needle[]): Promise<{ readonly bytes: number; readonly found: Finding[] }> => {
+export const searchMemory = async (
+  pid: number,
+  needles: readonly Needle[],
+  files = new Set<number>(),
+): Promise<{ readonly bytes: number; readonly found: Finding[] }> => {
   const overlap = Math.max(...needles.map(({ bytes }) => bytes.length));
   const found = new Map<string, Set<string>>();
   let bytes = 0;
   const search = async (place: string, file: FileHandle, begin: bigint, end: bigint): Promise<void> => {
     for await (const chunk of chunksOf(file, begin, end, overlap)) {
       bytes += chunk.length;
+      if (chunk.equals(ZEROS.subarray(0, chunk.length))) continue;
       for (const form of formsIn(chunk, needles)) found.set(place, (found.get(place) ?? new Set()).add(form));
     }
   };
@@ -178,7 +185,7 @@ export const searchMemory = async (pid: number, needles: readonly Needle[]): Pro
     for (const line of maps) {
       const [, from, to, writable, name = ''] = /^([0-9a-f]+)-([0-9a-f]+) r(.)\S+ \S+ \S+ \S+ *(.*)/.exec(line) ?? [];
       // Program text from a file cannot hold it; memory files are read whole below.
-      if (!from || name.startsWith('[v') || (writable !== 'w' && name.startsWith('/') && !name.startsWith('/memfd:'))) continue;
+      if (!from || name.startsWith('[v') || name.startsWith('/memfd:') || (writable !== 'w' && name.startsWith('/'))) continue;
       await search(`/proc/${pid}/mem ${name}`, memory, BigInt(`0x${from}`), BigInt(`0x${to}`));
     }
   } finally {
@@ -190,7 +197,10 @@ export const searchMemory = async (pid: number, needles: readonly Needle[]): Pro
     if (!target.startsWith('/memfd:')) continue;
     const file = await open(path, 'r');
     try {
-      await search(`${path} ${target}`, file, 0n, BigInt((await file.stat()).size));
+      const { ino, size } = await file.stat();
+      if (files.has(ino)) continue;
+      files.add(ino);
+      await search(`${path} ${target}`, file, 0n, BigInt(size));
     } finally {
       await file.close();
     }
