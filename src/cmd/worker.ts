@@ -48,12 +48,27 @@ const main = async (program: Program): Promise<void> => {
   // Consumes Assignments; produces runs: sandboxes claim their address in egress, stdout and ends go to the dispatcher.
   const images = new Images(stack.images);
   const desired = resources.use(
-    new DesiredLink({ socket: stack.desiredSocket, worker, pool, images, store: stack.images, active: () => sandboxes.running.length, log }),
+    new DesiredLink({
+      socket: stack.desiredSocket,
+      worker,
+      pool,
+      images,
+      store: stack.images,
+      active: () => sandboxes.running.length,
+      warm: {
+        set: (targets) => sandboxes.warm.set(targets),
+        get states() {
+          return sandboxes.warm.states;
+        },
+      },
+      log,
+    }),
   );
   const claims = connect(Claims, at.claimsSocket);
   resources.defer(async () => claims.close());
   const port: ClaimsPort = {
     bind: (binding, signal) => claims.bind({ ...binding, gateways: [...binding.gateways] }, { signal }),
+    park: (parking, signal) => claims.park({ ...parking, gateways: [...parking.gateways] }, { signal }),
     release: async (binding) => void (await claims.release(binding, { timeoutMs: 2_000 })),
   };
   // Consumes what runs print; produces stdio.jsonl for the recorder.
@@ -68,7 +83,7 @@ const main = async (program: Program): Promise<void> => {
     cgroups,
     stdio,
     rootOf: (of) => desired.rootOf(of),
-    changed: () => desired.report(),
+    changed: () => (desired.report(), work.warmChanged()),
     log,
   });
   const work = new WorkLink({
@@ -78,6 +93,7 @@ const main = async (program: Program): Promise<void> => {
     log,
     handler: {
       running: () => sandboxes.running,
+      warm: () => sandboxes.warm.counts,
       cancel: (invocation, reason) => sandboxes.cancel(invocation, reason),
       credit: (invocation, bytes) => sandboxes.credit(invocation, bytes),
       drained: () => {

@@ -1,8 +1,9 @@
-import { LABELS } from '#api';
+import { LABELS, runTemplateOf, type TaskAgent, type WorkerPool } from '#api';
 import { createController, signals, watches } from '#kube';
 import { canonicalJson } from '#lib';
-import type { GatewayRoot, WorkerDesired } from '#model';
+import type { GatewayRoot, WarmTarget, WorkerDesired } from '#model';
 import { servingRevisions } from './agent/revisions.ts';
+import { idleTtlOf, warmShares } from './agent/warm.ts';
 import { poolKeyOf } from './caches.ts';
 import type { Context } from './context.ts';
 
@@ -16,6 +17,15 @@ export interface Roots {
 /** Agents, revisions and gateway roots -> what the workers of each pool should have, always whole. */
 export const workerDesiredController = ({ caches: { pools, agents, revisions }, desired, log }: Context, roots: Roots): AsyncDisposable => {
   const published = new Map<string, string>();
+  const warmTargets = (pool: WorkerPool, own: readonly TaskAgent[]): WarmTarget[] => {
+    const shares = warmShares(pool, own);
+    return own.flatMap((agent) => {
+      const size = shares.get(agent.metadata.name)?.size ?? 0;
+      // The revision that serves, as the dispatcher runs it.
+      const revision = revisions.get(agent.metadata.namespace!, agent.status?.latestReadyRevisionName ?? '');
+      return size > 0 && revision ? [{ template: runTemplateOf(agent, revision), size, idleTtlMs: idleTtlOf(agent) }] : [];
+    });
+  };
   return createController({
     name: 'worker-desired',
     log,
@@ -37,13 +47,18 @@ export const workerDesiredController = ({ caches: { pools, agents, revisions }, 
       const gateways = roots.get(namespace);
       // A snapshot without the gateways would take them away from workers that have them.
       if (!gateways) return;
+      const own = agents
+        .index('pool', pool)
+        .filter(({ metadata }) => !metadata.deletionTimestamp)
+        .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+      const object = pools.get(namespace, pool.slice(namespace.length + 1));
       const wanted: WorkerDesired = {
-        revisions: agents
-          .index('pool', pool)
+        revisions: own
           .flatMap((agent) => servingRevisions(agent, revisions.index('agent', `${namespace}/${agent.metadata.name}`)))
           .map(({ metadata, spec }) => ({ namespace, name: metadata.name, agent: metadata.labels?.[LABELS.agent] ?? '', image: spec.image }))
           .sort((a, b) => (a.name < b.name ? -1 : 1)),
         gateways,
+        warm: object ? warmTargets(object, own) : [],
       };
       const content = canonicalJson(wanted);
       if (published.get(pool) === content) return;

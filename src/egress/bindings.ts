@@ -1,10 +1,12 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { RecordFile, systemCode, type Clock } from '#lib';
-import type { Binding, BindingLine } from '#model';
+import type { Binding, BindingLine, Parking } from '#model';
+
+const NO_RUN = { invocation: '', traceId: '', spanId: '' };
 
 const lineOf = (
-  event: 'bind' | 'release',
+  event: BindingLine['event'],
   { address, block, namespace, agent, invocation, traceId, spanId, gateways }: Binding,
   time: number,
 ): BindingLine => ({
@@ -16,7 +18,7 @@ const lineOf = (
   invocation,
   traceId,
   spanId,
-  ...(event === 'bind' ? { block, gateways } : {}),
+  ...(event === 'release' ? {} : { block, gateways }),
 });
 
 const parse = (text: string): BindingLine | undefined => {
@@ -27,9 +29,20 @@ const parse = (text: string): BindingLine | undefined => {
   }
 };
 
-/** Which run has which address now. Every change is on disk before it counts, for the recorder and for a restart. */
+/** A sandbox without a run, and what it tried before it had one. */
+export interface Parked extends Parking {
+  /** When it was parked, ms since the epoch. */
+  readonly since: number;
+  readonly tried: string | undefined;
+}
+
+/**
+ * Which run has which address now, and which addresses are parked: their sandboxes wait for a run. Every change is on disk
+ * before it counts, for the recorder and for a restart.
+ */
 export class Bindings implements AsyncDisposable {
   readonly #byAddress = new Map<string, Binding>();
+  readonly #parked = new Map<string, Parked & { readonly notify: (what: string) => void }>();
   readonly #file: RecordFile<BindingLine>;
   readonly #clock: Clock;
 
@@ -37,17 +50,26 @@ export class Bindings implements AsyncDisposable {
     this.#clock = clock;
     this.#file = new RecordFile(path, {
       now: () => clock.now(),
-      carry: () => [...this.#byAddress.values()].map((binding) => lineOf('bind', binding, clock.now())),
+      carry: () => [
+        ...[...this.#byAddress.values()].map((binding) => lineOf('bind', binding, clock.now())),
+        ...[...this.#parked.values()].map((parking) => lineOf('park', { ...parking, ...NO_RUN }, clock.now())),
+      ],
     });
   }
 
-  /** `inherit`: the sandboxes of the lines still run, because only `egress` was restarted; else they are released. */
+  /**
+   * `inherit`: the sandboxes of the lines still run, because only `egress` was restarted; else they are released. Parked
+   * ones are released in any case: who parked them hears of the end of `egress` and gives them up.
+   */
   static async open(path: string, clock: Clock, inherit: boolean): Promise<Bindings> {
     const bindings = new Bindings(path, clock);
+    const parked = new Map<string, BindingLine>();
     try {
       for await (const text of createInterface({ input: createReadStream(path) })) {
         const line = parse(text);
-        if (line?.event === 'release') bindings.#byAddress.delete(line.address);
+        if (line) parked.delete(line.address);
+        if (line?.event === 'park') parked.set(line.address, line);
+        else if (line?.event === 'release') bindings.#byAddress.delete(line.address);
         else if (line?.event === 'bind' && line.block !== undefined) {
           bindings.#byAddress.set(line.address, { ...line, block: line.block, gateways: line.gateways ?? [] });
         }
@@ -55,6 +77,7 @@ export class Bindings implements AsyncDisposable {
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw error;
     }
+    await Promise.all([...parked.values()].map((line) => bindings.#file.append({ ...line, event: 'release', time: clock.now() })));
     if (!inherit) await Promise.all([...bindings.#byAddress.values()].map(({ address, invocation }) => bindings.release(address, invocation)));
     return bindings;
   }
@@ -67,12 +90,40 @@ export class Bindings implements AsyncDisposable {
     return [...this.#byAddress.values()];
   }
 
+  parked(address: string): Parked | undefined {
+    return this.#parked.get(address);
+  }
+
+  /** From now on the address is a sandbox's that waits for its run. `tried` is called once when it does not wait. */
+  async park(parking: Parking, tried: (what: string) => void): Promise<void> {
+    const held = this.#byAddress.get(parking.address);
+    if (held) await this.release(held.address, held.invocation);
+    const since = this.#clock.now();
+    await this.#file.append(lineOf('park', { ...parking, ...NO_RUN }, since));
+    this.#parked.set(parking.address, { ...parking, since, tried: undefined, notify: tried });
+  }
+
+  /** The sandbox at a parked address tried to reach something at `time`. Of an address that is not parked nothing is kept. */
+  tried(address: string, what: string, time: number): void {
+    const parked = this.#parked.get(address);
+    if (!parked || parked.tried !== undefined || time < parked.since) return;
+    this.#parked.set(address, { ...parked, tried: what });
+    parked.notify(what);
+  }
+
+  /** The sandbox at a parked address is given up; does nothing when the address has a run by now. */
+  async unpark(address: string): Promise<void> {
+    const parked = this.#parked.get(address);
+    if (parked && this.#parked.delete(address)) await this.#file.append(lineOf('release', { ...parked, ...NO_RUN }, this.#clock.now()));
+  }
+
   /** Repeating it changes nothing; an address another run still has is taken from it. */
   async bind(binding: Binding): Promise<void> {
     const held = this.#byAddress.get(binding.address);
     if (held?.invocation === binding.invocation) return;
     if (held) await this.release(held.address, held.invocation);
     await this.#file.append(lineOf('bind', binding, this.#clock.now()));
+    this.#parked.delete(binding.address);
     this.#byAddress.set(binding.address, binding);
   }
 

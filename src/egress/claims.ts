@@ -1,12 +1,12 @@
 import { isIPv4 } from 'node:net';
-import type { Binding } from '#model';
+import type { ClaimAnswer, Parking } from '#model';
 import { RpcError, type Claims, type Implementation } from '#wire';
 import type { Bindings } from './bindings.ts';
 import type { Slice } from './slices.ts';
 
 /** One element of the maps of the gateway namespace. */
 export interface MapElement {
-  readonly map: 'route' | 'first';
+  readonly map: 'route' | 'first' | 'parked';
   readonly source: string;
   readonly destination: string;
   readonly port: number;
@@ -27,15 +27,25 @@ const isBlock = (text: string): boolean => {
   return isIPv4(address) && /^(?:[89]|[12]\d|3[0-2])$/.test(prefix);
 };
 
-const checked = (binding: Binding): Binding => {
+const checked = <P extends Parking>(binding: P): P => {
   if (!isIPv4(binding.address)) throw new RpcError('INVALID_ARGUMENT', `${binding.address} is not an IPv4 address`);
   if (!isBlock(binding.block)) throw new RpcError('INVALID_ARGUMENT', `${binding.block} is not an IPv4 block`);
   return binding;
 };
 
+const notInForce = (missing: string): ClaimAnswer => ({ refused: 'GatewayNotReady', message: `Not in force on this worker: EgressGateway ${missing}.` });
+
+const GRANTED: ClaimAnswer = { refused: '', message: '' };
+
+const startsBeforeEvent = (what: string): ClaimAnswer => ({
+  refused: 'StartsBeforeEvent',
+  message: `The agent tried to reach ${what} before it had an event; a sandbox that waits for its run reaches nothing.`,
+});
+
 /**
  * The worker's claims: an address belongs to a run from the answer to `bind` on, and not before. By then the way of its
- * block to every gateway is open, each gateway is in force, and the binding is on disk.
+ * block to every gateway is open, each gateway is in force, and the binding is on disk. An address can be parked before:
+ * then all but the binding is done, and the first gateway refuses whatever comes from it.
  */
 export const claimsService = (options: ClaimsOptions): Implementation<typeof Claims> => {
   const { bindings, inForce, setRoute } = options;
@@ -48,16 +58,48 @@ export const claimsService = (options: ClaimsOptions): Implementation<typeof Cla
     return waits.map((wait) => (wait as PromiseFulfilledResult<Slice>).value);
   };
 
+  const open = async ({ block }: Parking, slices: readonly Slice[]): Promise<void> => {
+    for (const { all, port } of slices) await setRoute({ map: 'route', source: block, destination: all, port });
+    if (slices[0]) await setRoute({ map: 'first', source: block, destination: '', port: slices[0].port });
+  };
+  /** The ways that were open when an address was parked. */
+  const opened = new Map<string, string>();
+  const waysOf = (slices: readonly Slice[]): string => slices.map(({ all }) => all).join(' ');
+
   return {
     async bind(request, { signal }) {
       const binding = checked(request);
+      const parked = bindings.parked(binding.address);
+      if (parked?.tried !== undefined) return startsBeforeEvent(parked.tried);
       const slices = await ready(binding.gateways, signal);
-      if ('missing' in slices) return { refused: 'GatewayNotReady', message: `Not in force on this worker: EgressGateway ${slices.missing}.` };
-      for (const { all, port } of slices) await setRoute({ map: 'route', source: binding.block, destination: all, port });
-      if (slices[0]) await setRoute({ map: 'first', source: binding.block, destination: '', port: slices[0].port });
+      if ('missing' in slices) return notInForce(slices.missing);
+      if (!parked || opened.get(binding.address) !== waysOf(slices)) await open(binding, slices);
       if (signal.aborted) throw new RpcError('CANCELLED', 'the claim was given up');
       await bindings.bind(binding);
-      return { refused: '', message: '' };
+      return GRANTED;
+    },
+    async *park(request, { signal }) {
+      const parking = checked(request);
+      const { address } = parking;
+      const slices = await ready(parking.gateways, signal);
+      if ('missing' in slices) return yield notInForce(slices.missing);
+      await open(parking, slices);
+      if (slices[0]) await setRoute({ map: 'parked', source: address, destination: '', port: slices[0].unclaimedPort });
+      const over = new Promise<undefined>((resolve) => signal.addEventListener('abort', () => resolve(undefined), { once: true }));
+      const tried = Promise.withResolvers<string>();
+      await bindings.park(parking, tried.resolve);
+      opened.set(address, waysOf(slices));
+      try {
+        if (signal.aborted) return;
+        yield GRANTED;
+        const what = await Promise.race([tried.promise, over]);
+        if (what !== undefined) yield startsBeforeEvent(what);
+        await over;
+      } finally {
+        opened.delete(address);
+        await bindings.unpark(address);
+        if (!bindings.get(address)) options.released(address);
+      }
     },
     async release({ address, invocation }) {
       await bindings.release(address, invocation);

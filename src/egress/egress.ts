@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Latest, messageOf, readIfExists, RecordFile, retry, sweepTemporaries, watchClock, writeFileAtomic, type Clock, type Logger } from '#lib';
-import type { Binding, EgressDesired, EgressLine, EgressReport, LedgerPort, PolicySet, WorkerLayout } from '#model';
+import type { AccessLine, Binding, EgressDesired, EgressLine, EgressReport, LedgerPort, PolicySet, WorkerLayout } from '#model';
 import { Claims, createRpcServer, Names } from '#wire';
 import { AggregatedDiscoveryService, ExternalProcessor } from '#wire/xds';
 import { Bindings } from './bindings.ts';
@@ -81,7 +81,14 @@ export class Egress implements AsyncDisposable {
     const record = (line: EgressLine): Promise<void> => this.#records.append(line);
     const binding = (address: string): Binding | undefined => this.#bindings.get(address);
     const policy = (gateway: string): PolicySet | undefined => this.#gateways.get(gateway)?.policy;
-    const resolver = createResolver({ binding, gateway: (name) => this.#gateways.get(name), record, clock });
+    const resolver = createResolver({
+      binding,
+      parked: (address) => this.#bindings.parked(address),
+      tried: (address, name) => this.#bindings.tried(address, name, clock.now()),
+      gateway: (name) => this.#gateways.get(name),
+      record,
+      clock,
+    });
     const inForce = (name: string, abort: AbortSignal): Promise<Slice> => this.#inForce(name, abort);
     const claims = claimsService({
       bindings: this.#bindings,
@@ -99,7 +106,10 @@ export class Egress implements AsyncDisposable {
       await server.listen(socket);
     }
     const accessLogs = (): readonly string[] => this.#indexes.all.map((index) => at.accessLog(index));
-    this.#servers.use(createSettler({ accessLogs, offsets: at.offsets, ledger, log: log.with({ part: 'settler' }), signal }));
+    const seen = ({ reason, source, time, sni, destination = '' }: AccessLine): void => {
+      if (reason === 'NotClaimed') this.#bindings.tried(source, sni ?? destination, Date.parse(time));
+    };
+    this.#servers.use(createSettler({ accessLogs, offsets: at.offsets, ledger, seen, log: log.with({ part: 'settler' }), signal }));
     const clockSet = watchClock(clock);
     const watching = setInterval(() => this.#followClock(clockSet()), CLOCK_EVERY_MS);
     this.#servers.defer(() => clearInterval(watching));

@@ -10,6 +10,7 @@ export const NAMES_PER_SLICE = 2046;
 
 const BASE = (198 << 24) | (18 << 16);
 const FIRST_PORT = 15_001;
+const FIRST_UNCLAIMED_PORT = 15_101;
 
 export const formatIp = (value: number): string => [24, 16, 8, 0].map((shift) => (value >>> shift) & 0xff).join('.');
 
@@ -20,11 +21,19 @@ export interface Slice {
   readonly denied: string;
   /** Where the gateway's Envoy listens in the gateway namespace. */
   readonly port: number;
+  /** Where it refuses and records the connections of sandboxes that have no run yet. */
+  readonly unclaimedPort: number;
 }
 
 export const sliceOf = (index: number): Slice => {
   const start = BASE + index * 4096;
-  return { all: `${formatIp(start)}/20`, admitted: `${formatIp(start)}/21`, denied: `${formatIp(start + 2048)}/21`, port: FIRST_PORT + index };
+  return {
+    all: `${formatIp(start)}/20`,
+    admitted: `${formatIp(start)}/21`,
+    denied: `${formatIp(start + 2048)}/21`,
+    port: FIRST_PORT + index,
+    unclaimedPort: FIRST_UNCLAIMED_PORT + index,
+  };
 };
 
 /** The address of slot `slot` (0 to NAMES_PER_SLICE - 1) of a half of a slice. */

@@ -1,3 +1,5 @@
+import type { RunTemplate } from './run.ts';
+
 /** Desired state that controllers hand to workers and their egress, and the reports that come back. */
 
 /** An agent revision whose image a worker should have unpacked. */
@@ -15,10 +17,33 @@ export interface GatewayRoot {
   readonly rootPem: string;
 }
 
+/** Sandboxes a worker should have started ahead of their runs. */
+export interface WarmTarget {
+  readonly template: RunTemplate;
+  readonly size: number;
+  /** Age in milliseconds at which an idle one is replaced. */
+  readonly idleTtlMs: number;
+}
+
 /** Everything one worker should have, always whole. */
 export interface WorkerDesired {
   readonly revisions: readonly DesiredRevision[];
   readonly gateways: readonly GatewayRoot[];
+  /** At most one for an agent. */
+  readonly warm: readonly WarmTarget[];
+}
+
+/** How far a worker is with one WarmTarget. */
+export interface WarmState {
+  /** Agent and revision, `namespace/name`. */
+  readonly agent: string;
+  readonly revision: string;
+  /** Sandboxes whose process waits for its event. */
+  readonly ready: number;
+  readonly wanted: number;
+  /** Why some are missing, `StartsBeforeEvent` or what a run would end with; empty while nothing is wrong. */
+  readonly reason: string;
+  readonly message: string;
 }
 
 export interface ImageState {
@@ -41,6 +66,7 @@ export interface WorkerReport {
   readonly images: readonly ImageState[];
   /** It takes no new runs and ends when those it has have ended. */
   readonly draining: boolean;
+  readonly warm: readonly WarmState[];
 }
 
 /** One credential value, referred to by name in PolicySets; travels only here and to Envoy by SDS. */

@@ -14,6 +14,8 @@ export interface SlotRequest {
   readonly maxExecutionsPerWorker: number;
   /** How long it may wait for its slot, in milliseconds. */
   readonly maxWaitMs: number;
+  /** `templateKey` of what will run: a worker that has a warm sandbox of it is chosen first. Unknown for a run of an earlier process. */
+  readonly template?: string;
 }
 
 /** A taken slot. It is given back by `release`, or by the end of the run that `start` begins. */

@@ -59,9 +59,12 @@ export interface EngineMetadata {
   readonly spanId?: string;
 }
 
-/** A line of `bindings.jsonl`: which invocation had which address when. Milliseconds since the epoch. */
+/**
+ * A line of `bindings.jsonl`: which invocation had which address when. Milliseconds since the epoch. `park`: a sandbox of the
+ * agent has it and waits for its run; invocation, trace and span are empty. The release of a parked address has none either.
+ */
 export interface BindingLine {
-  readonly event: 'bind' | 'release';
+  readonly event: 'park' | 'bind' | 'release';
   readonly time: number;
   readonly address: string;
   readonly namespace: string;
@@ -69,7 +72,7 @@ export interface BindingLine {
   readonly invocation: string;
   readonly traceId: string;
   readonly spanId: string;
-  /** Of a bind: the agent's block and the gateways in list order, so that a restarted `egress` knows them. */
+  /** Of a park and a bind: the agent's block and the gateways in list order, so that a restarted `egress` knows them. */
   readonly block?: string;
   readonly gateways?: readonly string[];
 }

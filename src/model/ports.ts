@@ -125,24 +125,40 @@ export interface DesiredPort {
   onEgress(listener: (worker: string, report: EgressReport | undefined) => void): void;
 }
 
-/** One sandbox's address and the run it belongs to. */
-export interface Binding {
+/** One sandbox's address, and whose it is. */
+export interface Parking {
   /** IPv4 address of the sandbox. */
   readonly address: string;
   /** The block of its agent, CIDR. */
   readonly block: string;
   readonly namespace: string;
   readonly agent: string;
-  readonly invocation: string;
-  readonly traceId: string;
-  readonly spanId: string;
   /** `namespace/name`, in list order. */
   readonly gateways: readonly string[];
 }
 
-/** `egress` as its worker sees it. A call fails while `egress` is away; both may be repeated. */
+/** One sandbox's address and the run it belongs to. */
+export interface Binding extends Parking {
+  readonly invocation: string;
+  readonly traceId: string;
+  readonly spanId: string;
+}
+
+/** Why a claim was not granted; `refused` is empty when it was, or a reason such as `GatewayNotReady`. */
+export interface ClaimAnswer {
+  readonly refused: string;
+  readonly message: string;
+}
+
+/** `egress` as its worker sees it. A call fails while `egress` is away; `bind` and `release` may be repeated. */
 export interface ClaimsPort {
-  /** Answered when the binding is on disk and its gateways are in force. `refused` is empty, or a reason such as `GatewayNotReady`. */
-  bind(binding: Binding, signal: AbortSignal): Promise<{ readonly refused: string; readonly message: string }>;
+  /** Answered when the binding is on disk and its gateways are in force. */
+  bind(binding: Binding, signal: AbortSignal): Promise<ClaimAnswer>;
   release(binding: Pick<Binding, 'address' | 'invocation'>): Promise<void>;
+  /**
+   * The address is a sandbox's that has no run yet: everything it asks for is refused and recorded (`NotClaimed`). First
+   * comes the answer; another one comes when the sandbox tried all the same (`StartsBeforeEvent`). It stays parked until it
+   * is bound or the signal aborts; the end of the stream before that means that `egress` does not know it any more.
+   */
+  park(parking: Parking, signal: AbortSignal): AsyncIterable<ClaimAnswer>;
 }

@@ -1,3 +1,5 @@
+import { canonicalJson, sha256Hex } from '#lib';
+
 /** Records of the way of one run: trigger -> Invocation -> Assignment -> Run. Wire messages have the same shapes. */
 
 export const PHASES = ['Pending', 'Dispatched', 'Running', 'Succeeded', 'Failed', 'Timeout', 'Rejected'] as const;
@@ -73,6 +75,10 @@ export interface RunTemplate {
   /** What its root file system can take in writing, and /tmp once more. All of it is memory. */
   readonly storageBytes: number;
 }
+
+/** A name for what a template says; of an assignment only its template counts. */
+export const templateKey = ({ namespace, agent, revision, image, command, args, env, gateways, cpus, memoryBytes, storageBytes }: RunTemplate): string =>
+  sha256Hex(canonicalJson({ namespace, agent, revision, image, command, args, env, gateways, cpus, memoryBytes, storageBytes } satisfies RunTemplate));
 
 /** What a worker needs to run an invocation once. */
 export interface Assignment extends RunTemplate {

@@ -1,14 +1,15 @@
 import { isIPv4 } from 'node:net';
 import { run } from '#lib';
 import { createNetns, ipBatch, removeNetns } from './netns.ts';
+import { Nft } from './nft.ts';
 import { RULESET, TABLE } from './ruleset.ts';
 
-/** An element of one of the ruleset's maps: `route` (source . destination -> port) or `first` (source -> port). */
+/** An element of one of the ruleset's maps: `route` (source . destination -> port), `first` or `parked` (source -> port). */
 export interface RouteElement {
   readonly map: string;
   /** Sandbox block or address, CIDR or plain. */
   readonly source: string;
-  /** Slice of a gateway; empty for `first`. */
+  /** Slice of a gateway; empty for `first` and `parked`. */
   readonly destination: string;
   /** Port of the gateway namespace. */
   readonly port: number;
@@ -21,12 +22,13 @@ export interface RouteElement {
 export class GatewayNamespace implements AsyncDisposable {
   /** File of the namespace. */
   readonly path: string;
-  /** What the maps hold: nobody else writes them. */
-  readonly #elements = new Map<string, number>();
-  #last: Promise<unknown> = Promise.resolve();
+  /** What the maps hold, by map and key: nobody else writes them. */
+  readonly #elements = new Map<string, RouteElement>();
+  readonly #nft: Nft;
 
   private constructor(path: string) {
     this.path = path;
+    this.#nft = new Nft(path);
   }
 
   static async create(path: string): Promise<GatewayNamespace> {
@@ -43,36 +45,36 @@ export class GatewayNamespace implements AsyncDisposable {
   }
 
   /** Adds or changes one element; an equal one changes nothing. Throws RangeError on anything that is no element. */
-  async setRoute({ map, source, destination, port }: RouteElement): Promise<void> {
-    const key = elementKey(map, source, destination);
+  async setRoute(element: RouteElement): Promise<void> {
+    const { map, port } = element;
+    const key = elementKey(element);
     if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new RangeError(`${port} is not a port`);
-    await this.#inOrder(async () => {
-      const old = this.#elements.get(key);
-      if (old === port) return;
-      const change = [...(old === undefined ? [] : [`delete element ${TABLE} ${map} { ${key} }`]), `add element ${TABLE} ${map} { ${key} : ${port} }`];
-      await this.#nft(change.join('\n'));
-      this.#elements.set(key, port);
-    });
+    const old = this.#elements.get(`${map} ${key}`);
+    if (old?.port === port) return this.#settled;
+    this.#elements.set(`${map} ${key}`, element);
+    const undo = (): void => void (old ? this.#elements.set(`${map} ${key}`, old) : this.#elements.delete(`${map} ${key}`));
+    await this.#apply(undo, [...(old ? [`delete element ${TABLE} ${map} { ${key} }`] : []), `add element ${TABLE} ${map} { ${key} : ${port} }`]);
   }
 
   /** Removes one element, if it is there. */
-  async deleteRoute({ map, source, destination }: Omit<RouteElement, 'port'>): Promise<void> {
-    const key = elementKey(map, source, destination);
-    await this.#inOrder(async () => {
-      if (!this.#elements.has(key)) return;
-      await this.#nft(`delete element ${TABLE} ${map} { ${key} }`);
-      this.#elements.delete(key);
-    });
+  async deleteRoute(element: Omit<RouteElement, 'port'>): Promise<void> {
+    const key = elementKey(element);
+    const old = this.#elements.get(`${element.map} ${key}`);
+    if (!old) return this.#settled;
+    this.#elements.delete(`${element.map} ${key}`);
+    await this.#apply(() => void this.#elements.set(`${element.map} ${key}`, old), [`delete element ${TABLE} ${element.map} { ${key} }`]);
   }
 
   /** Removes every element of a block, which then reaches no gateway. */
   async deleteRoutesOf(block: string): Promise<void> {
-    await this.#inOrder(async () => {
-      const keys = [...this.#elements.keys()].filter((key) => key === block || key.startsWith(`${block} . `));
-      if (keys.length === 0) return;
-      await this.#nft(keys.map((key) => `delete element ${TABLE} ${key === block ? 'first' : 'route'} { ${key} }`).join('\n'));
-      for (const key of keys) this.#elements.delete(key);
-    });
+    const found = [...this.#elements].filter(([, { source }]) => source === block);
+    for (const [key] of found) this.#elements.delete(key);
+    if (found.length === 0) return this.#settled;
+    const undo = (): void => found.forEach(([key, element]) => this.#elements.set(key, element));
+    await this.#apply(
+      undo,
+      found.map(([, element]) => `delete element ${TABLE} ${element.map} { ${elementKey(element)} }`),
+    );
   }
 
   /** Resets every connection of a sandbox address that ends in this namespace. */
@@ -81,19 +83,18 @@ export class GatewayNamespace implements AsyncDisposable {
     await run('ss', ['--kill', '--no-header', '--numeric', 'dst', address], { netns: this.path });
   }
 
-  /** One change at a time: the order of calls is the order in the kernel. */
-  async #inOrder(change: () => Promise<void>): Promise<void> {
-    const turn = this.#last.then(change);
-    this.#last = turn.catch(() => {});
-    await turn;
-  }
+  /** The last change asked for: who finds nothing to change waits for those who did. */
+  #settled: Promise<void> = Promise.resolve();
 
-  #nft(script: string): Promise<unknown> {
-    return run('nft', ['-f', '-'], { netns: this.path, input: `${script}\n` });
+  async #apply(undo: () => void, commands: readonly string[]): Promise<void> {
+    const change = this.#nft.apply(...commands);
+    this.#settled = change.catch(undo);
+    await change;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#last;
+    await this.#settled;
+    await this.#nft[Symbol.asyncDispose]();
     await removeNetns(this.path);
   }
 }
@@ -104,8 +105,8 @@ const isBlock = (text: string): boolean => {
 };
 
 /** The key as nft reads it. Checked here because it becomes part of a script. */
-const elementKey = (map: string, source: string, destination: string): string => {
-  if (map !== 'route' && map !== 'first') throw new RangeError(`there is no map ${JSON.stringify(map)}`);
+const elementKey = ({ map, source, destination }: Omit<RouteElement, 'port'>): string => {
+  if (map !== 'route' && map !== 'first' && map !== 'parked') throw new RangeError(`there is no map ${JSON.stringify(map)}`);
   const parts = map === 'route' ? [source, destination] : [source];
   for (const part of parts) if (!isBlock(part)) throw new RangeError(`${JSON.stringify(part)} is not an IPv4 block`);
   return parts.join(' . ');

@@ -43,6 +43,11 @@ export class Images {
     }
   }
 
+  /** Digest of the content a revision runs with; undefined before it was ready for the first time. */
+  digestOf(revision: string, image: string): string | undefined {
+    return this.#pinned.get(revision) ?? parseImageReference(image)?.digest;
+  }
+
   /** The same as a state to report. */
   async state({ namespace, name, image }: DesiredRevision): Promise<ImageState> {
     const revision = `${namespace}/${name}`;

@@ -58,6 +58,10 @@ export class PreparedSandbox implements AsyncDisposable {
     return this.#pair!;
   }
 
+  get started(): boolean {
+    return this.#child !== undefined;
+  }
+
   /** Its process, from `start` on. */
   get child(): ChildProcess {
     return this.#child!;

@@ -15,10 +15,11 @@ export const TABLE = 'inet gateway';
 const SANDBOX = 'iifname "sb*"';
 
 /**
- * The whole ruleset. It is loaded before the first sandbox and does not change; only elements of the two maps do.
+ * The whole ruleset. It is loaded before the first sandbox and does not change; only elements of the three maps do.
  *
  * - `spoofed`: an address that does not belong to the interface it came from goes no further (strict reverse path), nor does IPv6.
- * - `steer`: DNS to any server becomes ours; TCP goes to the gateway that (block, destination slice) names, else to the first one.
+ * - `steer`: DNS to any server becomes ours; TCP of an address whose sandbox has no run yet (`parked`) goes where it is only
+ *   refused and recorded; other TCP goes to the gateway that (block, destination slice) names, else to the first one.
  * - `refuse`: what nobody took is answered at once, so that an agent fails fast instead of waiting.
  * - `input`: a sandbox cannot dial the listeners directly, only through `steer`.
  */
@@ -31,6 +32,9 @@ table ${TABLE} {
   map first {
     type ipv4_addr : inet_service
     flags interval
+  }
+  map parked {
+    type ipv4_addr : inet_service
   }
   set connections {
     type ipv4_addr
@@ -47,6 +51,7 @@ table ${TABLE} {
     type nat hook prerouting priority dstnat; policy accept;
     ${SANDBOX} udp dport 53 redirect to :${FRONT_PORTS.dns}
     ${SANDBOX} tcp dport 53 redirect to :${FRONT_PORTS.dns}
+    ${SANDBOX} meta l4proto tcp redirect to :ip saddr map @parked
     ${SANDBOX} ip daddr ${RESERVED.metadata} tcp dport 80 redirect to :${FRONT_PORTS.metadata}
     ${SANDBOX} ip daddr ${RESERVED.otlp} tcp dport 4318 redirect to :${FRONT_PORTS.otlp}
     ${SANDBOX} meta l4proto tcp redirect to :ip saddr . ip daddr map @route

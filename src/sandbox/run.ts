@@ -4,6 +4,8 @@ import { INITIAL_CREDIT, type Assignment, type RunConditions, type RunUpdate } f
 import { claim, release } from './claim.ts';
 import type { RunContext } from './context.ts';
 import { Ending, endingOf } from './ending.ts';
+import type { Load } from './load.ts';
+import type { ParkedSandbox } from './parked.ts';
 import { PreparedSandbox, untilSettled } from './prepared.ts';
 import type { RunLog } from './stdio-log.ts';
 import { CreditWindow, pumpLines, pumpOutput } from './stdio.ts';
@@ -15,8 +17,18 @@ export interface RunListener {
   output(data: Uint8Array): void;
 }
 
+/** How a run is to be started. */
+export interface RunStart {
+  /** Name of the sandbox if one has to be made. */
+  readonly number: number;
+  /** A sandbox that waits for just such a run; the run ends it. */
+  readonly parked: ParkedSandbox | undefined;
+  readonly load: Load;
+}
+
 /**
- * One run in a sandbox of its own: claim, event, output, end, and everything gone afterwards.
+ * One run in a sandbox of its own: claim, event, output, end, and everything gone afterwards. A sandbox that waits for it is
+ * taken when it can be had; until the event is given to its process, the run can still start cold.
  * `done` has its end as soon as the process has ended and stdout is handed on; it never rejects.
  */
 export class SandboxRun implements AsyncDisposable {
@@ -31,13 +43,13 @@ export class SandboxRun implements AsyncDisposable {
   readonly #cleanup = new AsyncDisposableStack();
   readonly #cleaned: Promise<void>;
 
-  constructor(context: RunContext, number: number, assignment: Assignment, listener: RunListener) {
+  constructor(context: RunContext, assignment: Assignment, listener: RunListener, start: RunStart) {
     this.assignment = assignment;
     this.#context = context;
     this.#listener = listener;
     this.#log = context.log.with({ invocation: assignment.invocation });
     this.#stdio = context.stdio.run(assignment);
-    this.done = this.#run(number);
+    this.done = this.#run(start);
     void this.done.then((update) => this.#stdio.ended(update));
     this.#cleaned = this.done
       .then(() => this.#cleanup.disposeAsync())
@@ -64,7 +76,8 @@ export class SandboxRun implements AsyncDisposable {
     this.#window.close();
   }
 
-  async #run(number: number): Promise<RunUpdate> {
+  async #run(start: RunStart): Promise<RunUpdate> {
+    using _ = start.load.run();
     const { invocation, timeoutMs } = this.assignment;
     const timeout = setTimeout(
       () => this.#end(new Ending('Timeout', 'Timeout', `It was still running after its timeout of ${timeoutMs} ms.`)),
@@ -73,7 +86,7 @@ export class SandboxRun implements AsyncDisposable {
     let outputBytes = 0;
     let conditions: RunConditions = {};
     try {
-      const sandbox = await this.#cold(number);
+      const sandbox = (await this.#warm(start)) ?? (await this.#cold(start));
       const output = this.#deliver(sandbox);
       void sandbox.ended.finally(() => clearTimeout(timeout));
       const { signal } = this.#stop;
@@ -92,8 +105,20 @@ export class SandboxRun implements AsyncDisposable {
     }
   }
 
+  /** The sandbox that waits for such a run, now claimed by it; undefined when it cannot be had. */
+  async #warm({ parked }: RunStart): Promise<PreparedSandbox | undefined> {
+    if (!parked) return undefined;
+    const { signal } = this.#stop;
+    const claimed = await parked.claim(this.assignment, signal);
+    const gone = claimed ? undefined : parked[Symbol.asyncDispose](); // now: the run may go on for long
+    this.#cleanup.defer(() => gone ?? parked[Symbol.asyncDispose]());
+    signal.throwIfAborted();
+    return claimed ? parked.sandbox : undefined;
+  }
+
   /** A sandbox made for this run alone, its process started. */
-  async #cold(number: number): Promise<PreparedSandbox> {
+  async #cold({ number, load }: RunStart): Promise<PreparedSandbox> {
+    using _ = load.coldStart();
     const { assignment } = this;
     const { invocation } = assignment;
     const { signal } = this.#stop;

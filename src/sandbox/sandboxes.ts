@@ -1,20 +1,29 @@
 import type { Assignment, RunUpdate } from '#model';
 import type { RunContext } from './context.ts';
+import { Load } from './load.ts';
 import { SandboxRun, type RunListener } from './run.ts';
+import { WarmPool } from './warm-pool.ts';
 
-/** All runs of a worker. Disposing it cancels them (`WorkerStopping`) and waits until nothing is left of any. */
+/**
+ * All sandboxes of a worker: runs, and those that wait for one. Disposing it cancels the runs (`WorkerStopping`) and waits
+ * until nothing is left of any.
+ */
 export class Sandboxes implements AsyncDisposable {
   readonly #context: RunContext;
   readonly #changed: () => void;
+  readonly #load = new Load();
+  /** Sandboxes started ahead of their runs. */
+  readonly warm: WarmPool;
   /** By invocation, until nothing is left of them. */
   readonly #runs = new Map<string, SandboxRun>();
   #number = 0;
   #stopping = false;
 
-  /** `changed` is called when `running` has changed. */
-  constructor({ changed, ...context }: RunContext & { readonly changed?: () => void }) {
+  /** `changed` is called when `running` or what is warm has changed. */
+  constructor({ changed = () => {}, ...context }: RunContext & { readonly changed?: () => void }) {
     this.#context = context;
-    this.#changed = changed ?? (() => {});
+    this.#changed = changed;
+    this.warm = new WarmPool({ context, load: this.#load, nextNumber: () => ++this.#number, changed });
   }
 
   /** Invocations that run or are being cleaned up. */
@@ -26,7 +35,8 @@ export class Sandboxes implements AsyncDisposable {
   start(assignment: Assignment, listener: RunListener & { ended(update: RunUpdate): void }): SandboxRun | undefined {
     const { invocation } = assignment;
     if (this.#runs.has(invocation)) return undefined;
-    const run = new SandboxRun(this.#context, ++this.#number, assignment, listener);
+    const parked = this.#stopping ? undefined : this.warm.take(assignment);
+    const run = new SandboxRun(this.#context, assignment, listener, { number: ++this.#number, parked, load: this.#load });
     this.#runs.set(invocation, run);
     this.#changed();
     if (this.#stopping) run.cancel('WorkerStopping');
@@ -50,6 +60,6 @@ export class Sandboxes implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
     for (const run of this.#runs.values()) run.cancel('WorkerStopping');
-    await Promise.all([...this.#runs.values()].map((run) => run[Symbol.asyncDispose]()));
+    await Promise.all([...this.#runs.values(), this.warm].map((part) => part[Symbol.asyncDispose]()));
   }
 }

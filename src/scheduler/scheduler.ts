@@ -59,6 +59,8 @@ interface Worker {
   readonly pool: string;
   readonly maxExecutions: number;
   draining: boolean;
+  /** Sandboxes that wait for a run, by what runs in them; less what was assigned since the worker said so. */
+  warm: Map<string, number>;
   readonly send: (message: WorkerMessage) => void;
   readonly close: () => void;
 }
@@ -104,6 +106,7 @@ export class Scheduler implements SchedulerPort, Disposable {
     const slots = {
       workersOf: (pool: string) => [...this.#workers.values()].filter((worker) => worker.pool === pool && !worker.draining),
       loadOf: (key: string) => this.#loadOf(key),
+      warmOn: (worker: string, { template = '' }: SlotRequest) => this.#workers.get(worker)?.warm.get(template) ?? 0,
       slotOn: (worker: string, request: SlotRequest) => this.#slotOn(worker, request),
     };
     this.#waiting = new WaitingRoom({ slots, limits: this.#limits, log: this.#log, ...(options.review && { review: options.review }) });
@@ -121,6 +124,9 @@ export class Scheduler implements SchedulerPort, Disposable {
   #slotOn(worker: string, request: SlotRequest): Slot {
     const run: Run = { request, worker, orphan: false, since: this.#clock.monotonic(), credit: INITIAL_CREDIT, received: 0, reattached: false };
     this.#add(run);
+    const { warm } = this.#workers.get(worker)!;
+    const left = (warm.get(request.template ?? '') ?? 0) - 1;
+    if (left >= 0) warm.set(request.template!, left);
     return {
       worker,
       start: (assignment, observer) => this.#start(run, assignment, observer),
@@ -179,7 +185,7 @@ export class Scheduler implements SchedulerPort, Disposable {
 
   /** A worker's stream has begun. A second one of the same name takes the place of the first. */
   attach(hello: WorkerHello, send: (message: WorkerMessage) => void, close: () => void): Attachment {
-    const worker: Worker = { name: hello.worker, pool: hello.pool, maxExecutions: hello.maxExecutions, draining: hello.draining, send, close };
+    const worker: Worker = { name: hello.worker, pool: hello.pool, maxExecutions: hello.maxExecutions, draining: hello.draining, warm: new Map(), send, close };
     this.#workers.get(worker.name)?.close();
     this.#workers.set(worker.name, worker);
     const running = new Set(hello.running);
@@ -203,6 +209,7 @@ export class Scheduler implements SchedulerPort, Disposable {
         this.#log.info('worker drains', { worker: worker.name, running: this.#loadOf(workerKey(worker.name)) });
         this.#tellDrained(worker.name);
       },
+      warm: (counts) => void (worker.warm = new Map(counts.map(({ template, count }) => [template, count]))),
       lost: () => {
         if (this.#workers.get(worker.name) !== worker) return;
         this.#workers.delete(worker.name);
@@ -311,5 +318,7 @@ export interface Attachment {
   output(invocation: string, data: Uint8Array): void;
   /** The worker takes no new runs from here on. */
   drain(): void;
+  /** All sandboxes that wait for a run there now. */
+  warm(counts: readonly { readonly template: string; readonly count: number }[]): void;
   lost(): void;
 }

@@ -24,6 +24,8 @@ export interface Slots {
   workersOf(pool: string): readonly { readonly name: string; readonly maxExecutions: number }[];
   /** Runs by one of the keys above. */
   loadOf(key: string): number;
+  /** Sandboxes on a worker that wait for just such a run. */
+  warmOn(worker: string, request: SlotRequest): number;
   slotOn(worker: string, request: SlotRequest): Slot;
 }
 
@@ -115,6 +117,7 @@ export class WaitingRoom implements Disposable {
       name,
       load: this.#slots.loadOf(workerKey(name)),
       capacity: Math.min(limits.maxExecutionsPerWorker, maxExecutions || Infinity),
+      warm: this.#slots.warmOn(name, request),
     }));
     const worker = chooseWorker(request, candidates);
     // Whoever needs a slot first gets the first that is free.

@@ -43,6 +43,7 @@ const receive = async (incoming: AsyncIterator<FromWorker>, attachment: Attachme
     const { message } = next.value;
     try {
       if (message.case === 'stdout') attachment.output(message.value.invocation, message.value.data);
+      else if (message.case === 'warm') attachment.warm(message.value.counts);
       else if (message.case === 'update' && PHASES.includes(message.value.phase)) attachment.update(message.value as typeof message.value & RunUpdate);
       else if (message.case === 'drain') attachment.drain();
       else log.warn('a worker sent a message that is not understood', { message: message.case });

@@ -4,7 +4,7 @@ import {
   findCondition,
   notBuiltFields,
   resourceErrors,
-  runResources,
+  runTemplateOf,
   stopsRun,
   taskAgents,
   type AgentSandboxRevision,
@@ -12,7 +12,7 @@ import {
   type WorkerPool,
 } from '#api';
 import { parseDuration } from '#lib';
-import type { Assignment, RunTemplate, SlotRequest } from '#model';
+import { templateKey, type Assignment, type RunTemplate, type SlotRequest } from '#model';
 
 /** An agent as the cluster has it now, with what it refers to. */
 export interface AgentView {
@@ -66,7 +66,7 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
   const [bad] = resourceErrors(agent.spec.resources, 'spec.resources');
   if (bad) return { refused: 'ResourcesInvalid', message: `${bad.field}: ${bad.message}` };
 
-  const { image, command = [], args = [], env = [] } = revision.spec;
+  const template = runTemplateOf(agent, revision);
   return {
     slot: {
       agent: `${namespace}/${name}`,
@@ -74,20 +74,9 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
       maxConcurrent: agent.spec.maxConcurrent ?? 0,
       maxExecutionsPerWorker,
       maxWaitMs: Math.min(timeoutMs, MAX_WAIT_MS),
+      template: templateKey(template),
     },
-    run: {
-      namespace,
-      agent: name,
-      revision: revision.metadata.name,
-      image,
-      command,
-      args,
-      env: env.map(({ name: key, value }) => ({ name: key, value: value ?? '' })),
-      timeoutMs,
-      ...runResources(agent.spec.resources),
-      // Only the first gateway is built; the others admit nothing.
-      gateways: (agent.spec.egressRefs ?? []).slice(0, 1).map(({ gatewayRef }) => `${namespace}/${gatewayRef}`),
-    },
+    run: { ...template, timeoutMs },
   };
 };
 

@@ -152,6 +152,9 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
       expect(await runsc.list()).toEqual([]); // the sandbox is gone before its address is anybody's
       calls.push(`release ${address}`);
     },
+    park() {
+      throw new Error('nothing is parked here');
+    },
     ...script.claims,
   };
   await using stdio = new StdioLog({ path: join(dir, 'stdio.jsonl'), log: collect({}) });

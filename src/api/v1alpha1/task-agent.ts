@@ -1,23 +1,6 @@
 import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
 import { parseSchedule } from '#lib';
-import {
-  array,
-  bool,
-  builtWhen,
-  duration,
-  image,
-  int32,
-  int64,
-  json,
-  notBuilt,
-  object,
-  oneOf,
-  string,
-  time,
-  unbuilt,
-  type Infer,
-  type Rule,
-} from '../schema.ts';
+import { array, bool, builtWhen, duration, image, int32, int64, json, object, oneOf, string, time, unbuilt, type Infer, type Rule } from '../schema.ts';
 import { checkMountPath } from '../mounts.ts';
 import { resourceErrors, resources } from '../resources.ts';
 import { conditions, egressRef, revisionFields, secretRef, templateMetadata } from '../shared.ts';
@@ -102,8 +85,11 @@ const spec = object(
       { mode: builtWhen(oneOf('Stdin: a CloudEvents JSON envelope on standard input.', ['Stdin', 'Metadata']), (mode) => mode === 'Stdin', 'Stdin only') },
     ),
     resources,
-    warmPoolSize: notBuilt('Ready sandboxes to keep per worker; not built yet.'),
-    warmPoolIdleTTL: notBuilt('Age at which an idle warm sandbox is replaced; not built yet.'),
+    warmPoolSize: int32(
+      'Sandboxes to keep started ahead on each worker; absent = a share of the warmPool of the WorkerPool. All together stay within half of its maxExecutionsPerWorker.',
+      { minimum: 0 },
+    ),
+    warmPoolIdleTTL: duration('Age at which a warm sandbox that no run has taken is replaced; 10m when absent.'),
     schedule: unbuilt(string('Cron expression of five fields, @hourly and the like, or @every 5m; HTTP triggers stay on.', { minLength: 1, maxLength: 256 })),
     scheduleInput: unbuilt(json('Data of the event of scheduled runs.')),
     timeZone: unbuilt(string('IANA time zone the schedule is read in; UTC when absent.', { minLength: 1, maxLength: 64 })),
@@ -127,7 +113,7 @@ const status = object(
   {
     conditions,
     activeExecutions: int32('Invocations that are Pending, Dispatched or Running.'),
-    warmSandboxes: int32('Warm sandboxes over all workers.'),
+    warmSandboxes: int32('Warm sandboxes over all workers, of the latest ready revision.'),
     latestCreatedRevisionName: string('Newest revision made.'),
     latestReadyRevisionName: string('Newest revision that became ready.'),
     lastScheduleTime: time('Last scheduled run.'),

@@ -1,23 +1,6 @@
 import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
 import { checkMountPath } from '../mounts.ts';
-import {
-  array,
-  bool,
-  builtWhen,
-  image,
-  int32,
-  int64,
-  json,
-  listMap,
-  map,
-  notBuilt,
-  object,
-  oneOf,
-  string,
-  unbuilt,
-  type Infer,
-  type Schema,
-} from '../schema.ts';
+import { array, bool, builtWhen, image, int32, int64, json, listMap, map, object, oneOf, string, unbuilt, type Infer, type Schema } from '../schema.ts';
 import { conditions } from '../shared.ts';
 
 /** Things of the pod API: their insides are kept as they are. */
@@ -77,7 +60,7 @@ const spec = object(
   },
   {
     maxExecutionsPerWorker: int32('Simultaneous sandboxes per worker.', { minimum: 0 }),
-    warmPool: notBuilt('Sandboxes started ahead; not built yet.'),
+    warmPool: int32('Sandboxes each worker keeps started ahead, shared evenly among the TaskAgents of the pool that set no warmPoolSize.', { minimum: 0 }),
     imageCache: unbuilt(object('Caching of images on nodes.', {}, { enabled: bool('Whether images are cached.') })),
   },
 );

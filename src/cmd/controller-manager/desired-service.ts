@@ -1,5 +1,5 @@
 import { Latest } from '#lib';
-import type { DesiredPort, EgressDesired, EgressReport, WorkerDesired, WorkerReport, WorkersWanted } from '#model';
+import type { DesiredPort, EgressDesired, EgressReport, RunTemplate, WorkerDesired, WorkerReport, WorkersWanted } from '#model';
 import type { Desired, Implementation } from '#wire';
 
 type Listener<R> = (worker: string, report: R | undefined) => void;
@@ -87,8 +87,8 @@ export const createDesiredService = (): { port: DesiredPort; service: Implementa
         for await (const { pools } of wanted.subscribe(signal)) yield { pools: [...pools] };
       },
       async *worker(reports, { signal }) {
-        for await (const { revisions, gateways } of serve(reports, signal, workers, ({ pool }) => byPool.of(pool)))
-          yield { revisions: [...revisions], gateways: [...gateways] };
+        for await (const { revisions, gateways, warm } of serve(reports, signal, workers, ({ pool }) => byPool.of(pool)))
+          yield { revisions: [...revisions], gateways: [...gateways], warm: warm.map((target) => ({ ...target, template: mutable(target.template) })) };
       },
       async *egress(reports, { signal }) {
         for await (const { gateways } of serve(reports, signal, egresses, ({ worker }) => byWorker.of(worker)))
@@ -97,3 +97,12 @@ export const createDesiredService = (): { port: DesiredPort; service: Implementa
     },
   };
 };
+
+/** Messages of the wire have mutable lists. */
+const mutable = ({ command, args, env, gateways, ...template }: RunTemplate) => ({
+  ...template,
+  command: [...command],
+  args: [...args],
+  env: [...env],
+  gateways: [...gateways],
+});

@@ -1,10 +1,16 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { AsyncQueue, messageOf, retry, type Logger } from '#lib';
-import type { DesiredRevision, ImageState, WorkerDesired, WorkerReport } from '#model';
+import type { DesiredRevision, ImageState, WarmState, WarmTarget, WorkerDesired, WorkerReport } from '#model';
 import type { Images } from '#sandbox';
 import { connect, Desired } from '#wire';
 
 const REPORT_EVERY_MS = 5_000;
+
+/** Sandboxes started ahead of their runs: what to have, and what there is. */
+export interface WarmPort {
+  set(targets: readonly WarmTarget[]): void;
+  readonly states: readonly WarmState[];
+}
 
 /**
  * The stream to controller-manager: what the worker should have comes down, what it has goes up, on every change and every
@@ -15,23 +21,25 @@ export class DesiredLink implements AsyncDisposable {
   readonly #who: { readonly worker: string; readonly pool: string };
   readonly #images: Images;
   readonly #active: () => number;
+  readonly #warm: WarmPort;
   readonly #log: Logger;
   readonly #abort = new AbortController();
   readonly #states = new Map<string, ImageState>();
   readonly #watcher: FSWatcher;
   readonly #timer: NodeJS.Timeout;
-  #desired: WorkerDesired = { revisions: [], gateways: [] };
+  #desired: WorkerDesired = { revisions: [], gateways: [], warm: [] };
   #up: AsyncQueue<WorkerReport> | undefined;
   #refreshing: Promise<void> | undefined;
   #again = false;
   #draining = false;
   #loop: Promise<void> = Promise.resolve();
 
-  constructor(options: { socket: string; worker: string; pool: string; images: Images; store: string; active: () => number; log: Logger }) {
+  constructor(options: { socket: string; worker: string; pool: string; images: Images; store: string; active: () => number; warm: WarmPort; log: Logger }) {
     this.#socket = options.socket;
     this.#who = { worker: options.worker, pool: options.pool };
     this.#images = options.images;
     this.#active = options.active;
+    this.#warm = options.warm;
     this.#log = options.log;
     // An image built now makes a waiting revision ready now.
     this.#watcher = watch(options.store, (_, file) => file === 'index.json' && this.#refresh());
@@ -48,12 +56,14 @@ export class DesiredLink implements AsyncDisposable {
 
   /** Sends a report now. */
   report(): void {
-    this.#up?.push({ ...this.#who, maxExecutions: 0, activeExecutions: this.#active(), images: [...this.#states.values()], draining: this.#draining });
+    const images = [...this.#states.values()];
+    this.#up?.push({ ...this.#who, maxExecutions: 0, activeExecutions: this.#active(), images, draining: this.#draining, warm: this.#warm.states });
   }
 
-  /** Says from here on that no new runs are taken. */
+  /** Says from here on that no new runs are taken; nothing is started ahead any more. */
   drain(): void {
     this.#draining = true;
+    this.#warm.set([]);
     this.report();
   }
 
@@ -72,7 +82,7 @@ export class DesiredLink implements AsyncDisposable {
     try {
       const reports = mutable(this.#up);
       for await (const desired of client.worker(reports, { signal: this.#abort.signal })) {
-        this.#desired = desired;
+        this.#desired = { ...desired, warm: desired.warm.flatMap(({ template, ...target }) => (template ? [{ ...target, template }] : [])) };
         this.#refresh();
       }
     } finally {
@@ -102,6 +112,7 @@ export class DesiredLink implements AsyncDisposable {
         this.#states.set(state.revision, state);
         if (state.ready !== before?.ready || state.reason !== before.reason) this.report();
       }
+      this.#warm.set(this.#draining ? [] : this.#desired.warm); // also when only an image has come
     }
   }
 
@@ -117,5 +128,5 @@ const keyOf = ({ namespace, name }: DesiredRevision): string => `${namespace}/${
 
 /** Messages of the wire have mutable lists. */
 async function* mutable(reports: AsyncIterable<WorkerReport>) {
-  for await (const report of reports) yield { ...report, images: [...report.images] };
+  for await (const report of reports) yield { ...report, images: [...report.images], warm: [...report.warm] };
 }

@@ -9,6 +9,8 @@ type MessageToDispatcher = Parameters<Client<typeof Work>['attach']>[0] extends 
 export interface WorkHandler {
   /** Invocations that run here. */
   readonly running: () => readonly string[];
+  /** Sandboxes that wait for a run here. */
+  readonly warm: () => readonly { readonly template: string; readonly count: number }[];
   assign(assignment: Assignment): void;
   cancel(invocation: string, reason: string): void;
   credit(invocation: string, bytes: number): void;
@@ -73,6 +75,11 @@ export class WorkLink implements AsyncDisposable {
     this.#up?.push({ message: { case: 'drain', value: {} } });
   }
 
+  /** What waits for runs has changed; the dispatcher hears of it when it is there. */
+  warmChanged(): void {
+    this.#up?.push({ message: { case: 'warm', value: { counts: [...this.#handler.warm()] } } });
+  }
+
   #send(message: MessageToDispatcher): void {
     if (this.#up) this.#up.push(message);
     else this.#waiting.push(message);
@@ -94,6 +101,7 @@ export class WorkLink implements AsyncDisposable {
     for (const message of this.#waiting) up.push(message);
     this.#waiting = [];
     this.#up = up;
+    this.warmChanged();
     for (const update of this.#unheard.values()) this.#tell(update);
     try {
       for await (const { message } of client.attach(up, { signal })) {

@@ -1,6 +1,7 @@
 import { findCondition, isTrue, notBuiltFields, stopsRun, taskAgents, type AgentSandboxRevision, type TaskAgent } from '#api';
 import { enforced, foldConditions, type Finding } from '../status.ts';
 import { latestReady } from './revisions.ts';
+import { warmth, type WarmFacts } from './warm.ts';
 
 /** What the status of an agent is derived from. */
 export interface AgentFacts {
@@ -11,6 +12,7 @@ export interface AgentFacts {
   readonly missingGateways: readonly string[];
   /** Invocations that are Pending, Dispatched or Running. */
   readonly activeExecutions: number;
+  readonly warm: Omit<WarmFacts, 'kept'>;
 }
 
 const readiness = (agent: TaskAgent, { revisions, poolExists, missingGateways }: AgentFacts): Finding => {
@@ -37,12 +39,15 @@ export const agentStatus = (agent: TaskAgent, facts: AgentFacts, now: string): N
   const { generation } = agent.metadata;
   const [newest] = facts.revisions;
   const ready = latestReady(agent, facts.revisions);
+  const warm = warmth(agent, { ...facts.warm, kept: isTrue(agent.status?.conditions, 'WarmPool') });
+  const before = warm ? agent.status?.conditions : agent.status?.conditions?.filter(({ type }) => type !== 'WarmPool');
   return {
     ...agent.status,
     activeExecutions: facts.activeExecutions,
+    warmSandboxes: facts.warm.workers.reduce((sum, state) => sum + (state?.ready ?? 0), 0),
     latestCreatedRevisionName: newest?.metadata.name,
     latestReadyRevisionName: ready?.metadata.name,
     ...(generation !== undefined && { observedGeneration: generation }),
-    conditions: foldConditions(agent.status?.conditions, [readiness(agent, facts), enforced(taskAgents, agent)], now, generation),
+    conditions: foldConditions(before, [readiness(agent, facts), enforced(taskAgents, agent), ...(warm ? [warm] : [])], now, generation),
   };
 };

@@ -1,6 +1,7 @@
 import { DEFAULT_POOL, workerPools } from '#api';
-import { createController, keyOf, signals, splitKey, watches, type Client } from '#kube';
+import { createController, keyOf, signals, specChanged, splitKey, watches, type Client } from '#kube';
 import { kubeTime } from '#lib';
+import { poolKeyOf } from '../caches.ts';
 import type { Context } from '../context.ts';
 import { workersOf } from '../reports.ts';
 import { writeStatus } from '../status.ts';
@@ -17,11 +18,15 @@ export const ensureDefaultPool = async (client: Client): Promise<void> => {
 };
 
 /** WorkerPools and worker reports -> how many workers to run, and the status of each pool. */
-export const poolController = ({ client, caches: { pools }, desired, workers, clock, log }: Context): AsyncDisposable =>
+export const poolController = ({ client, caches: { pools, agents }, desired, workers, clock, log }: Context): AsyncDisposable =>
   createController({
     name: 'pool',
     log,
-    sources: [watches(pools), signals((enqueue) => workers.onChange((_, ...reports) => reports.forEach((report) => report && enqueue(report.pool))))],
+    sources: [
+      watches(pools),
+      watches(agents, (agent) => [poolKeyOf(agent)], specChanged),
+      signals((enqueue) => workers.onChange((_, ...reports) => reports.forEach((report) => report && enqueue(report.pool)))),
+    ],
     async reconcile(key) {
       const wanted = pools.list().filter(({ metadata }) => !metadata.deletionTimestamp);
       desired.setWorkers({ pools: wanted.map((pool) => ({ pool: keyOf(pool), replicas: pool.spec.replicas })).sort((a, b) => (a.pool < b.pool ? -1 : 1)) });
@@ -29,6 +34,6 @@ export const poolController = ({ client, caches: { pools }, desired, workers, cl
       const pool = pools.get(namespace, name);
       if (!pool) return;
       const reports = workersOf(workers, key).map(({ report }) => report);
-      await writeStatus(client, workerPools, pool, poolStatus(pool, reports, kubeTime(clock.now())));
+      await writeStatus(client, workerPools, pool, poolStatus(pool, agents.index('pool', key), reports, kubeTime(clock.now())));
     },
   });

@@ -1,5 +1,6 @@
-import { DEFAULT_MAX_EXECUTIONS, workerPools, type WorkerPool } from '#api';
+import { DEFAULT_MAX_EXECUTIONS, workerPools, type TaskAgent, type WorkerPool } from '#api';
 import type { WorkerReport } from '#model';
+import { warmCapOf, warmShares } from '../agent/warm.ts';
 import { enforced, foldConditions, type Finding } from '../status.ts';
 
 /** Fields the server stamps; they are no wish of the user. */
@@ -36,13 +37,29 @@ const progress = (ready: number, replicas: number, leaving: readonly WorkerRepor
   return { type, status: 'True', reason: 'WorkersDraining', message: `${message} ${leaving.length} more end when their ${runs} runs have ended.` };
 };
 
+/** Condition `WarmPool`, while more sandboxes are wanted ahead than a worker may have. */
+const clamping = (pool: WorkerPool, agents: readonly TaskAgent[]): Finding | undefined => {
+  const shares = [...warmShares(pool, agents).values()];
+  const asked = shares.reduce((sum, share) => sum + share.asked, 0);
+  const cap = warmCapOf(pool);
+  if (asked <= cap) return undefined;
+  const message = `${asked} warm sandboxes are wanted on each worker; ${cap} are kept, half of maxExecutionsPerWorker.`;
+  return { type: 'WarmPool', status: 'False', reason: 'Clamped', message };
+};
+
 /** Status of a pool from the reports of its workers. */
-export const poolStatus = (pool: WorkerPool, reports: readonly WorkerReport[], now: string): NonNullable<WorkerPool['status']> => {
+export const poolStatus = (
+  pool: WorkerPool,
+  agents: readonly TaskAgent[],
+  reports: readonly WorkerReport[],
+  now: string,
+): NonNullable<WorkerPool['status']> => {
   const ready = reports.filter(({ draining }) => !draining);
   const slots = ({ maxExecutions }: WorkerReport): number => Math.min(pool.spec.maxExecutionsPerWorker ?? DEFAULT_MAX_EXECUTIONS, maxExecutions || Infinity);
   const sum = (of: readonly WorkerReport[], value: (report: WorkerReport) => number): number => of.reduce((total, report) => total + value(report), 0);
   const { generation } = pool.metadata;
   const { replicas } = pool.spec;
+  const clamped = clamping(pool, agents);
   return {
     ...(generation !== undefined && { observedGeneration: generation }),
     readyReplicas: ready.length,
@@ -52,8 +69,9 @@ export const poolStatus = (pool: WorkerPool, reports: readonly WorkerReport[], n
     },
     activeExecutions: sum(reports, ({ activeExecutions }) => activeExecutions),
     conditions: foldConditions(
-      pool.status?.conditions,
+      pool.status?.conditions?.filter(({ type }) => type !== 'WarmPool' || clamped),
       [
+        ...(clamped ? [clamped] : []),
         availability(ready.length, replicas),
         progress(
           ready.length,

@@ -1,8 +1,9 @@
 import { agentSandboxRevisions, LABELS, type AgentSandboxRevision } from '#api';
 import { createController, keyOf, signals, splitKey, watches } from '#kube';
-import { kubeTime } from '#lib';
+import { canonicalJson, kubeTime } from '#lib';
 import { servingRevisions } from '../agent/revisions.ts';
 import { poolKeyOf } from '../caches.ts';
+import { coalesce } from '../coalesce.ts';
 import type { Context } from '../context.ts';
 import { workersOf } from '../reports.ts';
 import { writeStatus } from '../status.ts';
@@ -17,12 +18,17 @@ export const revisionController = ({ client, caches: { agents, revisions }, work
     sources: [
       watches(revisions),
       watches(agents, (agent) => revisions.index('agent', keyOf(agent)).map(keyOf)),
-      signals((enqueue) =>
-        workers.onChange((_, ...reports) => {
+      signals((enqueue) => {
+        const changes = coalesce(enqueue);
+        const stop = workers.onChange((_, ...reports) => {
+          // An image that has come makes a revision ready now; what else workers report can wait a moment.
+          const [now, before] = reports.map((report) => canonicalJson(report?.images ?? []));
+          const add = now === before ? changes.add : enqueue;
           for (const pool of new Set(reports.map((report) => report?.pool)))
-            for (const agent of agents.index('pool', pool ?? '')) revisions.index('agent', keyOf(agent)).map(keyOf).forEach(enqueue);
-        }),
-      ),
+            for (const agent of agents.index('pool', pool ?? '')) revisions.index('agent', keyOf(agent)).map(keyOf).forEach(add);
+        });
+        return () => (stop(), changes.stop());
+      }),
     ],
     async reconcile(key) {
       const { namespace, name } = splitKey(key);

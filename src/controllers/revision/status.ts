@@ -33,9 +33,10 @@ export const servingStatus = (revision: AgentSandboxRevision, workers: readonly 
   const known = new Map(revision.status?.workers?.map((worker) => [worker.podName, worker]));
   return {
     readyWorkers: states.filter((state) => state?.ready).length,
-    workers: workers.map(({ worker, at }, index) => ({
+    workers: workers.map(({ worker, report, at }, index) => ({
       podName: worker,
       imagePulled: states[index]?.ready ?? false,
+      warmCount: report.warm.find((state) => state.revision === key)?.ready ?? 0,
       lastHeartbeat: heartbeat(known.get(worker)?.lastHeartbeat, at),
     })),
     conditions: foldConditions(

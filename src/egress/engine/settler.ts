@@ -10,6 +10,8 @@ export interface SettlerOptions {
   /** Directory for the durable position in each file. */
   readonly offsets: string;
   readonly ledger: LedgerPort;
+  /** Called with every line. */
+  readonly seen?: (line: AccessLine) => void;
   readonly log: Logger;
   readonly signal: AbortSignal;
 }
@@ -107,7 +109,9 @@ export const createSettler = (options: SettlerOptions): AsyncDisposable => {
           lines.slice(at, at + PARALLEL).map(async ({ text }) => {
             const line = parse(text);
             if (!line) log.warn('skipping a line of an access log that is not JSON', { path });
-            if (line) await settle(line);
+            if (!line) return;
+            options.seen?.(line);
+            await settle(line);
           }),
         );
       }

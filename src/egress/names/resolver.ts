@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '#lib';
-import type { Binding, EgressLine } from '#model';
+import type { Binding, EgressLine, Parking } from '#model';
 import { canonicalHost } from '#policy';
 import { RESERVED_NAMES } from '../slices.ts';
 
@@ -29,6 +29,10 @@ export interface Answer {
 
 export interface ResolverOptions {
   readonly binding: (address: string) => Binding | undefined;
+  /** The sandbox at this address that has no run yet. */
+  readonly parked: (address: string) => Parking | undefined;
+  /** Such a sandbox asked for this name. */
+  readonly tried: (address: string, name: string) => void;
   /** Undefined while the gateway is not there yet. */
   readonly gateway: (name: string) => NamingGateway | undefined;
   readonly record: (line: EgressLine) => Promise<void>;
@@ -99,7 +103,8 @@ export const createResolver = (options: ResolverOptions) => {
     const binding = options.binding(question.source);
     const source = sourceOf(question.source);
     if (!binding) {
-      await deny(source, question, '', 'NotClaimed');
+      options.tried(question.source, question.name);
+      await deny(source, question, options.parked(question.source)?.gateways[0] ?? '', 'NotClaimed');
       return none('REFUSED');
     }
     const name = question.name.includes(':') ? undefined : canonicalHost(question.name);

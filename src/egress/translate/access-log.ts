@@ -65,6 +65,9 @@ export const HTTP_FORMAT: Json = {
 /** Of connections that no chain takes. */
 export const REFUSED_FORMAT: Json = { ...CONNECTION, chain: 'refused', details: '%CONNECTION_TERMINATION_DETAILS%' };
 
+/** Of connections of a sandbox that has no run yet. */
+export const UNCLAIMED_FORMAT: Json = { ...REFUSED_FORMAT, reason: 'NotClaimed' };
+
 /** A JSON-lines file shared by all chains of the gateway; what is unknown is left out of a line. */
 export const accessLog = (input: TranslateInput, format: Json): readonly Json[] => [
   extension('envoy.access_loggers.file', 'envoy.extensions.access_loggers.file.v3.FileAccessLog', {

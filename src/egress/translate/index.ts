@@ -3,7 +3,7 @@
 import type { ResourceJson } from '#wire/xds';
 import { clusters, secretNames } from './clusters.ts';
 import type { TranslateInput } from './input.ts';
-import { listener } from './listener.ts';
+import { listeners } from './listener.ts';
 import { routeTables } from './routes.ts';
 
 export { SAFE_OPERATORS } from './access-log.ts';
@@ -22,7 +22,7 @@ export interface Translated {
 
 export const translate = (input: TranslateInput): Translated => ({
   clusters: clusters(input),
-  listeners: [listener(input)],
+  listeners: listeners(input),
   routes: routeTables(input),
   secrets: secretNames(input),
 });

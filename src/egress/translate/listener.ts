@@ -1,6 +1,6 @@
 import { admittedHosts, AI_PORT, listenersFor } from '#policy';
 import type { ResourceJson } from '#wire/xds';
-import { accessLog, REFUSED_FORMAT } from './access-log.ts';
+import { accessLog, REFUSED_FORMAT, UNCLAIMED_FORMAT } from './access-log.ts';
 import { ADS, any, cidr, extension, type Json } from './envoy.ts';
 import { connectionManager } from './http.ts';
 import type { TranslateInput } from './input.ts';
@@ -90,30 +90,48 @@ const httpChain = (of: TranslateInput, name: 'l7' | 'deny'): Json => ({
   filters: [connectionManager(of, name)],
 });
 
-/** Closes at once: rules that allow nothing, before a proxy to nowhere that only writes the record. */
+/** A proxy to nowhere: it only closes, and writes the record. */
+const nowhere = (of: TranslateInput, format: Json): Json =>
+  extension('nowhere', 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
+    stat_prefix: 'refuse',
+    cluster: 'nowhere',
+    access_log: accessLog(of, format),
+  });
+
+/** Closes at once: rules that allow nothing, before a proxy to nowhere. */
 const refuseChain = (of: TranslateInput): Json => ({
   name: 'refuse',
   filters: [
     extension('refuse', 'envoy.extensions.filters.network.rbac.v3.RBAC', { stat_prefix: 'refuse', rules: { action: 'ALLOW', policies: {} } }),
-    extension('nowhere', 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
-      stat_prefix: 'refuse',
-      cluster: 'nowhere',
-      access_log: accessLog(of, REFUSED_FORMAT),
-    }),
+    nowhere(of, REFUSED_FORMAT),
   ],
 });
 
-/** The one TCP listener of a gateway, in the gateway namespace. Fixed for the life of the gateway but for its matcher. */
-export const listener = (of: TranslateInput): ResourceJson =>
+/** What both listeners of a gateway have: a socket in the gateway namespace that learns where a connection was to go. */
+const listenerOn = (of: TranslateInput, name: string, port: number, inspectors: readonly Json[] = []): Json => ({
+  name,
+  address: { socket_address: { address: '0.0.0.0', port_value: port, network_namespace_filepath: of.netns } },
+  per_connection_buffer_limit_bytes: CONNECTION_BUFFER,
+  listener_filters_timeout: '5s',
+  listener_filters: [extension('original-dst', 'envoy.extensions.filters.listener.original_dst.v3.OriginalDst'), ...inspectors],
+});
+
+/** The TCP listener of a gateway. Fixed for the life of the gateway but for its matcher. */
+const egress = (of: TranslateInput): ResourceJson =>
   any('envoy.config.listener.v3.Listener', {
-    name: 'egress',
-    address: { socket_address: { address: '0.0.0.0', port_value: of.slice.port, network_namespace_filepath: of.netns } },
-    per_connection_buffer_limit_bytes: CONNECTION_BUFFER,
-    listener_filters_timeout: '5s',
-    listener_filters: [
-      extension('original-dst', 'envoy.extensions.filters.listener.original_dst.v3.OriginalDst'),
-      extension('tls-inspector', 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector'),
-    ],
+    ...listenerOn(of, 'egress', of.slice.port, [extension('tls-inspector', 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector')]),
     filter_chain_matcher: matcher(of),
     filter_chains: [httpChain(of, 'l7'), httpChain(of, 'deny'), refuseChain(of)],
   });
+
+/**
+ * Where nftables sends sandboxes that have no run yet: whatever they dial is refused, and recorded as that. It waits for
+ * nothing they may say, because many a client waits for the server's first word.
+ */
+const unclaimed = (of: TranslateInput): ResourceJson =>
+  any('envoy.config.listener.v3.Listener', {
+    ...listenerOn(of, 'unclaimed', of.slice.unclaimedPort),
+    filter_chains: [{ name: 'unclaimed', filters: [nowhere(of, UNCLAIMED_FORMAT)] }],
+  });
+
+export const listeners = (of: TranslateInput): readonly ResourceJson[] => [egress(of), unclaimed(of)];

@@ -32,7 +32,7 @@ export class Bindings {
       return;
     }
     if (spans.some(({ bind }) => bind.time === line.time && bind.invocation === line.invocation)) return;
-    // A bind without a release before it: the worker was killed. The address then belongs to the newer run.
+    // A bind without a release before it: the sandbox was parked, or the worker killed. The address then belongs to the newer run.
     const previous = spans.at(-1);
     if (previous) previous.until = Math.min(previous.until, line.time);
     spans.push({ bind: line, at, until: Infinity });

@@ -85,7 +85,7 @@ export const parseBinding = (line: string): BindingLine | undefined => {
   const event = json?.['event'];
   const time = number(json?.['time']);
   const address = text(json?.['address']);
-  if (!json || (event !== 'bind' && event !== 'release') || time === undefined || address === '') return undefined;
+  if (!json || (event !== 'park' && event !== 'bind' && event !== 'release') || time === undefined || address === '') return undefined;
   const [namespace, agent, invocation] = [text(json['namespace']), text(json['agent']), text(json['invocation'])];
   return { event, time, address, namespace, agent, invocation, traceId: text(json['traceId']), spanId: text(json['spanId']) };
 };

@@ -48,13 +48,13 @@ test.each<[string, Kind, object, string[]]>([
     'unbuilt fields of an agent',
     taskAgents,
     { resources: { cpu: 2 }, warmPoolSize: 0, warmPoolIdleTTL: '1m', schedule: '', scheduleInput: null, identity: {}, streaming: {}, state: {} },
-    ['spec.warmPoolSize', 'spec.warmPoolIdleTTL', 'spec.schedule', 'spec.identity', 'spec.streaming', 'spec.state'],
+    ['spec.schedule', 'spec.identity', 'spec.streaming', 'spec.state'],
   ],
   [
     'placement of a pool, but not its defaults',
     workerPools,
     { warmPool: 1, template: { image: 'x', imagePullPolicy: 'IfNotPresent', serviceAccountName: 'clrk-worker', nodeSelector: {} } },
-    ['spec.warmPool', 'spec.template.nodeSelector'],
+    ['spec.template.nodeSelector'],
   ],
   [
     'listeners that do not terminate TLS',

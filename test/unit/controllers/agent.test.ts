@@ -52,10 +52,10 @@ test('the status of a pool counts the slots it gives, tells which workers drain,
 test('a default pool that was applied before stays as it is; its fields without effect are named', async () => {
   const { client, desired } = cluster;
   await eventually(client, workerPools, 'default', (pool) => pool.status);
-  const spec = { replicas: 3, warmPool: 2, template: { image: 'w', nodeSelector: { a: 'b' } } };
+  const spec = { replicas: 3, imageCache: {}, template: { image: 'w', nodeSelector: { a: 'b' } } };
   await client.apply(workerPools, { metadata: { namespace: 'default', name: 'default' }, spec }, { fieldManager: 'clrk' });
   const pool = await eventually(client, workerPools, 'default', (object) => conditionOf(object, 'Enforced') === 'False/NotBuilt');
-  expect(pool.status!.conditions!.find(({ type }) => type === 'Enforced')!.message).toContain('spec.warmPool');
+  expect(pool.status!.conditions!.find(({ type }) => type === 'Enforced')!.message).toContain('spec.imageCache');
   expect(pool.status!.conditions!.find(({ type }) => type === 'Placement')!.message).toContain('spec.template.nodeSelector');
   await desired.until(() => desired.wanted?.pools.some(({ replicas }) => replicas === 3) || undefined);
   const again = await cluster.restart();

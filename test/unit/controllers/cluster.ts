@@ -45,7 +45,7 @@ export class Recorder implements DesiredPort {
   }
 
   worker(worker: string, report: Partial<WorkerReport> | undefined): void {
-    const whole = report && { worker, pool: 'default/default', maxExecutions: 4, activeExecutions: 0, images: [], draining: false, ...report };
+    const whole = report && { worker, pool: 'default/default', maxExecutions: 4, activeExecutions: 0, images: [], draining: false, warm: [], ...report };
     for (const listener of this.#onWorker) listener(worker, whole);
   }
   egress(worker: string, gateways: EgressReport['gateways'] | undefined): void {

@@ -41,6 +41,7 @@ const workerReport = (worker: string, pool = 'default/default'): WorkerReport =>
   activeExecutions: 0,
   images: [],
   draining: false,
+  warm: [],
 });
 const revision = (name: string) => ({ namespace: 'default', name, agent: 'a', image: 'x' });
 /** A connected peer of the worker stream: what it says, what it hears, and how it goes. */
@@ -53,17 +54,17 @@ const worker = (name: string) => {
 };
 
 test('a worker hears what its pool should have, the newest first when it comes late, and every change', async () => {
-  port.setWorkerDesired('default/default', { revisions: [revision('old')], gateways: [] });
-  port.setWorkerDesired('default/default', { revisions: [revision('a-00001')], gateways: [{ gateway: 'default/gw', rootPem: 'R' }] });
-  port.setWorkerDesired('other/pool', { revisions: [revision('no')], gateways: [] });
+  port.setWorkerDesired('default/default', { revisions: [revision('old')], gateways: [], warm: [] });
+  port.setWorkerDesired('default/default', { revisions: [revision('a-00001')], gateways: [{ gateway: 'default/gw', rootPem: 'R' }], warm: [] });
+  port.setWorkerDesired('other/pool', { revisions: [revision('no')], gateways: [], warm: [] });
   const { down } = worker('0');
-  expect(await next(down)).toMatchObject({ revisions: [{ name: 'a-00001' }], gateways: [{ rootPem: 'R' }] });
-  port.setWorkerDesired('default/default', { revisions: [], gateways: [] });
+  expect(await next(down)).toMatchObject({ revisions: [{ name: 'a-00001' }], gateways: [{ rootPem: 'R' }], warm: [] });
+  port.setWorkerDesired('default/default', { revisions: [], gateways: [], warm: [] });
   expect(await next(down)).toMatchObject({ revisions: [] });
 });
 
 test('reports and the end of a stream are heard; the late end of an older stream is not', async () => {
-  port.setWorkerDesired('default/default', { revisions: [], gateways: [] });
+  port.setWorkerDesired('default/default', { revisions: [], gateways: [], warm: [] });
   const heard = reports[Symbol.asyncIterator]();
   const first = worker('0');
   await next(first.down);
@@ -97,7 +98,7 @@ test('an egress gets its own gateways with their credentials', async () => {
 test('nothing is sent before there is something: an empty snapshot would take everything away', async () => {
   const first = next(worker('0').down);
   expect(await next(reports[Symbol.asyncIterator]())).toEqual(['0', 'default/default']);
-  port.setWorkerDesired('default/default', { revisions: [revision('a-00001')], gateways: [] });
+  port.setWorkerDesired('default/default', { revisions: [revision('a-00001')], gateways: [], warm: [] });
   expect(await first).toMatchObject({ revisions: [{ name: 'a-00001' }] });
 });
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { RecordFile, systemClock } from '#lib';
 import type { Binding, BindingLine } from '#model';
-import { Claims, connect, createRpcServer, status } from '#wire';
+import { Claims, connect, createRpcServer, status, type Client } from '#wire';
 import { Bindings } from '../../../src/egress/bindings.ts';
 import { claimsService, type MapElement } from '../../../src/egress/claims.ts';
 import { sliceOf } from '../../../src/egress/slices.ts';
@@ -104,6 +104,70 @@ test('what is no address or block never becomes part of a rule', async () => {
   for (const bad of [{ address: '100.64.0.5; flush' }, { address: '::1' }, { block: '100.64.0.0' }, { block: '0.0.0.0/0' }, { block: '100.64.0.0/20 }' }])
     await expect(served.client.bind({ ...message(binding(5)), ...bad })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
   expect(served.elements).toEqual([]);
+});
+
+/** A parked address: its first answer, and what comes after it. */
+const park = (client: Client<typeof Claims>, n: number) => {
+  const { address, block, namespace, agent, gateways } = binding(n);
+  const gone = new AbortController();
+  const answers = client.park({ address, block, namespace, agent, gateways: [...gateways] }, { signal: gone.signal })[Symbol.asyncIterator]();
+  return { next: async () => (await answers.next()).value, leave: () => gone.abort() };
+};
+
+test('a parked address has its ways and no run: it is refused until it is bound, which touches nothing but the binding', async () => {
+  await using served = await serve({ 'n/one': 3, 'n/two': 0 });
+  const parked = park(served.client, 5);
+  expect(await parked.next()).toMatchObject({ refused: '' });
+  expect(served.elements).toEqual([
+    { map: 'route', source: '100.64.0.0/20', destination: '198.18.48.0/20', port: 15_004 },
+    { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', port: 15_001 },
+    { map: 'first', source: '100.64.0.0/20', destination: '', port: 15_004 },
+    { map: 'parked', source: '100.64.0.5', destination: '', port: 15_104 },
+  ]);
+  expect(served.bindings.get('100.64.0.5')).toBeUndefined();
+  served.elements.length = 0;
+  expect(await served.client.bind(message(binding(5)))).toMatchObject({ refused: '' });
+  expect(served.elements).toEqual([]);
+  expect(served.bindings.get('100.64.0.5')).toMatchObject({ invocation: 'i5' });
+  expect(served.bindings.parked('100.64.0.5')).toBeUndefined();
+  parked.leave(); // it is a run's by now
+  await served.client.release({ address: '100.64.0.5', invocation: 'i5' });
+  expect(await lines()).toMatchObject([
+    { event: 'park', address: '100.64.0.5', agent: 'a', invocation: '', gateways: ['n/one', 'n/two'] },
+    { event: 'bind', invocation: 'i5' },
+    { event: 'release', invocation: 'i5' },
+  ]);
+});
+
+test('what a parked sandbox tries is told once, and it cannot be claimed any more', async () => {
+  await using served = await serve({ 'n/one': 3, 'n/two': 0 });
+  const parked = park(served.client, 5);
+  await parked.next();
+  served.bindings.tried('100.64.0.5', 'long.ago', 1);
+  served.bindings.tried('100.64.0.7', 'by.another', Date.now());
+  expect(served.bindings.parked('100.64.0.5')?.tried).toBeUndefined();
+  served.bindings.tried('100.64.0.5', 'a.example', Date.now());
+  expect(await parked.next()).toMatchObject({ refused: 'StartsBeforeEvent', message: expect.stringContaining('a.example') });
+  expect(await served.client.bind(message(binding(5)))).toMatchObject({ refused: 'StartsBeforeEvent' });
+  expect(served.bindings.get('100.64.0.5')).toBeUndefined();
+  parked.leave();
+  await expect.poll(() => served.released).toEqual(['100.64.0.5']);
+  expect(await lines()).toMatchObject([{ event: 'park' }, { event: 'release', invocation: '' }]);
+});
+
+test('a gateway that is not in force parks nothing, and no parked address outlives egress', async () => {
+  {
+    await using served = await serve({ 'n/one': 3 }, 20);
+    expect(await park(served.client, 7).next()).toMatchObject({ refused: 'GatewayNotReady' });
+    expect(served.elements).toEqual([]);
+  }
+  const first = await Bindings.open(file, systemClock, true);
+  await first.park(binding(5), () => {});
+  await first[Symbol.asyncDispose]();
+  const second = await Bindings.open(file, systemClock, true);
+  expect(second.parked('100.64.0.5')).toBeUndefined();
+  await second[Symbol.asyncDispose]();
+  expect(await lines()).toMatchObject([{ event: 'park' }, { event: 'release', address: '100.64.0.5', invocation: '' }]);
 });
 
 test('bindings outlive egress, not their worker', async () => {

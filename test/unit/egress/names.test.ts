@@ -11,9 +11,11 @@ import { NAMES_PER_SLICE, sliceOf } from '../../../src/egress/slices.ts';
 let now = 1_000_000;
 const clock = { now: () => now, monotonic: () => now };
 const SANDBOX = '100.64.0.5';
+const PARKED = '100.64.0.9';
 
 const setup = (gateways: Record<string, NamingGateway | undefined>) => {
   const lines: EgressLine[] = [];
+  const tried: string[] = [];
   const binding: Binding = {
     address: SANDBOX,
     block: '100.64.0.0/20',
@@ -26,12 +28,14 @@ const setup = (gateways: Record<string, NamingGateway | undefined>) => {
   };
   const resolver = createResolver({
     binding: (address) => (address === SANDBOX ? binding : undefined),
+    parked: (address) => (address === PARKED ? { ...binding, address } : undefined),
+    tried: (address, name) => void tried.push(`${address} ${name}`),
     gateway: (name) => gateways[name],
     record: async (line) => void lines.push(line),
     clock,
   });
   const ask = (name: string, type = 'A', source = SANDBOX) => resolver.resolve({ source, name, type });
-  return { ask, lines, resolver };
+  return { ask, lines, tried, resolver };
 };
 
 const gateway = (index: number, admitted: Record<string, string>, terminates = true): NamingGateway => {
@@ -74,6 +78,16 @@ test('without a binding everything is refused; reserved names need no gateway; a
   expect(await ask('otlp.clrk.internal', 'AAAA')).toMatchObject({ rcode: 'NOERROR', addresses: [] });
   expect(await ask('constructor')).toMatchObject({ rcode: 'NXDOMAIN' });
   expect(await setup({ 'n/one': undefined }).ask('a.example')).toMatchObject({ rcode: 'SERVFAIL' });
+});
+
+test('a sandbox without a run learns no address, not even a reserved one; its gateway has the record, and what it tried is told', async () => {
+  const { ask, lines, tried } = setup({ 'n/one': gateway(0, { 'a.example': '198.18.0.1' }) });
+  for (const name of ['a.example', 'metadata.clrk.internal']) expect(await ask(name, 'A', PARKED)).toMatchObject({ rcode: 'REFUSED', addresses: [] });
+  expect(lines).toMatchObject([
+    { source: PARKED, gateway: 'n/one', host: 'a.example', reason: 'NotClaimed' },
+    { source: PARKED, gateway: 'n/one', host: 'metadata.clrk.internal', reason: 'NotClaimed' },
+  ]);
+  expect(tried).toEqual([`${PARKED} a.example`, `${PARKED} metadata.clrk.internal`]);
 });
 
 test('names that are no names are refused before anything else sees them', async () => {
@@ -138,6 +152,6 @@ test('addresses are stable over restarts, unique, and taken from others only whe
 });
 
 test('slices do not overlap, and leave the reserved addresses alone', () => {
-  expect(sliceOf(0)).toEqual({ all: '198.18.0.0/20', admitted: '198.18.0.0/21', denied: '198.18.8.0/21', port: 15_001 });
-  expect(sliceOf(30)).toEqual({ all: '198.19.224.0/20', admitted: '198.19.224.0/21', denied: '198.19.232.0/21', port: 15_031 });
+  expect(sliceOf(0)).toEqual({ all: '198.18.0.0/20', admitted: '198.18.0.0/21', denied: '198.18.8.0/21', port: 15_001, unclaimedPort: 15_101 });
+  expect(sliceOf(30)).toEqual({ all: '198.19.224.0/20', admitted: '198.19.224.0/21', denied: '198.19.232.0/21', port: 15_031, unclaimedPort: 15_131 });
 });

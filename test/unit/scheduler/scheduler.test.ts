@@ -75,6 +75,20 @@ test('the worker with the fewest runs is chosen, of the right pool only', () => 
   expect(new Set(workers.slice(0, 2)).size).toBe(2);
 });
 
+test('a worker with a warm sandbox of just that template comes first, as often as it has one', () => {
+  using scheduler = make();
+  attach(scheduler, 'cold');
+  const warm = attach(scheduler, 'warm');
+  warm.warm([{ template: 't', count: 2 }]);
+  const workers = (template: string, count: number) => Array.from({ length: count }, () => taken(scheduler.take(request({ template }))).worker);
+  expect(workers('t', 3)).toEqual(['warm', 'warm', 'cold']);
+  expect(workers('other', 1)).toEqual(['cold']);
+  warm.warm([{ template: 't', count: 1 }]);
+  expect(workers('t', 1)).toEqual(['warm']);
+  warm.warm([]);
+  expect(workers('t', 1)).toEqual(['cold']);
+});
+
 test('without a worker of the pool there is no slot', () => {
   using scheduler = make();
   expect(scheduler.take(request())).toMatchObject({ refused: 'NoWorker' });

@@ -208,6 +208,26 @@ describe('which run it was', () => {
     expect(join.settle(0, true)).toMatchObject([{ invocation: 'inv-2' }]);
   });
 
+  test("what a parked sandbox tries is its agent's and no run's, also when it was claimed a moment later", () => {
+    const parked = bind({ event: 'park', time: T, invocation: '', traceId: '', spanId: '' });
+    const claimed = bind({ time: T + 5_000 });
+    const { join } = start(parked, claimed);
+    const refused = {
+      id: 'id-2',
+      chain: 'refused',
+      gateway: 'default/out',
+      source: '100.64.0.1',
+      destination: '203.0.113.7:443',
+      reason: 'NotClaimed',
+    } as const;
+    join.access({ ...refused, time: time(4_999) }, 0);
+    join.access(access({ time: time(5_001) }), 0);
+    expect(join.settle(0, true)).toMatchObject([
+      { agent: 'summarizer', invocation: '', verdict: 'Denied', reason: 'NotClaimed', protocol: 'tcp' },
+      { agent: 'summarizer', invocation: 'inv-1', verdict: 'Allowed' },
+    ]);
+  });
+
   test('a line waits two seconds for its binding, then is recorded without one', () => {
     const late = start();
     late.join.access(access(), 0);

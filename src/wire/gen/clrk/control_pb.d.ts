@@ -116,6 +116,98 @@ export declare type GatewayRoot = Message<"clrk.control.v1.GatewayRoot"> & {
 export declare const GatewayRootSchema: GenMessage<GatewayRoot>;
 
 /**
+ * @generated from message clrk.control.v1.RunTemplate
+ */
+export declare type RunTemplate = Message<"clrk.control.v1.RunTemplate"> & {
+  /**
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string agent = 2;
+   */
+  agent: string;
+
+  /**
+   * @generated from field: string revision = 3;
+   */
+  revision: string;
+
+  /**
+   * @generated from field: string image = 4;
+   */
+  image: string;
+
+  /**
+   * @generated from field: repeated string command = 5;
+   */
+  command: string[];
+
+  /**
+   * @generated from field: repeated string args = 6;
+   */
+  args: string[];
+
+  /**
+   * @generated from field: repeated clrk.control.v1.EnvEntry env = 7;
+   */
+  env: EnvEntry[];
+
+  /**
+   * @generated from field: repeated string gateways = 8;
+   */
+  gateways: string[];
+
+  /**
+   * @generated from field: double cpus = 9;
+   */
+  cpus: number;
+
+  /**
+   * @generated from field: double memory_bytes = 10;
+   */
+  memoryBytes: number;
+
+  /**
+   * @generated from field: double storage_bytes = 11;
+   */
+  storageBytes: number;
+};
+
+/**
+ * Describes the message clrk.control.v1.RunTemplate.
+ * Use `create(RunTemplateSchema)` to create a new message.
+ */
+export declare const RunTemplateSchema: GenMessage<RunTemplate>;
+
+/**
+ * @generated from message clrk.control.v1.WarmTarget
+ */
+export declare type WarmTarget = Message<"clrk.control.v1.WarmTarget"> & {
+  /**
+   * @generated from field: clrk.control.v1.RunTemplate template = 1;
+   */
+  template?: RunTemplate | undefined;
+
+  /**
+   * @generated from field: uint32 size = 2;
+   */
+  size: number;
+
+  /**
+   * @generated from field: double idle_ttl_ms = 3;
+   */
+  idleTtlMs: number;
+};
+
+/**
+ * Describes the message clrk.control.v1.WarmTarget.
+ * Use `create(WarmTargetSchema)` to create a new message.
+ */
+export declare const WarmTargetSchema: GenMessage<WarmTarget>;
+
+/**
  * @generated from message clrk.control.v1.WorkerDesired
  */
 export declare type WorkerDesired = Message<"clrk.control.v1.WorkerDesired"> & {
@@ -128,6 +220,11 @@ export declare type WorkerDesired = Message<"clrk.control.v1.WorkerDesired"> & {
    * @generated from field: repeated clrk.control.v1.GatewayRoot gateways = 2;
    */
   gateways: GatewayRoot[];
+
+  /**
+   * @generated from field: repeated clrk.control.v1.WarmTarget warm = 3;
+   */
+  warm: WarmTarget[];
 };
 
 /**
@@ -135,6 +232,47 @@ export declare type WorkerDesired = Message<"clrk.control.v1.WorkerDesired"> & {
  * Use `create(WorkerDesiredSchema)` to create a new message.
  */
 export declare const WorkerDesiredSchema: GenMessage<WorkerDesired>;
+
+/**
+ * @generated from message clrk.control.v1.WarmState
+ */
+export declare type WarmState = Message<"clrk.control.v1.WarmState"> & {
+  /**
+   * @generated from field: string agent = 1;
+   */
+  agent: string;
+
+  /**
+   * @generated from field: string revision = 2;
+   */
+  revision: string;
+
+  /**
+   * @generated from field: uint32 ready = 3;
+   */
+  ready: number;
+
+  /**
+   * @generated from field: uint32 wanted = 4;
+   */
+  wanted: number;
+
+  /**
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string message = 6;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message clrk.control.v1.WarmState.
+ * Use `create(WarmStateSchema)` to create a new message.
+ */
+export declare const WarmStateSchema: GenMessage<WarmState>;
 
 /**
  * @generated from message clrk.control.v1.ImageState
@@ -207,6 +345,11 @@ export declare type WorkerReport = Message<"clrk.control.v1.WorkerReport"> & {
    * @generated from field: bool draining = 6;
    */
   draining: boolean;
+
+  /**
+   * @generated from field: repeated clrk.control.v1.WarmState warm = 7;
+   */
+  warm: WarmState[];
 };
 
 /**
@@ -481,6 +624,47 @@ export declare type Output = Message<"clrk.control.v1.Output"> & {
 export declare const OutputSchema: GenMessage<Output>;
 
 /**
+ * @generated from message clrk.control.v1.WarmCount
+ */
+export declare type WarmCount = Message<"clrk.control.v1.WarmCount"> & {
+  /**
+   * Hash of what runs in them (model `templateKey`).
+   *
+   * @generated from field: string template = 1;
+   */
+  template: string;
+
+  /**
+   * @generated from field: uint32 count = 2;
+   */
+  count: number;
+};
+
+/**
+ * Describes the message clrk.control.v1.WarmCount.
+ * Use `create(WarmCountSchema)` to create a new message.
+ */
+export declare const WarmCountSchema: GenMessage<WarmCount>;
+
+/**
+ * All sandboxes of a worker that wait for a run, after every change.
+ *
+ * @generated from message clrk.control.v1.WarmCounts
+ */
+export declare type WarmCounts = Message<"clrk.control.v1.WarmCounts"> & {
+  /**
+   * @generated from field: repeated clrk.control.v1.WarmCount counts = 1;
+   */
+  counts: WarmCount[];
+};
+
+/**
+ * Describes the message clrk.control.v1.WarmCounts.
+ * Use `create(WarmCountsSchema)` to create a new message.
+ */
+export declare const WarmCountsSchema: GenMessage<WarmCounts>;
+
+/**
  * @generated from message clrk.control.v1.FromWorker
  */
 export declare type FromWorker = Message<"clrk.control.v1.FromWorker"> & {
@@ -511,6 +695,12 @@ export declare type FromWorker = Message<"clrk.control.v1.FromWorker"> & {
      */
     value: Drain;
     case: "drain";
+  } | {
+    /**
+     * @generated from field: clrk.control.v1.WarmCounts warm = 5;
+     */
+    value: WarmCounts;
+    case: "warm";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1209,6 +1399,42 @@ export declare type InvocationList = Message<"clrk.control.v1.InvocationList"> &
 export declare const InvocationListSchema: GenMessage<InvocationList>;
 
 /**
+ * @generated from message clrk.control.v1.ParkRequest
+ */
+export declare type ParkRequest = Message<"clrk.control.v1.ParkRequest"> & {
+  /**
+   * @generated from field: string address = 1;
+   */
+  address: string;
+
+  /**
+   * @generated from field: string block = 2;
+   */
+  block: string;
+
+  /**
+   * @generated from field: string namespace = 3;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string agent = 4;
+   */
+  agent: string;
+
+  /**
+   * @generated from field: repeated string gateways = 5;
+   */
+  gateways: string[];
+};
+
+/**
+ * Describes the message clrk.control.v1.ParkRequest.
+ * Use `create(ParkRequestSchema)` to create a new message.
+ */
+export declare const ParkRequestSchema: GenMessage<ParkRequest>;
+
+/**
  * @generated from message clrk.control.v1.BindRequest
  */
 export declare type BindRequest = Message<"clrk.control.v1.BindRequest"> & {
@@ -1378,7 +1604,7 @@ export declare const EnvoyEndSchema: GenMessage<EnvoyEnd>;
  */
 export declare type MapElement = Message<"clrk.control.v1.MapElement"> & {
   /**
-   * `route`: source . destination -> port; `first`: source -> port (destination empty).
+   * `route`: source . destination -> port; `first`, `parked`: source -> port (destination empty).
    *
    * @generated from field: string map = 1;
    */
@@ -1963,6 +2189,17 @@ export declare const Claims: GenService<{
     methodKind: "unary";
     input: typeof ReleaseRequestSchema;
     output: typeof EmptySchema;
+  },
+  /**
+   * A sandbox without a run: what it tries is refused (`NotClaimed`). The first answer as for Bind; another one when it
+   * tried all the same (`StartsBeforeEvent`). Ends when the address is bound; a caller that goes away gives it up.
+   *
+   * @generated from rpc clrk.control.v1.Claims.Park
+   */
+  park: {
+    methodKind: "server_streaming";
+    input: typeof ParkRequestSchema;
+    output: typeof BindAnswerSchema;
   },
 }>;
 

@@ -12,7 +12,7 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
  * Describes the file clrk/control.proto.
  */
 export const file_clrk_control = /*@__PURE__*/
-  fileDesc("ChJjbHJrL2NvbnRyb2wucHJvdG8SD2NscmsuY29udHJvbC52MSIQCg5Xb3JrZXJzUmVxdWVzdCIsCgpQb29sV2FudGVkEgwKBHBvb2wYASABKAkSEAoIcmVwbGljYXMYAiABKA0iOwoNV29ya2Vyc1dhbnRlZBIqCgVwb29scxgBIAMoCzIbLmNscmsuY29udHJvbC52MS5Qb29sV2FudGVkIlAKD0Rlc2lyZWRSZXZpc2lvbhIRCgluYW1lc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCRINCgVhZ2VudBgDIAEoCRINCgVpbWFnZRgEIAEoCSIwCgtHYXRld2F5Um9vdBIPCgdnYXRld2F5GAEgASgJEhAKCHJvb3RfcGVtGAIgASgJInQKDVdvcmtlckRlc2lyZWQSMwoJcmV2aXNpb25zGAEgAygLMiAuY2xyay5jb250cm9sLnYxLkRlc2lyZWRSZXZpc2lvbhIuCghnYXRld2F5cxgCIAMoCzIcLmNscmsuY29udHJvbC52MS5HYXRld2F5Um9vdCJeCgpJbWFnZVN0YXRlEhAKCHJldmlzaW9uGAEgASgJEg0KBXJlYWR5GAIgASgIEg4KBmRpZ2VzdBgDIAEoCRIOCgZyZWFzb24YBCABKAkSDwoHbWVzc2FnZRgFIAEoCSKeAQoMV29ya2VyUmVwb3J0Eg4KBndvcmtlchgBIAEoCRIMCgRwb29sGAIgASgJEhYKDm1heF9leGVjdXRpb25zGAMgASgNEhkKEWFjdGl2ZV9leGVjdXRpb25zGAQgASgNEisKBmltYWdlcxgFIAMoCzIbLmNscmsuY29udHJvbC52MS5JbWFnZVN0YXRlEhAKCGRyYWluaW5nGAYgASgIIi4KD0NyZWRlbnRpYWxWYWx1ZRIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIrYBCg5EZXNpcmVkR2F0ZXdheRIPCgdnYXRld2F5GAEgASgJEhIKCnBvbGljeV9zZXQYAiABKAkSEAoIcm9vdF9wZW0YAyABKAkSGAoQaW50ZXJtZWRpYXRlX3BlbRgEIAEoCRIcChRpbnRlcm1lZGlhdGVfa2V5X3BlbRgFIAEoCRI1CgtjcmVkZW50aWFscxgGIAMoCzIgLmNscmsuY29udHJvbC52MS5DcmVkZW50aWFsVmFsdWUiQgoNRWdyZXNzRGVzaXJlZBIxCghnYXRld2F5cxgBIAMoCzIfLmNscmsuY29udHJvbC52MS5EZXNpcmVkR2F0ZXdheSJPCgxHYXRld2F5U3RhdGUSDwoHZ2F0ZXdheRgBIAEoCRIQCghyZXZpc2lvbhgCIAEoCRINCgVzaW5jZRgDIAEoARINCgVlcnJvchgEIAEoCSJPCgxFZ3Jlc3NSZXBvcnQSDgoGd29ya2VyGAEgASgJEi8KCGdhdGV3YXlzGAIgAygLMh0uY2xyay5jb250cm9sLnYxLkdhdGV3YXlTdGF0ZSJmCgtXb3JrZXJIZWxsbxIOCgZ3b3JrZXIYASABKAkSDAoEcG9vbBgCIAEoCRIWCg5tYXhfZXhlY3V0aW9ucxgDIAEoDRIPCgdydW5uaW5nGAQgAygJEhAKCGRyYWluaW5nGAUgASgIIgcKBURyYWluIgkKB0RyYWluZWQilAIKCVJ1blVwZGF0ZRISCgppbnZvY2F0aW9uGAEgASgJEg0KBXBoYXNlGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIPCgdtZXNzYWdlGAQgASgJEhYKCWV4aXRfY29kZRgFIAEoBUgAiAEBEhkKDG91dHB1dF9ieXRlcxgGIAEoAUgBiAEBEj4KCmNvbmRpdGlvbnMYByADKAsyKi5jbHJrLmNvbnRyb2wudjEuUnVuVXBkYXRlLkNvbmRpdGlvbnNFbnRyeRoxCg9Db25kaXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfZXhpdF9jb2RlQg8KDV9vdXRwdXRfYnl0ZXMiKgoGT3V0cHV0EhIKCmludm9jYXRpb24YASABKAkSDAoEZGF0YRgCIAEoDCLIAQoKRnJvbVdvcmtlchItCgVoZWxsbxgBIAEoCzIcLmNscmsuY29udHJvbC52MS5Xb3JrZXJIZWxsb0gAEiwKBnVwZGF0ZRgCIAEoCzIaLmNscmsuY29udHJvbC52MS5SdW5VcGRhdGVIABIpCgZzdGRvdXQYAyABKAsyFy5jbHJrLmNvbnRyb2wudjEuT3V0cHV0SAASJwoFZHJhaW4YBCABKAsyFi5jbHJrLmNvbnRyb2wudjEuRHJhaW5IAEIJCgdtZXNzYWdlIicKCEVudkVudHJ5EgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkivQIKCkFzc2lnbm1lbnQSEgoKaW52b2NhdGlvbhgBIAEoCRIRCgluYW1lc3BhY2UYAiABKAkSDQoFYWdlbnQYAyABKAkSEAoIcmV2aXNpb24YBCABKAkSDQoFaW1hZ2UYBSABKAkSDwoHY29tbWFuZBgGIAMoCRIMCgRhcmdzGAcgAygJEiYKA2VudhgIIAMoCzIZLmNscmsuY29udHJvbC52MS5FbnZFbnRyeRISCgp0aW1lb3V0X21zGAkgASgBEhAKCHRyYWNlX2lkGAogASgJEg8KB3NwYW5faWQYCyABKAkSEAoIZ2F0ZXdheXMYDCADKAkSDQoFZXZlbnQYDSABKAwSDAoEY3B1cxgOIAEoARIUCgxtZW1vcnlfYnl0ZXMYDyABKAESFQoNc3RvcmFnZV9ieXRlcxgQIAEoASIsCgZDYW5jZWwSEgoKaW52b2NhdGlvbhgBIAEoCRIOCgZyZWFzb24YAiABKAkiKwoGQ3JlZGl0EhIKCmludm9jYXRpb24YASABKAkSDQoFYnl0ZXMYAiABKA0iywEKCFRvV29ya2VyEjEKCmFzc2lnbm1lbnQYASABKAsyGy5jbHJrLmNvbnRyb2wudjEuQXNzaWdubWVudEgAEikKBmNhbmNlbBgCIAEoCzIXLmNscmsuY29udHJvbC52MS5DYW5jZWxIABIpCgZjcmVkaXQYAyABKAsyFy5jbHJrLmNvbnRyb2wudjEuQ3JlZGl0SAASKwoHZHJhaW5lZBgEIAEoCzIYLmNscmsuY29udHJvbC52MS5EcmFpbmVkSABCCQoHbWVzc2FnZSKHAQoKTGVkZ2VyQ2FsbBIOCgZudW1iZXIYASABKA0SMgoHcmVzZXJ2ZRgCIAEoCzIfLmNscmsuY29udHJvbC52MS5SZXNlcnZlUmVxdWVzdEgAEi0KBnNldHRsZRgDIAEoCzIbLmNscmsuY29udHJvbC52MS5TZXR0bGVtZW50SABCBgoEY2FsbCKWAQoLTGVkZ2VyUmVwbHkSDgoGbnVtYmVyGAEgASgNEjIKCHJlc2VydmVkGAIgASgLMh4uY2xyay5jb250cm9sLnYxLlJlc2VydmVBbnN3ZXJIABIpCgdzZXR0bGVkGAMgASgLMhYuY2xyay5jb250cm9sLnYxLkVtcHR5SAASDwoFZXJyb3IYBCABKAlIAEIHCgVyZXBseSIHCgVFbXB0eSIlCglCdWRnZXRDYXASCwoDa2V5GAEgASgJEgsKA2NhcBgCIAEoASJrCg5SZXNlcnZlUmVxdWVzdBIKCgJpZBgBIAEoCRIrCgdidWRnZXRzGAIgAygLMhouY2xyay5jb250cm9sLnYxLkJ1ZGdldENhcBIOCgZhbW91bnQYAyABKAESEAoIZGVhZGxpbmUYBCABKAEibAoNUmVzZXJ2ZUFuc3dlchIPCgdncmFudGVkGAEgASgIEgsKA2tleRgCIAEoCRILCgNjYXAYAyABKAESDAoEdXNlZBgEIAEoARIQCghyZXNlcnZlZBgFIAEoARIQCghyZXNldF9hdBgGIAEoASImCgpTZXR0bGVtZW50EgoKAmlkGAEgASgJEgwKBHVzZWQYAiABKAEizgEKDUludm9rZVJlcXVlc3QSEQoJbmFtZXNwYWNlGAEgASgJEg0KBWFnZW50GAIgASgJEjwKB2hlYWRlcnMYAyADKAsyKy5jbHJrLmNvbnRyb2wudjEuSW52b2tlUmVxdWVzdC5IZWFkZXJzRW50cnkSDAoEYm9keRgEIAEoDBIPCgd0cmlnZ2VyGAUgASgJEg4KBnNvdXJjZRgGIAEoCRouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKHAQoKSW52b2tlSGVhZBIOCgZzdGF0dXMYASABKA0SOQoHaGVhZGVycxgCIAMoCzIoLmNscmsuY29udHJvbC52MS5JbnZva2VIZWFkLkhlYWRlcnNFbnRyeRouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJRCgpJbnZva2VQYXJ0EisKBGhlYWQYASABKAsyGy5jbHJrLmNvbnRyb2wudjEuSW52b2tlSGVhZEgAEg4KBGJvZHkYAiABKAxIAEIGCgRwYXJ0Ii4KDUludm9jYXRpb25LZXkSEQoJbmFtZXNwYWNlGAEgASgJEgoKAmlkGAIgASgJIowBChBJbnZvY2F0aW9uRmlsdGVyEhYKCW5hbWVzcGFjZRgBIAEoCUgAiAEBEhIKBWFnZW50GAIgASgJSAGIAQESDwoCaWQYAyABKAlIAogBARISCgVsaW1pdBgEIAEoDUgDiAEBQgwKCl9uYW1lc3BhY2VCCAoGX2FnZW50QgUKA19pZEIICgZfbGltaXQigAUKCkludm9jYXRpb24SCgoCaWQYASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEg0KBWFnZW50GAMgASgJEg8KB3RyaWdnZXIYBCABKAkSDgoGc291cmNlGAUgASgJEhEKCWJvZHlfaGFzaBgGIAEoCRIQCgh0cmFjZV9pZBgHIAEoCRINCgVwaGFzZRgIIAEoCRIOCgZyZWFzb24YCSABKAkSDwoHbWVzc2FnZRgKIAEoCRIQCghyZXZpc2lvbhgLIAEoCRIOCgZ3b3JrZXIYDCABKAkSEgoKY3JlYXRlZF9hdBgNIAEoARIaCg1kaXNwYXRjaGVkX2F0GA4gASgBSACIAQESFwoKc3RhcnRlZF9hdBgPIAEoAUgBiAEBEhgKC2ZpbmlzaGVkX2F0GBAgASgBSAKIAQESGgoNZmlyc3RfYnl0ZV9tcxgRIAEoAUgDiAEBEhYKCWV4aXRfY29kZRgSIAEoBUgEiAEBEhkKDG91dHB1dF9ieXRlcxgTIAEoAUgFiAEBEhYKCXF1ZXVlZF9tcxgUIAEoAUgGiAEBEj8KCmNvbmRpdGlvbnMYFSADKAsyKy5jbHJrLmNvbnRyb2wudjEuSW52b2NhdGlvbi5Db25kaXRpb25zRW50cnkaMQoPQ29uZGl0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEAoOX2Rpc3BhdGNoZWRfYXRCDQoLX3N0YXJ0ZWRfYXRCDgoMX2ZpbmlzaGVkX2F0QhAKDl9maXJzdF9ieXRlX21zQgwKCl9leGl0X2NvZGVCDwoNX291dHB1dF9ieXRlc0IMCgpfcXVldWVkX21zIkIKD01heWJlSW52b2NhdGlvbhIvCgppbnZvY2F0aW9uGAEgASgLMhsuY2xyay5jb250cm9sLnYxLkludm9jYXRpb24iPAoOSW52b2NhdGlvbkxpc3QSKgoFaXRlbXMYASADKAsyGy5jbHJrLmNvbnRyb2wudjEuSW52b2NhdGlvbiKYAQoLQmluZFJlcXVlc3QSDwoHYWRkcmVzcxgBIAEoCRINCgVibG9jaxgCIAEoCRIRCgluYW1lc3BhY2UYAyABKAkSDQoFYWdlbnQYBCABKAkSEgoKaW52b2NhdGlvbhgFIAEoCRIQCgh0cmFjZV9pZBgGIAEoCRIPCgdzcGFuX2lkGAcgASgJEhAKCGdhdGV3YXlzGAggAygJIi4KCkJpbmRBbnN3ZXISDwoHcmVmdXNlZBgBIAEoCRIPCgdtZXNzYWdlGAIgASgJIjUKDlJlbGVhc2VSZXF1ZXN0Eg8KB2FkZHJlc3MYASABKAkSEgoKaW52b2NhdGlvbhgCIAEoCSJGChFTdGFydEVudm95UmVxdWVzdBINCgVpbmRleBgBIAEoDRIPCgdnYXRld2F5GAIgASgJEhEKCWJvb3RzdHJhcBgDIAEoCSIZCghFbnZveUtleRINCgVpbmRleBgBIAEoDSI4CghFbnZveUVuZBINCgVpbmRleBgBIAEoDRIMCgR0aW1lGAIgASgBEg8KB291dGNvbWUYAyABKAkiTAoKTWFwRWxlbWVudBILCgNtYXAYASABKAkSDgoGc291cmNlGAIgASgJEhMKC2Rlc3RpbmF0aW9uGAMgASgJEgwKBHBvcnQYBCABKA0iHQoKQWRkcmVzc0tleRIPCgdhZGRyZXNzGAEgASgJIjYKCFF1ZXN0aW9uEg4KBnNvdXJjZRgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHR5cGUYAyABKAkiNwoGQW5zd2VyEg0KBXJjb2RlGAEgASgJEhEKCWFkZHJlc3NlcxgCIAMoCRILCgN0dGwYAyABKA0itAQKDkV4Y2hhbmdlUmVjb3JkEhMKC2RlY2lzaW9uX2lkGAEgASgJEgwKBHRpbWUYAiABKAkSEQoJbmFtZXNwYWNlGAMgASgJEg0KBWFnZW50GAQgASgJEhIKCmludm9jYXRpb24YBSABKAkSEAoIdHJhY2VfaWQYBiABKAkSDwoHc3Bhbl9pZBgHIAEoCRIOCgZ3b3JrZXIYCCABKAkSDwoHZ2F0ZXdheRgJIAEoCRINCgVyb3V0ZRgKIAEoCRIQCghyZXZpc2lvbhgLIAEoCRIQCghwcm90b2NvbBgMIAEoCRIOCgZtZXRob2QYDSABKAkSDAoEaG9zdBgOIAEoCRIMCgRwYXRoGA8gASgJEhMKC2Rlc3RpbmF0aW9uGBAgASgJEg4KBnN0YXR1cxgRIAEoDRIPCgd2ZXJkaWN0GBIgASgJEg4KBnJlYXNvbhgTIAEoCRIQCghwcm92aWRlchgUIAEoCRINCgVtb2RlbBgVIAEoCRIRCglvcGVyYXRpb24YFiABKAkSDgoGc3RyZWFtGBcgASgIEhkKDGlucHV0X3Rva2VucxgYIAEoAUgAiAEBEhoKDW91dHB1dF90b2tlbnMYGSABKAFIAYgBARITCgtkdXJhdGlvbl9tcxgaIAEoARIVCg1yZXF1ZXN0X2J5dGVzGBsgASgBEhYKDnJlc3BvbnNlX2J5dGVzGBwgASgBQg8KDV9pbnB1dF90b2tlbnNCEAoOX291dHB1dF90b2tlbnMiQQoNRXhjaGFuZ2VCYXRjaBIwCgdyZWNvcmRzGAEgAygLMh8uY2xyay5jb250cm9sLnYxLkV4Y2hhbmdlUmVjb3JkIqQBCg1FeGNoYW5nZVF1ZXJ5EhEKCW5hbWVzcGFjZRgBIAEoCRIXCgppbnZvY2F0aW9uGAIgASgJSACIAQESEgoFYWdlbnQYAyABKAlIAYgBARISCgVzaW5jZRgEIAEoAUgCiAEBEhIKBWxpbWl0GAUgASgNSAOIAQFCDQoLX2ludm9jYXRpb25CCAoGX2FnZW50QggKBl9zaW5jZUIICgZfbGltaXQi9AEKCUxvZ1JlY29yZBIKCgJpZBgBIAEoCRIMCgR0aW1lGAIgASgJEhEKCW5hbWVzcGFjZRgDIAEoCRINCgVhZ2VudBgEIAEoCRIQCghyZXZpc2lvbhgFIAEoCRISCgppbnZvY2F0aW9uGAYgASgJEhAKCHRyYWNlX2lkGAcgASgJEg8KB3NwYW5faWQYCCABKAkSEAoIaW9zdHJlYW0YCSABKAkSDQoFZXZlbnQYCiABKAkSDAoEYm9keRgLIAEoCRIOCgZ3b3JrZXIYDCABKAkSEQoJY29tcG9uZW50GA0gASgJEhAKCHBvc2l0aW9uGA4gASgBIjcKCExvZ0JhdGNoEisKB3JlY29yZHMYASADKAsyGi5jbHJrLmNvbnRyb2wudjEuTG9nUmVjb3JkIvkBCghMb2dRdWVyeRIRCgluYW1lc3BhY2UYASABKAkSDQoFYWdlbnQYAiABKAkSFwoKaW52b2NhdGlvbhgDIAEoCUgAiAEBEhIKCmNvbXBvbmVudHMYBCADKAkSFQoIaW9zdHJlYW0YBSABKAlIAYgBARISCgVzaW5jZRgGIAEoCUgCiAEBEhIKBWFmdGVyGAcgASgBSAOIAQESDQoFbGltaXQYCCABKA0SFAoHd2FpdF9tcxgJIAEoDUgEiAEBQg0KC19pbnZvY2F0aW9uQgsKCV9pb3N0cmVhbUIICgZfc2luY2VCCAoGX2FmdGVyQgoKCF93YWl0X21zMvEBCgdEZXNpcmVkEkwKB1dvcmtlcnMSHy5jbHJrLmNvbnRyb2wudjEuV29ya2Vyc1JlcXVlc3QaHi5jbHJrLmNvbnRyb2wudjEuV29ya2Vyc1dhbnRlZDABEksKBldvcmtlchIdLmNscmsuY29udHJvbC52MS5Xb3JrZXJSZXBvcnQaHi5jbHJrLmNvbnRyb2wudjEuV29ya2VyRGVzaXJlZCgBMAESSwoGRWdyZXNzEh0uY2xyay5jb250cm9sLnYxLkVncmVzc1JlcG9ydBoeLmNscmsuY29udHJvbC52MS5FZ3Jlc3NEZXNpcmVkKAEwATJMCgRXb3JrEkQKBkF0dGFjaBIbLmNscmsuY29udHJvbC52MS5Gcm9tV29ya2VyGhkuY2xyay5jb250cm9sLnYxLlRvV29ya2VyKAEwATJSCgZMZWRnZXISSAoHU2Vzc2lvbhIbLmNscmsuY29udHJvbC52MS5MZWRnZXJDYWxsGhwuY2xyay5jb250cm9sLnYxLkxlZGdlclJlcGx5KAEwATKvAgoEUnVucxJHCgZJbnZva2USHi5jbHJrLmNvbnRyb2wudjEuSW52b2tlUmVxdWVzdBobLmNscmsuY29udHJvbC52MS5JbnZva2VQYXJ0MAESRwoDR2V0Eh4uY2xyay5jb250cm9sLnYxLkludm9jYXRpb25LZXkaIC5jbHJrLmNvbnRyb2wudjEuTWF5YmVJbnZvY2F0aW9uEkoKBExpc3QSIS5jbHJrLmNvbnRyb2wudjEuSW52b2NhdGlvbkZpbHRlchofLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uTGlzdBJJCgVXYXRjaBIhLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uRmlsdGVyGhsuY2xyay5jb250cm9sLnYxLkludm9jYXRpb24wATKPAQoGQ2xhaW1zEkEKBEJpbmQSHC5jbHJrLmNvbnRyb2wudjEuQmluZFJlcXVlc3QaGy5jbHJrLmNvbnRyb2wudjEuQmluZEFuc3dlchJCCgdSZWxlYXNlEh8uY2xyay5jb250cm9sLnYxLlJlbGVhc2VSZXF1ZXN0GhYuY2xyay5jb250cm9sLnYxLkVtcHR5Mt4DCgRIb3N0EkgKClN0YXJ0RW52b3kSIi5jbHJrLmNvbnRyb2wudjEuU3RhcnRFbnZveVJlcXVlc3QaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkSPgoJU3RvcEVudm95EhkuY2xyay5jb250cm9sLnYxLkVudm95S2V5GhYuY2xyay5jb250cm9sLnYxLkVtcHR5EkAKCUVudm95RW5kcxIWLmNscmsuY29udHJvbC52MS5FbXB0eRoZLmNscmsuY29udHJvbC52MS5FbnZveUVuZDABEjwKClN0YXJ0RnJvbnQSFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkSPwoIU2V0Um91dGUSGy5jbHJrLmNvbnRyb2wudjEuTWFwRWxlbWVudBoWLmNscmsuY29udHJvbC52MS5FbXB0eRJCCgtEZWxldGVSb3V0ZRIbLmNscmsuY29udHJvbC52MS5NYXBFbGVtZW50GhYuY2xyay5jb250cm9sLnYxLkVtcHR5EkcKEENsb3NlQ29ubmVjdGlvbnMSGy5jbHJrLmNvbnRyb2wudjEuQWRkcmVzc0tleRoWLmNscmsuY29udHJvbC52MS5FbXB0eTJGCgVOYW1lcxI9CgdSZXNvbHZlEhkuY2xyay5jb250cm9sLnYxLlF1ZXN0aW9uGhcuY2xyay5jb250cm9sLnYxLkFuc3dlcjKeAgoFU3RvcmUSSQoPSW5zZXJ0RXhjaGFuZ2VzEh4uY2xyay5jb250cm9sLnYxLkV4Y2hhbmdlQmF0Y2gaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkSSwoJRXhjaGFuZ2VzEh4uY2xyay5jb250cm9sLnYxLkV4Y2hhbmdlUXVlcnkaHi5jbHJrLmNvbnRyb2wudjEuRXhjaGFuZ2VCYXRjaBI/CgpJbnNlcnRMb2dzEhkuY2xyay5jb250cm9sLnYxLkxvZ0JhdGNoGhYuY2xyay5jb250cm9sLnYxLkVtcHR5EjwKBExvZ3MSGS5jbHJrLmNvbnRyb2wudjEuTG9nUXVlcnkaGS5jbHJrLmNvbnRyb2wudjEuTG9nQmF0Y2hiBnByb3RvMw");
+  fileDesc("ChJjbHJrL2NvbnRyb2wucHJvdG8SD2NscmsuY29udHJvbC52MSIQCg5Xb3JrZXJzUmVxdWVzdCIsCgpQb29sV2FudGVkEgwKBHBvb2wYASABKAkSEAoIcmVwbGljYXMYAiABKA0iOwoNV29ya2Vyc1dhbnRlZBIqCgVwb29scxgBIAMoCzIbLmNscmsuY29udHJvbC52MS5Qb29sV2FudGVkIlAKD0Rlc2lyZWRSZXZpc2lvbhIRCgluYW1lc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCRINCgVhZ2VudBgDIAEoCRINCgVpbWFnZRgEIAEoCSIwCgtHYXRld2F5Um9vdBIPCgdnYXRld2F5GAEgASgJEhAKCHJvb3RfcGVtGAIgASgJIuQBCgtSdW5UZW1wbGF0ZRIRCgluYW1lc3BhY2UYASABKAkSDQoFYWdlbnQYAiABKAkSEAoIcmV2aXNpb24YAyABKAkSDQoFaW1hZ2UYBCABKAkSDwoHY29tbWFuZBgFIAMoCRIMCgRhcmdzGAYgAygJEiYKA2VudhgHIAMoCzIZLmNscmsuY29udHJvbC52MS5FbnZFbnRyeRIQCghnYXRld2F5cxgIIAMoCRIMCgRjcHVzGAkgASgBEhQKDG1lbW9yeV9ieXRlcxgKIAEoARIVCg1zdG9yYWdlX2J5dGVzGAsgASgBIl8KCldhcm1UYXJnZXQSLgoIdGVtcGxhdGUYASABKAsyHC5jbHJrLmNvbnRyb2wudjEuUnVuVGVtcGxhdGUSDAoEc2l6ZRgCIAEoDRITCgtpZGxlX3R0bF9tcxgDIAEoASKfAQoNV29ya2VyRGVzaXJlZBIzCglyZXZpc2lvbnMYASADKAsyIC5jbHJrLmNvbnRyb2wudjEuRGVzaXJlZFJldmlzaW9uEi4KCGdhdGV3YXlzGAIgAygLMhwuY2xyay5jb250cm9sLnYxLkdhdGV3YXlSb290EikKBHdhcm0YAyADKAsyGy5jbHJrLmNvbnRyb2wudjEuV2FybVRhcmdldCJsCglXYXJtU3RhdGUSDQoFYWdlbnQYASABKAkSEAoIcmV2aXNpb24YAiABKAkSDQoFcmVhZHkYAyABKA0SDgoGd2FudGVkGAQgASgNEg4KBnJlYXNvbhgFIAEoCRIPCgdtZXNzYWdlGAYgASgJIl4KCkltYWdlU3RhdGUSEAoIcmV2aXNpb24YASABKAkSDQoFcmVhZHkYAiABKAgSDgoGZGlnZXN0GAMgASgJEg4KBnJlYXNvbhgEIAEoCRIPCgdtZXNzYWdlGAUgASgJIsgBCgxXb3JrZXJSZXBvcnQSDgoGd29ya2VyGAEgASgJEgwKBHBvb2wYAiABKAkSFgoObWF4X2V4ZWN1dGlvbnMYAyABKA0SGQoRYWN0aXZlX2V4ZWN1dGlvbnMYBCABKA0SKwoGaW1hZ2VzGAUgAygLMhsuY2xyay5jb250cm9sLnYxLkltYWdlU3RhdGUSEAoIZHJhaW5pbmcYBiABKAgSKAoEd2FybRgHIAMoCzIaLmNscmsuY29udHJvbC52MS5XYXJtU3RhdGUiLgoPQ3JlZGVudGlhbFZhbHVlEgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAkitgEKDkRlc2lyZWRHYXRld2F5Eg8KB2dhdGV3YXkYASABKAkSEgoKcG9saWN5X3NldBgCIAEoCRIQCghyb290X3BlbRgDIAEoCRIYChBpbnRlcm1lZGlhdGVfcGVtGAQgASgJEhwKFGludGVybWVkaWF0ZV9rZXlfcGVtGAUgASgJEjUKC2NyZWRlbnRpYWxzGAYgAygLMiAuY2xyay5jb250cm9sLnYxLkNyZWRlbnRpYWxWYWx1ZSJCCg1FZ3Jlc3NEZXNpcmVkEjEKCGdhdGV3YXlzGAEgAygLMh8uY2xyay5jb250cm9sLnYxLkRlc2lyZWRHYXRld2F5Ik8KDEdhdGV3YXlTdGF0ZRIPCgdnYXRld2F5GAEgASgJEhAKCHJldmlzaW9uGAIgASgJEg0KBXNpbmNlGAMgASgBEg0KBWVycm9yGAQgASgJIk8KDEVncmVzc1JlcG9ydBIOCgZ3b3JrZXIYASABKAkSLwoIZ2F0ZXdheXMYAiADKAsyHS5jbHJrLmNvbnRyb2wudjEuR2F0ZXdheVN0YXRlImYKC1dvcmtlckhlbGxvEg4KBndvcmtlchgBIAEoCRIMCgRwb29sGAIgASgJEhYKDm1heF9leGVjdXRpb25zGAMgASgNEg8KB3J1bm5pbmcYBCADKAkSEAoIZHJhaW5pbmcYBSABKAgiBwoFRHJhaW4iCQoHRHJhaW5lZCKUAgoJUnVuVXBkYXRlEhIKCmludm9jYXRpb24YASABKAkSDQoFcGhhc2UYAiABKAkSDgoGcmVhc29uGAMgASgJEg8KB21lc3NhZ2UYBCABKAkSFgoJZXhpdF9jb2RlGAUgASgFSACIAQESGQoMb3V0cHV0X2J5dGVzGAYgASgBSAGIAQESPgoKY29uZGl0aW9ucxgHIAMoCzIqLmNscmsuY29udHJvbC52MS5SdW5VcGRhdGUuQ29uZGl0aW9uc0VudHJ5GjEKD0NvbmRpdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgwKCl9leGl0X2NvZGVCDwoNX291dHB1dF9ieXRlcyIqCgZPdXRwdXQSEgoKaW52b2NhdGlvbhgBIAEoCRIMCgRkYXRhGAIgASgMIiwKCVdhcm1Db3VudBIQCgh0ZW1wbGF0ZRgBIAEoCRINCgVjb3VudBgCIAEoDSI4CgpXYXJtQ291bnRzEioKBmNvdW50cxgBIAMoCzIaLmNscmsuY29udHJvbC52MS5XYXJtQ291bnQi9QEKCkZyb21Xb3JrZXISLQoFaGVsbG8YASABKAsyHC5jbHJrLmNvbnRyb2wudjEuV29ya2VySGVsbG9IABIsCgZ1cGRhdGUYAiABKAsyGi5jbHJrLmNvbnRyb2wudjEuUnVuVXBkYXRlSAASKQoGc3Rkb3V0GAMgASgLMhcuY2xyay5jb250cm9sLnYxLk91dHB1dEgAEicKBWRyYWluGAQgASgLMhYuY2xyay5jb250cm9sLnYxLkRyYWluSAASKwoEd2FybRgFIAEoCzIbLmNscmsuY29udHJvbC52MS5XYXJtQ291bnRzSABCCQoHbWVzc2FnZSInCghFbnZFbnRyeRIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIr0CCgpBc3NpZ25tZW50EhIKCmludm9jYXRpb24YASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEg0KBWFnZW50GAMgASgJEhAKCHJldmlzaW9uGAQgASgJEg0KBWltYWdlGAUgASgJEg8KB2NvbW1hbmQYBiADKAkSDAoEYXJncxgHIAMoCRImCgNlbnYYCCADKAsyGS5jbHJrLmNvbnRyb2wudjEuRW52RW50cnkSEgoKdGltZW91dF9tcxgJIAEoARIQCgh0cmFjZV9pZBgKIAEoCRIPCgdzcGFuX2lkGAsgASgJEhAKCGdhdGV3YXlzGAwgAygJEg0KBWV2ZW50GA0gASgMEgwKBGNwdXMYDiABKAESFAoMbWVtb3J5X2J5dGVzGA8gASgBEhUKDXN0b3JhZ2VfYnl0ZXMYECABKAEiLAoGQ2FuY2VsEhIKCmludm9jYXRpb24YASABKAkSDgoGcmVhc29uGAIgASgJIisKBkNyZWRpdBISCgppbnZvY2F0aW9uGAEgASgJEg0KBWJ5dGVzGAIgASgNIssBCghUb1dvcmtlchIxCgphc3NpZ25tZW50GAEgASgLMhsuY2xyay5jb250cm9sLnYxLkFzc2lnbm1lbnRIABIpCgZjYW5jZWwYAiABKAsyFy5jbHJrLmNvbnRyb2wudjEuQ2FuY2VsSAASKQoGY3JlZGl0GAMgASgLMhcuY2xyay5jb250cm9sLnYxLkNyZWRpdEgAEisKB2RyYWluZWQYBCABKAsyGC5jbHJrLmNvbnRyb2wudjEuRHJhaW5lZEgAQgkKB21lc3NhZ2UihwEKCkxlZGdlckNhbGwSDgoGbnVtYmVyGAEgASgNEjIKB3Jlc2VydmUYAiABKAsyHy5jbHJrLmNvbnRyb2wudjEuUmVzZXJ2ZVJlcXVlc3RIABItCgZzZXR0bGUYAyABKAsyGy5jbHJrLmNvbnRyb2wudjEuU2V0dGxlbWVudEgAQgYKBGNhbGwilgEKC0xlZGdlclJlcGx5Eg4KBm51bWJlchgBIAEoDRIyCghyZXNlcnZlZBgCIAEoCzIeLmNscmsuY29udHJvbC52MS5SZXNlcnZlQW5zd2VySAASKQoHc2V0dGxlZBgDIAEoCzIWLmNscmsuY29udHJvbC52MS5FbXB0eUgAEg8KBWVycm9yGAQgASgJSABCBwoFcmVwbHkiBwoFRW1wdHkiJQoJQnVkZ2V0Q2FwEgsKA2tleRgBIAEoCRILCgNjYXAYAiABKAEiawoOUmVzZXJ2ZVJlcXVlc3QSCgoCaWQYASABKAkSKwoHYnVkZ2V0cxgCIAMoCzIaLmNscmsuY29udHJvbC52MS5CdWRnZXRDYXASDgoGYW1vdW50GAMgASgBEhAKCGRlYWRsaW5lGAQgASgBImwKDVJlc2VydmVBbnN3ZXISDwoHZ3JhbnRlZBgBIAEoCBILCgNrZXkYAiABKAkSCwoDY2FwGAMgASgBEgwKBHVzZWQYBCABKAESEAoIcmVzZXJ2ZWQYBSABKAESEAoIcmVzZXRfYXQYBiABKAEiJgoKU2V0dGxlbWVudBIKCgJpZBgBIAEoCRIMCgR1c2VkGAIgASgBIs4BCg1JbnZva2VSZXF1ZXN0EhEKCW5hbWVzcGFjZRgBIAEoCRINCgVhZ2VudBgCIAEoCRI8CgdoZWFkZXJzGAMgAygLMisuY2xyay5jb250cm9sLnYxLkludm9rZVJlcXVlc3QuSGVhZGVyc0VudHJ5EgwKBGJvZHkYBCABKAwSDwoHdHJpZ2dlchgFIAEoCRIOCgZzb3VyY2UYBiABKAkaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEihwEKCkludm9rZUhlYWQSDgoGc3RhdHVzGAEgASgNEjkKB2hlYWRlcnMYAiADKAsyKC5jbHJrLmNvbnRyb2wudjEuSW52b2tlSGVhZC5IZWFkZXJzRW50cnkaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiUQoKSW52b2tlUGFydBIrCgRoZWFkGAEgASgLMhsuY2xyay5jb250cm9sLnYxLkludm9rZUhlYWRIABIOCgRib2R5GAIgASgMSABCBgoEcGFydCIuCg1JbnZvY2F0aW9uS2V5EhEKCW5hbWVzcGFjZRgBIAEoCRIKCgJpZBgCIAEoCSKMAQoQSW52b2NhdGlvbkZpbHRlchIWCgluYW1lc3BhY2UYASABKAlIAIgBARISCgVhZ2VudBgCIAEoCUgBiAEBEg8KAmlkGAMgASgJSAKIAQESEgoFbGltaXQYBCABKA1IA4gBAUIMCgpfbmFtZXNwYWNlQggKBl9hZ2VudEIFCgNfaWRCCAoGX2xpbWl0IoAFCgpJbnZvY2F0aW9uEgoKAmlkGAEgASgJEhEKCW5hbWVzcGFjZRgCIAEoCRINCgVhZ2VudBgDIAEoCRIPCgd0cmlnZ2VyGAQgASgJEg4KBnNvdXJjZRgFIAEoCRIRCglib2R5X2hhc2gYBiABKAkSEAoIdHJhY2VfaWQYByABKAkSDQoFcGhhc2UYCCABKAkSDgoGcmVhc29uGAkgASgJEg8KB21lc3NhZ2UYCiABKAkSEAoIcmV2aXNpb24YCyABKAkSDgoGd29ya2VyGAwgASgJEhIKCmNyZWF0ZWRfYXQYDSABKAESGgoNZGlzcGF0Y2hlZF9hdBgOIAEoAUgAiAEBEhcKCnN0YXJ0ZWRfYXQYDyABKAFIAYgBARIYCgtmaW5pc2hlZF9hdBgQIAEoAUgCiAEBEhoKDWZpcnN0X2J5dGVfbXMYESABKAFIA4gBARIWCglleGl0X2NvZGUYEiABKAVIBIgBARIZCgxvdXRwdXRfYnl0ZXMYEyABKAFIBYgBARIWCglxdWV1ZWRfbXMYFCABKAFIBogBARI/Cgpjb25kaXRpb25zGBUgAygLMisuY2xyay5jb250cm9sLnYxLkludm9jYXRpb24uQ29uZGl0aW9uc0VudHJ5GjEKD0NvbmRpdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhAKDl9kaXNwYXRjaGVkX2F0Qg0KC19zdGFydGVkX2F0Qg4KDF9maW5pc2hlZF9hdEIQCg5fZmlyc3RfYnl0ZV9tc0IMCgpfZXhpdF9jb2RlQg8KDV9vdXRwdXRfYnl0ZXNCDAoKX3F1ZXVlZF9tcyJCCg9NYXliZUludm9jYXRpb24SLwoKaW52b2NhdGlvbhgBIAEoCzIbLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uIjwKDkludm9jYXRpb25MaXN0EioKBWl0ZW1zGAEgAygLMhsuY2xyay5jb250cm9sLnYxLkludm9jYXRpb24iYQoLUGFya1JlcXVlc3QSDwoHYWRkcmVzcxgBIAEoCRINCgVibG9jaxgCIAEoCRIRCgluYW1lc3BhY2UYAyABKAkSDQoFYWdlbnQYBCABKAkSEAoIZ2F0ZXdheXMYBSADKAkimAEKC0JpbmRSZXF1ZXN0Eg8KB2FkZHJlc3MYASABKAkSDQoFYmxvY2sYAiABKAkSEQoJbmFtZXNwYWNlGAMgASgJEg0KBWFnZW50GAQgASgJEhIKCmludm9jYXRpb24YBSABKAkSEAoIdHJhY2VfaWQYBiABKAkSDwoHc3Bhbl9pZBgHIAEoCRIQCghnYXRld2F5cxgIIAMoCSIuCgpCaW5kQW5zd2VyEg8KB3JlZnVzZWQYASABKAkSDwoHbWVzc2FnZRgCIAEoCSI1Cg5SZWxlYXNlUmVxdWVzdBIPCgdhZGRyZXNzGAEgASgJEhIKCmludm9jYXRpb24YAiABKAkiRgoRU3RhcnRFbnZveVJlcXVlc3QSDQoFaW5kZXgYASABKA0SDwoHZ2F0ZXdheRgCIAEoCRIRCglib290c3RyYXAYAyABKAkiGQoIRW52b3lLZXkSDQoFaW5kZXgYASABKA0iOAoIRW52b3lFbmQSDQoFaW5kZXgYASABKA0SDAoEdGltZRgCIAEoARIPCgdvdXRjb21lGAMgASgJIkwKCk1hcEVsZW1lbnQSCwoDbWFwGAEgASgJEg4KBnNvdXJjZRgCIAEoCRITCgtkZXN0aW5hdGlvbhgDIAEoCRIMCgRwb3J0GAQgASgNIh0KCkFkZHJlc3NLZXkSDwoHYWRkcmVzcxgBIAEoCSI2CghRdWVzdGlvbhIOCgZzb3VyY2UYASABKAkSDAoEbmFtZRgCIAEoCRIMCgR0eXBlGAMgASgJIjcKBkFuc3dlchINCgVyY29kZRgBIAEoCRIRCglhZGRyZXNzZXMYAiADKAkSCwoDdHRsGAMgASgNIrQECg5FeGNoYW5nZVJlY29yZBITCgtkZWNpc2lvbl9pZBgBIAEoCRIMCgR0aW1lGAIgASgJEhEKCW5hbWVzcGFjZRgDIAEoCRINCgVhZ2VudBgEIAEoCRISCgppbnZvY2F0aW9uGAUgASgJEhAKCHRyYWNlX2lkGAYgASgJEg8KB3NwYW5faWQYByABKAkSDgoGd29ya2VyGAggASgJEg8KB2dhdGV3YXkYCSABKAkSDQoFcm91dGUYCiABKAkSEAoIcmV2aXNpb24YCyABKAkSEAoIcHJvdG9jb2wYDCABKAkSDgoGbWV0aG9kGA0gASgJEgwKBGhvc3QYDiABKAkSDAoEcGF0aBgPIAEoCRITCgtkZXN0aW5hdGlvbhgQIAEoCRIOCgZzdGF0dXMYESABKA0SDwoHdmVyZGljdBgSIAEoCRIOCgZyZWFzb24YEyABKAkSEAoIcHJvdmlkZXIYFCABKAkSDQoFbW9kZWwYFSABKAkSEQoJb3BlcmF0aW9uGBYgASgJEg4KBnN0cmVhbRgXIAEoCBIZCgxpbnB1dF90b2tlbnMYGCABKAFIAIgBARIaCg1vdXRwdXRfdG9rZW5zGBkgASgBSAGIAQESEwoLZHVyYXRpb25fbXMYGiABKAESFQoNcmVxdWVzdF9ieXRlcxgbIAEoARIWCg5yZXNwb25zZV9ieXRlcxgcIAEoAUIPCg1faW5wdXRfdG9rZW5zQhAKDl9vdXRwdXRfdG9rZW5zIkEKDUV4Y2hhbmdlQmF0Y2gSMAoHcmVjb3JkcxgBIAMoCzIfLmNscmsuY29udHJvbC52MS5FeGNoYW5nZVJlY29yZCKkAQoNRXhjaGFuZ2VRdWVyeRIRCgluYW1lc3BhY2UYASABKAkSFwoKaW52b2NhdGlvbhgCIAEoCUgAiAEBEhIKBWFnZW50GAMgASgJSAGIAQESEgoFc2luY2UYBCABKAFIAogBARISCgVsaW1pdBgFIAEoDUgDiAEBQg0KC19pbnZvY2F0aW9uQggKBl9hZ2VudEIICgZfc2luY2VCCAoGX2xpbWl0IvQBCglMb2dSZWNvcmQSCgoCaWQYASABKAkSDAoEdGltZRgCIAEoCRIRCgluYW1lc3BhY2UYAyABKAkSDQoFYWdlbnQYBCABKAkSEAoIcmV2aXNpb24YBSABKAkSEgoKaW52b2NhdGlvbhgGIAEoCRIQCgh0cmFjZV9pZBgHIAEoCRIPCgdzcGFuX2lkGAggASgJEhAKCGlvc3RyZWFtGAkgASgJEg0KBWV2ZW50GAogASgJEgwKBGJvZHkYCyABKAkSDgoGd29ya2VyGAwgASgJEhEKCWNvbXBvbmVudBgNIAEoCRIQCghwb3NpdGlvbhgOIAEoASI3CghMb2dCYXRjaBIrCgdyZWNvcmRzGAEgAygLMhouY2xyay5jb250cm9sLnYxLkxvZ1JlY29yZCL5AQoITG9nUXVlcnkSEQoJbmFtZXNwYWNlGAEgASgJEg0KBWFnZW50GAIgASgJEhcKCmludm9jYXRpb24YAyABKAlIAIgBARISCgpjb21wb25lbnRzGAQgAygJEhUKCGlvc3RyZWFtGAUgASgJSAGIAQESEgoFc2luY2UYBiABKAlIAogBARISCgVhZnRlchgHIAEoAUgDiAEBEg0KBWxpbWl0GAggASgNEhQKB3dhaXRfbXMYCSABKA1IBIgBAUINCgtfaW52b2NhdGlvbkILCglfaW9zdHJlYW1CCAoGX3NpbmNlQggKBl9hZnRlckIKCghfd2FpdF9tczLxAQoHRGVzaXJlZBJMCgdXb3JrZXJzEh8uY2xyay5jb250cm9sLnYxLldvcmtlcnNSZXF1ZXN0Gh4uY2xyay5jb250cm9sLnYxLldvcmtlcnNXYW50ZWQwARJLCgZXb3JrZXISHS5jbHJrLmNvbnRyb2wudjEuV29ya2VyUmVwb3J0Gh4uY2xyay5jb250cm9sLnYxLldvcmtlckRlc2lyZWQoATABEksKBkVncmVzcxIdLmNscmsuY29udHJvbC52MS5FZ3Jlc3NSZXBvcnQaHi5jbHJrLmNvbnRyb2wudjEuRWdyZXNzRGVzaXJlZCgBMAEyTAoEV29yaxJECgZBdHRhY2gSGy5jbHJrLmNvbnRyb2wudjEuRnJvbVdvcmtlchoZLmNscmsuY29udHJvbC52MS5Ub1dvcmtlcigBMAEyUgoGTGVkZ2VyEkgKB1Nlc3Npb24SGy5jbHJrLmNvbnRyb2wudjEuTGVkZ2VyQ2FsbBocLmNscmsuY29udHJvbC52MS5MZWRnZXJSZXBseSgBMAEyrwIKBFJ1bnMSRwoGSW52b2tlEh4uY2xyay5jb250cm9sLnYxLkludm9rZVJlcXVlc3QaGy5jbHJrLmNvbnRyb2wudjEuSW52b2tlUGFydDABEkcKA0dldBIeLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uS2V5GiAuY2xyay5jb250cm9sLnYxLk1heWJlSW52b2NhdGlvbhJKCgRMaXN0EiEuY2xyay5jb250cm9sLnYxLkludm9jYXRpb25GaWx0ZXIaHy5jbHJrLmNvbnRyb2wudjEuSW52b2NhdGlvbkxpc3QSSQoFV2F0Y2gSIS5jbHJrLmNvbnRyb2wudjEuSW52b2NhdGlvbkZpbHRlchobLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uMAEy1AEKBkNsYWltcxJBCgRCaW5kEhwuY2xyay5jb250cm9sLnYxLkJpbmRSZXF1ZXN0GhsuY2xyay5jb250cm9sLnYxLkJpbmRBbnN3ZXISQgoHUmVsZWFzZRIfLmNscmsuY29udHJvbC52MS5SZWxlYXNlUmVxdWVzdBoWLmNscmsuY29udHJvbC52MS5FbXB0eRJDCgRQYXJrEhwuY2xyay5jb250cm9sLnYxLlBhcmtSZXF1ZXN0GhsuY2xyay5jb250cm9sLnYxLkJpbmRBbnN3ZXIwATLeAwoESG9zdBJICgpTdGFydEVudm95EiIuY2xyay5jb250cm9sLnYxLlN0YXJ0RW52b3lSZXF1ZXN0GhYuY2xyay5jb250cm9sLnYxLkVtcHR5Ej4KCVN0b3BFbnZveRIZLmNscmsuY29udHJvbC52MS5FbnZveUtleRoWLmNscmsuY29udHJvbC52MS5FbXB0eRJACglFbnZveUVuZHMSFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkaGS5jbHJrLmNvbnRyb2wudjEuRW52b3lFbmQwARI8CgpTdGFydEZyb250EhYuY2xyay5jb250cm9sLnYxLkVtcHR5GhYuY2xyay5jb250cm9sLnYxLkVtcHR5Ej8KCFNldFJvdXRlEhsuY2xyay5jb250cm9sLnYxLk1hcEVsZW1lbnQaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkSQgoLRGVsZXRlUm91dGUSGy5jbHJrLmNvbnRyb2wudjEuTWFwRWxlbWVudBoWLmNscmsuY29udHJvbC52MS5FbXB0eRJHChBDbG9zZUNvbm5lY3Rpb25zEhsuY2xyay5jb250cm9sLnYxLkFkZHJlc3NLZXkaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkyRgoFTmFtZXMSPQoHUmVzb2x2ZRIZLmNscmsuY29udHJvbC52MS5RdWVzdGlvbhoXLmNscmsuY29udHJvbC52MS5BbnN3ZXIyngIKBVN0b3JlEkkKD0luc2VydEV4Y2hhbmdlcxIeLmNscmsuY29udHJvbC52MS5FeGNoYW5nZUJhdGNoGhYuY2xyay5jb250cm9sLnYxLkVtcHR5EksKCUV4Y2hhbmdlcxIeLmNscmsuY29udHJvbC52MS5FeGNoYW5nZVF1ZXJ5Gh4uY2xyay5jb250cm9sLnYxLkV4Y2hhbmdlQmF0Y2gSPwoKSW5zZXJ0TG9ncxIZLmNscmsuY29udHJvbC52MS5Mb2dCYXRjaBoWLmNscmsuY29udHJvbC52MS5FbXB0eRI8CgRMb2dzEhkuY2xyay5jb250cm9sLnYxLkxvZ1F1ZXJ5GhkuY2xyay5jb250cm9sLnYxLkxvZ0JhdGNoYgZwcm90bzM");
 
 /**
  * Describes the message clrk.control.v1.WorkersRequest.
@@ -50,354 +50,396 @@ export const GatewayRootSchema = /*@__PURE__*/
   messageDesc(file_clrk_control, 4);
 
 /**
+ * Describes the message clrk.control.v1.RunTemplate.
+ * Use `create(RunTemplateSchema)` to create a new message.
+ */
+export const RunTemplateSchema = /*@__PURE__*/
+  messageDesc(file_clrk_control, 5);
+
+/**
+ * Describes the message clrk.control.v1.WarmTarget.
+ * Use `create(WarmTargetSchema)` to create a new message.
+ */
+export const WarmTargetSchema = /*@__PURE__*/
+  messageDesc(file_clrk_control, 6);
+
+/**
  * Describes the message clrk.control.v1.WorkerDesired.
  * Use `create(WorkerDesiredSchema)` to create a new message.
  */
 export const WorkerDesiredSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 5);
+  messageDesc(file_clrk_control, 7);
+
+/**
+ * Describes the message clrk.control.v1.WarmState.
+ * Use `create(WarmStateSchema)` to create a new message.
+ */
+export const WarmStateSchema = /*@__PURE__*/
+  messageDesc(file_clrk_control, 8);
 
 /**
  * Describes the message clrk.control.v1.ImageState.
  * Use `create(ImageStateSchema)` to create a new message.
  */
 export const ImageStateSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 6);
+  messageDesc(file_clrk_control, 9);
 
 /**
  * Describes the message clrk.control.v1.WorkerReport.
  * Use `create(WorkerReportSchema)` to create a new message.
  */
 export const WorkerReportSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 7);
+  messageDesc(file_clrk_control, 10);
 
 /**
  * Describes the message clrk.control.v1.CredentialValue.
  * Use `create(CredentialValueSchema)` to create a new message.
  */
 export const CredentialValueSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 8);
+  messageDesc(file_clrk_control, 11);
 
 /**
  * Describes the message clrk.control.v1.DesiredGateway.
  * Use `create(DesiredGatewaySchema)` to create a new message.
  */
 export const DesiredGatewaySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 9);
+  messageDesc(file_clrk_control, 12);
 
 /**
  * Describes the message clrk.control.v1.EgressDesired.
  * Use `create(EgressDesiredSchema)` to create a new message.
  */
 export const EgressDesiredSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 10);
+  messageDesc(file_clrk_control, 13);
 
 /**
  * Describes the message clrk.control.v1.GatewayState.
  * Use `create(GatewayStateSchema)` to create a new message.
  */
 export const GatewayStateSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 11);
+  messageDesc(file_clrk_control, 14);
 
 /**
  * Describes the message clrk.control.v1.EgressReport.
  * Use `create(EgressReportSchema)` to create a new message.
  */
 export const EgressReportSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 12);
+  messageDesc(file_clrk_control, 15);
 
 /**
  * Describes the message clrk.control.v1.WorkerHello.
  * Use `create(WorkerHelloSchema)` to create a new message.
  */
 export const WorkerHelloSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 13);
+  messageDesc(file_clrk_control, 16);
 
 /**
  * Describes the message clrk.control.v1.Drain.
  * Use `create(DrainSchema)` to create a new message.
  */
 export const DrainSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 14);
+  messageDesc(file_clrk_control, 17);
 
 /**
  * Describes the message clrk.control.v1.Drained.
  * Use `create(DrainedSchema)` to create a new message.
  */
 export const DrainedSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 15);
+  messageDesc(file_clrk_control, 18);
 
 /**
  * Describes the message clrk.control.v1.RunUpdate.
  * Use `create(RunUpdateSchema)` to create a new message.
  */
 export const RunUpdateSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 16);
+  messageDesc(file_clrk_control, 19);
 
 /**
  * Describes the message clrk.control.v1.Output.
  * Use `create(OutputSchema)` to create a new message.
  */
 export const OutputSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 17);
+  messageDesc(file_clrk_control, 20);
+
+/**
+ * Describes the message clrk.control.v1.WarmCount.
+ * Use `create(WarmCountSchema)` to create a new message.
+ */
+export const WarmCountSchema = /*@__PURE__*/
+  messageDesc(file_clrk_control, 21);
+
+/**
+ * Describes the message clrk.control.v1.WarmCounts.
+ * Use `create(WarmCountsSchema)` to create a new message.
+ */
+export const WarmCountsSchema = /*@__PURE__*/
+  messageDesc(file_clrk_control, 22);
 
 /**
  * Describes the message clrk.control.v1.FromWorker.
  * Use `create(FromWorkerSchema)` to create a new message.
  */
 export const FromWorkerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 18);
+  messageDesc(file_clrk_control, 23);
 
 /**
  * Describes the message clrk.control.v1.EnvEntry.
  * Use `create(EnvEntrySchema)` to create a new message.
  */
 export const EnvEntrySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 19);
+  messageDesc(file_clrk_control, 24);
 
 /**
  * Describes the message clrk.control.v1.Assignment.
  * Use `create(AssignmentSchema)` to create a new message.
  */
 export const AssignmentSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 20);
+  messageDesc(file_clrk_control, 25);
 
 /**
  * Describes the message clrk.control.v1.Cancel.
  * Use `create(CancelSchema)` to create a new message.
  */
 export const CancelSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 21);
+  messageDesc(file_clrk_control, 26);
 
 /**
  * Describes the message clrk.control.v1.Credit.
  * Use `create(CreditSchema)` to create a new message.
  */
 export const CreditSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 22);
+  messageDesc(file_clrk_control, 27);
 
 /**
  * Describes the message clrk.control.v1.ToWorker.
  * Use `create(ToWorkerSchema)` to create a new message.
  */
 export const ToWorkerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 23);
+  messageDesc(file_clrk_control, 28);
 
 /**
  * Describes the message clrk.control.v1.LedgerCall.
  * Use `create(LedgerCallSchema)` to create a new message.
  */
 export const LedgerCallSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 24);
+  messageDesc(file_clrk_control, 29);
 
 /**
  * Describes the message clrk.control.v1.LedgerReply.
  * Use `create(LedgerReplySchema)` to create a new message.
  */
 export const LedgerReplySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 25);
+  messageDesc(file_clrk_control, 30);
 
 /**
  * Describes the message clrk.control.v1.Empty.
  * Use `create(EmptySchema)` to create a new message.
  */
 export const EmptySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 26);
+  messageDesc(file_clrk_control, 31);
 
 /**
  * Describes the message clrk.control.v1.BudgetCap.
  * Use `create(BudgetCapSchema)` to create a new message.
  */
 export const BudgetCapSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 27);
+  messageDesc(file_clrk_control, 32);
 
 /**
  * Describes the message clrk.control.v1.ReserveRequest.
  * Use `create(ReserveRequestSchema)` to create a new message.
  */
 export const ReserveRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 28);
+  messageDesc(file_clrk_control, 33);
 
 /**
  * Describes the message clrk.control.v1.ReserveAnswer.
  * Use `create(ReserveAnswerSchema)` to create a new message.
  */
 export const ReserveAnswerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 29);
+  messageDesc(file_clrk_control, 34);
 
 /**
  * Describes the message clrk.control.v1.Settlement.
  * Use `create(SettlementSchema)` to create a new message.
  */
 export const SettlementSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 30);
+  messageDesc(file_clrk_control, 35);
 
 /**
  * Describes the message clrk.control.v1.InvokeRequest.
  * Use `create(InvokeRequestSchema)` to create a new message.
  */
 export const InvokeRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 31);
+  messageDesc(file_clrk_control, 36);
 
 /**
  * Describes the message clrk.control.v1.InvokeHead.
  * Use `create(InvokeHeadSchema)` to create a new message.
  */
 export const InvokeHeadSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 32);
+  messageDesc(file_clrk_control, 37);
 
 /**
  * Describes the message clrk.control.v1.InvokePart.
  * Use `create(InvokePartSchema)` to create a new message.
  */
 export const InvokePartSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 33);
+  messageDesc(file_clrk_control, 38);
 
 /**
  * Describes the message clrk.control.v1.InvocationKey.
  * Use `create(InvocationKeySchema)` to create a new message.
  */
 export const InvocationKeySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 34);
+  messageDesc(file_clrk_control, 39);
 
 /**
  * Describes the message clrk.control.v1.InvocationFilter.
  * Use `create(InvocationFilterSchema)` to create a new message.
  */
 export const InvocationFilterSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 35);
+  messageDesc(file_clrk_control, 40);
 
 /**
  * Describes the message clrk.control.v1.Invocation.
  * Use `create(InvocationSchema)` to create a new message.
  */
 export const InvocationSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 36);
+  messageDesc(file_clrk_control, 41);
 
 /**
  * Describes the message clrk.control.v1.MaybeInvocation.
  * Use `create(MaybeInvocationSchema)` to create a new message.
  */
 export const MaybeInvocationSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 37);
+  messageDesc(file_clrk_control, 42);
 
 /**
  * Describes the message clrk.control.v1.InvocationList.
  * Use `create(InvocationListSchema)` to create a new message.
  */
 export const InvocationListSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 38);
+  messageDesc(file_clrk_control, 43);
+
+/**
+ * Describes the message clrk.control.v1.ParkRequest.
+ * Use `create(ParkRequestSchema)` to create a new message.
+ */
+export const ParkRequestSchema = /*@__PURE__*/
+  messageDesc(file_clrk_control, 44);
 
 /**
  * Describes the message clrk.control.v1.BindRequest.
  * Use `create(BindRequestSchema)` to create a new message.
  */
 export const BindRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 39);
+  messageDesc(file_clrk_control, 45);
 
 /**
  * Describes the message clrk.control.v1.BindAnswer.
  * Use `create(BindAnswerSchema)` to create a new message.
  */
 export const BindAnswerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 40);
+  messageDesc(file_clrk_control, 46);
 
 /**
  * Describes the message clrk.control.v1.ReleaseRequest.
  * Use `create(ReleaseRequestSchema)` to create a new message.
  */
 export const ReleaseRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 41);
+  messageDesc(file_clrk_control, 47);
 
 /**
  * Describes the message clrk.control.v1.StartEnvoyRequest.
  * Use `create(StartEnvoyRequestSchema)` to create a new message.
  */
 export const StartEnvoyRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 42);
+  messageDesc(file_clrk_control, 48);
 
 /**
  * Describes the message clrk.control.v1.EnvoyKey.
  * Use `create(EnvoyKeySchema)` to create a new message.
  */
 export const EnvoyKeySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 43);
+  messageDesc(file_clrk_control, 49);
 
 /**
  * Describes the message clrk.control.v1.EnvoyEnd.
  * Use `create(EnvoyEndSchema)` to create a new message.
  */
 export const EnvoyEndSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 44);
+  messageDesc(file_clrk_control, 50);
 
 /**
  * Describes the message clrk.control.v1.MapElement.
  * Use `create(MapElementSchema)` to create a new message.
  */
 export const MapElementSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 45);
+  messageDesc(file_clrk_control, 51);
 
 /**
  * Describes the message clrk.control.v1.AddressKey.
  * Use `create(AddressKeySchema)` to create a new message.
  */
 export const AddressKeySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 46);
+  messageDesc(file_clrk_control, 52);
 
 /**
  * Describes the message clrk.control.v1.Question.
  * Use `create(QuestionSchema)` to create a new message.
  */
 export const QuestionSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 47);
+  messageDesc(file_clrk_control, 53);
 
 /**
  * Describes the message clrk.control.v1.Answer.
  * Use `create(AnswerSchema)` to create a new message.
  */
 export const AnswerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 48);
+  messageDesc(file_clrk_control, 54);
 
 /**
  * Describes the message clrk.control.v1.ExchangeRecord.
  * Use `create(ExchangeRecordSchema)` to create a new message.
  */
 export const ExchangeRecordSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 49);
+  messageDesc(file_clrk_control, 55);
 
 /**
  * Describes the message clrk.control.v1.ExchangeBatch.
  * Use `create(ExchangeBatchSchema)` to create a new message.
  */
 export const ExchangeBatchSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 50);
+  messageDesc(file_clrk_control, 56);
 
 /**
  * Describes the message clrk.control.v1.ExchangeQuery.
  * Use `create(ExchangeQuerySchema)` to create a new message.
  */
 export const ExchangeQuerySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 51);
+  messageDesc(file_clrk_control, 57);
 
 /**
  * Describes the message clrk.control.v1.LogRecord.
  * Use `create(LogRecordSchema)` to create a new message.
  */
 export const LogRecordSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 52);
+  messageDesc(file_clrk_control, 58);
 
 /**
  * Describes the message clrk.control.v1.LogBatch.
  * Use `create(LogBatchSchema)` to create a new message.
  */
 export const LogBatchSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 53);
+  messageDesc(file_clrk_control, 59);
 
 /**
  * Describes the message clrk.control.v1.LogQuery.
  * Use `create(LogQuerySchema)` to create a new message.
  */
 export const LogQuerySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 54);
+  messageDesc(file_clrk_control, 60);
 
 /**
  * @generated from service clrk.control.v1.Desired
