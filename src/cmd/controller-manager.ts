@@ -35,7 +35,7 @@ const main = async (program: Program): Promise<void> => {
   // Consumes calls of the runtime API; produces calls to dispatcher and store, which may be away.
   const runsClient = connect(Runs, at.runsSocket);
   resources.defer(() => runsClient.close());
-  const storeClient = connect(Store, at.storeSocket);
+  const storeClient = connect(Store, at.storeQuerySocket);
   resources.defer(() => storeClient.close());
   const runs = remoteRuns(runsClient);
 
@@ -45,12 +45,13 @@ const main = async (program: Program): Promise<void> => {
   const agents = { exists: async (namespace: string, name: string) => (await (await own.promise).get(taskAgents, namespace, name)) !== undefined };
   const extraGroups = runtimeGroups({ runs, store: remoteStore(storeClient), agents, encodeLogs: otlpLogs });
   const api = resources.use(createApiServer({ database: at.apiDb, tls, extraGroups, log }));
-  const port = await listen(api, join(state, 'api.port'));
+  const port = await listen(api, at.apiPort);
 
   // Consumes desired state and reports; produces streams to workers, egresses and `clrk dev`.
   const { port: desired, service } = createDesiredService();
-  const rpc = resources.use(createRpcServer().add(Desired, service));
-  await rpc.listen(at.desiredSocket);
+  const hosts = resources.use(createRpcServer().add(Desired, service, (method) => method !== 'egress'));
+  const egresses = resources.use(createRpcServer().add(Desired, service, (method) => method === 'egress'));
+  await Promise.all([hosts.listen(at.desiredSocket), egresses.listen(at.desiredEgressSocket)]);
 
   // Consumes objects and reports; produces desired state, revisions, gateway roots and statuses.
   const client = resources.use(createClient({ server: `https://127.0.0.1:${port}`, ca, cert: ownCert, key: ownKey, userAgent: program.name }));

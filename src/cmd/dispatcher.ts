@@ -49,7 +49,7 @@ const main = async (program: Program): Promise<void> => {
   await Promise.all([work.listen(at.workSocket), runs.listen(at.runsSocket), budgets.listen(at.ledgerSocket)]);
 
   // Consumes HTTP requests, on the port of last time when it is free.
-  const portFile = join(state, 'ingress.port');
+  const portFile = at.ingressPort;
   const ingress = resources.use(await startIngress({ invoker, preferredPort: Number(await readIfExists(portFile)) || 0, log }));
   // Worth a try: without it the next start only listens somewhere else.
   await writeFileAtomic(portFile, `${ingress.port}\n`).catch((error: unknown) => log.warn(`the port cannot be kept: ${messageOf(error)}`));

@@ -33,7 +33,7 @@ const main = async (program: Program): Promise<void> => {
   });
 
   // Desired state down, what is in force up. Reports begin with who this is, so that the answer can be chosen.
-  const desired = connect(Desired, stack.desiredSocket);
+  const desired = connect(Desired, stack.desiredEgressSocket);
   resources.defer(async () => desired.close());
   egress.reports.set({ worker, gateways: [] });
   follow(program, 'controller-manager', async () => {

@@ -1,14 +1,13 @@
 import { runProgram } from '#lib';
 import { layout, type ExchangeRecord, type LogQuery, type LogRecord } from '#model';
 import { openStore } from '#telemetry/store';
-import { createRpcServer, Store } from '#wire';
+import { createRpcServer, Store, type Implementation } from '#wire';
 
 /** The records of every run: opens ClickHouse under `<state>/clickhouse` and serves `Store`. */
 await runProgram('store', async ({ state, run, log, resources, ready }) => {
   const paths = layout(state, run);
   const store = resources.use(await openStore({ dir: paths.clickhouse, log }));
-  const server = resources.use(createRpcServer());
-  server.add(Store, {
+  const service: Implementation<typeof Store> = {
     insertExchanges: async ({ records }) => {
       await store.insertExchanges(records as readonly ExchangeRecord[]);
       return {};
@@ -19,7 +18,11 @@ await runProgram('store', async ({ state, run, log, resources, ready }) => {
       return {};
     },
     logs: async (query, { signal }) => ({ records: [...(await store.logs(query as LogQuery, signal))] }),
-  });
-  await server.listen(paths.storeSocket);
+  };
+  // Recorders only add, controller-manager only asks.
+  const isInsert = (method: string): boolean => method.startsWith('insert');
+  const inserts = resources.use(createRpcServer().add(Store, service, isInsert));
+  const queries = resources.use(createRpcServer().add(Store, service, (method) => !isInsert(method)));
+  await Promise.all([inserts.listen(paths.storeSocket), queries.listen(paths.storeQuerySocket)]);
   ready({});
 });

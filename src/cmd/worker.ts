@@ -1,23 +1,26 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClrkError, DRAIN_SIGNAL, runProgram, sweepTemporaries, systemClock, type Program } from '#lib';
 import { sweepStore } from '#image';
-import { layout, type ClaimsPort } from '#model';
+import { identities, layout, type ClaimsPort } from '#model';
 import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
 import { Claims, connect, createRpcServer, Host } from '#wire';
 import { keepProgram } from './worker/children.ts';
 import { DesiredLink } from './worker/desired-link.ts';
+import { makeDirectories } from './worker/directories.ts';
 import { Envoys } from './worker/envoys.ts';
 import { hostService } from './worker/host-service.ts';
 import { WorkLink } from './worker/work-link.ts';
 
-/** `--tools DIR --name 0 --pool default/default`: the sandboxes of one worker, and what they need around them. */
+/** `--tools DIR --name 0 --pool default/default --uids BASE`: the sandboxes of one worker, and what they need around them. */
 const main = async (program: Program): Promise<void> => {
   const { state, run, args, log, resources } = program;
-  const { name: worker, pool, tools } = args;
-  if (!worker || !pool || !tools) throw new ClrkError('BadArgument', { what: 'worker needs --name, --pool and --tools.', fix: 'clrk dev passes them.' });
+  const { name: worker, pool, tools, uids } = args;
+  if (!worker || !pool || !tools || !uids)
+    throw new ClrkError('BadArgument', { what: 'worker needs --name, --pool, --tools and --uids.', fix: 'clrk dev passes them.' });
   const stack = layout(state, run);
   const at = stack.worker(worker);
+  const ids = identities(Number(uids)).worker(worker);
   const runsc = new Runsc(join(tools, 'bin', 'runsc'), at.runsc);
 
   // Consumes what an earlier life left; produces empty directories. The same again at the end.
@@ -25,24 +28,23 @@ const main = async (program: Program): Promise<void> => {
   const left = await clean();
   if (left.sandboxes + left.mounts > 0) log.info('removed what an earlier worker left', left);
   await sweepStore(stack.images);
-  for (const dir of [at.dir, at.runsc, at.sandboxes, at.records, at.spool, at.names, at.offsets, stack.images])
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+  await makeDirectories(at, stack.images, ids);
   await sweepTemporaries(at.kept);
   resources.defer(async () => void (await clean()));
   const cgroups = resources.use(await Cgroups.open(at.cgroup));
 
   // Produces the namespace sandboxes are attached to, with its rules, and the service by which `egress` uses it.
   const gateway = resources.use(await GatewayNamespace.create(at.gatewayNetns));
-  const earlier = (await readdir(at.records)).flatMap((file) => /^access-(\d+)\.jsonl$/.exec(file)?.[1] ?? []).map(Number);
-  const envoys = resources.use(new Envoys({ binary: join(tools, 'bin', 'envoy'), dir: at.dir, log, earlier }));
+  const earlier = (await readdir(at.records)).flatMap((file) => /^envoy-(\d+)$/.exec(file)?.[1] ?? []).map(Number);
+  const envoys = resources.use(new Envoys({ binary: join(tools, 'bin', 'envoy'), at, ids, log, earlier }));
   let front: Promise<AsyncDisposable> | undefined;
   resources.defer(async () => (await front)?.[Symbol.asyncDispose]());
-  const startFront = async (): Promise<void> => void (await (front ??= keepProgram(program, 'front', { netns: gateway.path })));
+  const startFront = async (): Promise<void> => void (await (front ??= keepProgram(program, 'front', ids.front, { netns: gateway.path })));
   const host = resources.use(createRpcServer().add(Host, hostService(envoys, gateway, startFront)));
   await host.listen(at.hostSocket);
 
   // Produces policy decisions (egress) and records (recorder) of this worker's sandboxes.
-  const children = await Promise.all([keepProgram(program, 'egress'), keepProgram(program, 'recorder')]);
+  const children = await Promise.all([keepProgram(program, 'egress', ids.egress), keepProgram(program, 'recorder', ids.recorder)]);
   for (const child of children) resources.use(child);
 
   // Consumes Assignments; produces runs: sandboxes claim their address in egress, stdout and ends go to the dispatcher.

@@ -64,14 +64,14 @@ export class Egress implements AsyncDisposable {
   /** Opens what is kept on disk and serves the sockets, but for xDS, which waits for the first desired state. */
   static async start(options: EgressOptions): Promise<Egress> {
     const { at, clock } = options;
-    for (const dir of [at.names, at.offsets, at.records]) await mkdir(dir, { recursive: true, mode: 0o700 });
-    await Promise.all([sweepTemporaries(at.names), sweepTemporaries(at.offsets, SETTLED)]);
-    // The run directory is emptied when the worker starts: a mark in it means that its sandboxes still run.
-    const mark = join(at.dir, 'egress.started');
+    for (const dir of [at.names, at.egressOffsets, at.egressRun, at.egressRecords]) await mkdir(dir, { recursive: true, mode: 0o700 });
+    await Promise.all([sweepTemporaries(at.names), sweepTemporaries(at.egressOffsets, SETTLED)]);
+    // This directory is emptied when the worker starts: a mark in it means that its sandboxes still run.
+    const mark = join(at.egressRun, 'started');
     const inherit = (await readIfExists(mark)) !== undefined;
     const bindings = await Bindings.open(at.bindings, clock, inherit);
     await writeFileAtomic(mark, '');
-    const egress = new Egress(options, bindings, await GatewayIndexes.open(join(at.kept, 'gateways.json')));
+    const egress = new Egress(options, bindings, await GatewayIndexes.open(at.gateways));
     await egress.#serve();
     return egress;
   }
@@ -109,7 +109,7 @@ export class Egress implements AsyncDisposable {
     const seen = ({ reason, source, time, sni, destination = '' }: AccessLine): void => {
       if (reason === 'NotClaimed') this.#bindings.tried(source, sni ?? destination, Date.parse(time));
     };
-    this.#servers.use(createSettler({ accessLogs, offsets: at.offsets, ledger, seen, log: log.with({ part: 'settler' }), signal }));
+    this.#servers.use(createSettler({ accessLogs, offsets: at.egressOffsets, ledger, seen, log: log.with({ part: 'settler' }), signal }));
     const clockSet = watchClock(clock);
     const watching = setInterval(() => this.#followClock(clockSet()), CLOCK_EVERY_MS);
     this.#servers.defer(() => clearInterval(watching));

@@ -34,6 +34,16 @@ export const CATALOGUE = {
     what: 'The limits of runs cannot be enforced: no cgroup controllers {missing} in one hierarchy (found {found}).',
     fix: 'Mount cgroup v2 at /sys/fs/cgroup, writable and with the controllers cpu, memory and pids, or the version 1 hierarchies of the three.',
   },
+  CannotIsolate: {
+    fault: 'system',
+    what: 'This machine does not let clrk {what}: {cause}',
+    fix: 'clrk dev needs real root: mount namespaces, bind mounts, and uids that are mapped. In a container, give it CAP_SYS_ADMIN and all ids.',
+  },
+  NotForOthers: {
+    fault: 'user',
+    what: 'Other users cannot use {path}, and each process of a stack is a user of its own.',
+    fix: 'Make the checkout and the tools readable: chmod -R go+rX on the directory of that file.',
+  },
   ToolMissing: { fault: 'user', what: 'The tool {tool} is missing.', fix: 'Run `./clrk setup`, which installs it.' },
   ToolBroken: { fault: 'system', what: '{tool} does not work: {cause}', fix: 'Remove {path} and run `./clrk setup`.' },
   SetupFailed: { fault: 'system', what: 'Setting up {step} failed: {cause}', fix: '{fix}' },

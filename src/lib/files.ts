@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, mkdtemp, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from './errors.ts';
+import { run } from './process.ts';
 
 /** Writes a file so that a reader sees the old content or the new, never a part, also after a crash. */
 export const writeFileAtomic = async (path: string, data: string | Uint8Array, mode = 0o600): Promise<void> => {
@@ -48,4 +49,36 @@ export const readIfExists = async (path: string): Promise<string | undefined> =>
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
+};
+
+/** Owner, group and mode of a directory. Mode 02000 hands the group on to what is made in it. */
+export interface Ownership {
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+}
+
+/**
+ * Makes a directory (it appears with its owner), or takes over one that belongs to somebody else with all that is in it.
+ * Links are changed themselves, never followed. The directory itself comes last, so that what was interrupted is done again.
+ * Only below directories that nobody else may write.
+ */
+export const ownDirectory = async (path: string, { uid, gid, mode }: Ownership): Promise<void> => {
+  const now = await lstat(path).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (!now) {
+    await mkdir(dirname(path), { recursive: true });
+    const made = await mkdtemp(`${path}.`);
+    await chown(made, uid, gid);
+    await chmod(made, mode);
+    return rename(made, path);
+  }
+  if (!now.isDirectory()) throw new Error(`${path} is not a directory`);
+  if (now.uid !== uid || now.gid !== gid) {
+    await run('find', ['-P', path, '-xdev', '-mindepth', '1', '-exec', 'chown', '--no-dereference', `${uid}:${gid}`, '{}', '+']);
+    await chown(path, uid, gid);
+  }
+  await chmod(path, mode);
 };

@@ -12,21 +12,62 @@ export interface Exit {
 
 export const describeExit = (exit: Exit): string => (exit.signal ? `signal ${exit.signal}` : `exit code ${exit.code}`);
 
+/** Who a child runs as. The numbers need no passwd entries. */
+export interface Identity {
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups; none by default. */
+  readonly groups?: readonly number[];
+  /** All capabilities it can ever have, as setpriv(1) names them; none by default. */
+  readonly capabilities?: readonly string[];
+}
+
 export interface SpawnOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
   readonly stdio?: StdioOptions;
   /** A network namespace (path of its file) to start in. */
   readonly netns?: string;
+  /** Who it runs as, without a way to become more; as this process is, by default. */
+  readonly as?: Identity;
 }
+
+/** setpriv's arguments for an identity. The bounding set is a wall also for root; other uids get what they have as ambient. */
+const confined = ({ uid, gid, groups = [], capabilities = [] }: Identity): readonly string[] => {
+  const set = ['-all', ...capabilities.map((name) => `+${name}`)].join(',');
+  return [
+    '--reuid',
+    String(uid),
+    '--regid',
+    String(gid),
+    ...(groups.length > 0 ? ['--groups', groups.join(',')] : ['--clear-groups']),
+    '--no-new-privs',
+    '--bounding-set',
+    set,
+    ...(uid === 0 ? ['--inh-caps', '-all'] : ['--inh-caps', set, '--ambient-caps', set]),
+  ];
+};
+
+/**
+ * A parent that died before the signal was asked for sends none: then the child has another parent by now, and ends itself.
+ * Fixed text; what is run comes as arguments.
+ */
+const IF_PARENT_LIVES = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"';
+
+const KEPT_ENV = /^(PATH|TZ|LANG|LC_[A-Z]+|CLRK_LOG_LEVEL|NODE_OPTIONS|NODE_V8_COVERAGE)$/;
+
+/** What a program of a stack gets of our environment: nothing a person may have put a secret into. */
+export const programEnv = (): NodeJS.ProcessEnv => Object.fromEntries(Object.entries(process.env).filter(([name]) => KEPT_ENV.test(name)));
 
 /**
  * Starts a child that dies with this process (`PR_SET_PDEATHSIG`) and cannot dump core. The one way to start long-lived
- * children: spawn from the main thread only, because the kernel's death signal follows the thread that spawned.
+ * children: spawn from the main thread only, because the kernel's death signal follows the thread that spawned. The signal
+ * is set after the identity, which would clear it, and needs CAP_KILL in a parent of another uid.
  */
 export const spawnChild = (command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess => {
   const inNamespace = options.netns ? ['nsenter', `--net=${options.netns}`, '--'] : [];
-  const argv = [...inNamespace, 'prlimit', '--core=0:0', 'setpriv', '--pdeathsig', 'KILL', '--', command, ...args];
+  const armed = ['setpriv', '--pdeathsig', 'KILL', ...(options.as ? confined(options.as) : []), '--'];
+  const argv = [...inNamespace, 'prlimit', '--core=0:0', ...armed, 'sh', '-c', IF_PARENT_LIVES, 'sh', String(process.pid), command, ...args];
   return spawn(argv[0]!, argv.slice(1), {
     env: options.env ?? process.env,
     stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],

@@ -51,7 +51,7 @@ export interface RecordFileOptions<Line> {
 }
 
 /**
- * A file of JSON lines. When `append` resolves, the line is with the kernel: no end of this process, or of any other, takes it
+ * A file of JSON lines, for the group of its directory to read. When `append` resolves, the line is with the kernel: no end of this process, or of any other, takes it
  * back. Lines are on disk a moment later, so a power cut can take the last ones; a sync for each would cost every request more
  * than all the rest of its way. A file that has grown to `rotateBytes` is put aside, and the new one begins with `carry()`.
  */

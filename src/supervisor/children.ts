@@ -1,14 +1,11 @@
 import { join } from 'node:path';
-import { KeptChild, READY_STDIO, readyReport, spawnChild, type Logger } from '#lib';
+import { KeptChild, programEnv, READY_STDIO, readyReport, spawnChild, type Identity, type Logger } from '#lib';
+import type { Place } from './place.ts';
 import { renderStream } from './render-log.ts';
 
-/** The root of this checkout. */
-export const APP = join(import.meta.dirname, '..', '..');
-
 export interface StackContext {
-  readonly state: string;
+  readonly place: Place;
   readonly run: string;
-  readonly tools: string;
   readonly log: Logger;
   /** Where the plain log lines of children go. */
   readonly write: (line: string) => void;
@@ -22,21 +19,28 @@ export interface RunningProgram extends AsyncDisposable {
   retire(): Promise<void>;
 }
 
-/** Starts a program and resolves when it is ready. Workers need a longer grace: they end sandboxes first. */
+/** Starts a program as that identity and resolves when it is ready. Workers need a longer grace: they end sandboxes first. */
 export const startProgram = async (
   context: StackContext,
   program: string,
-  args: readonly string[],
+  as: Identity,
+  args: readonly string[] = [],
   component = program,
   reported: (report: Record<string, unknown>) => void = () => {},
 ): Promise<RunningProgram> => {
+  const { app, state, tools, node } = context.place;
   let report: Record<string, unknown> = {};
   const child = new KeptChild({
     log: context.log.with({ child: component }),
     graceMs: program === 'worker' ? 15_000 : 5_000,
     start: () => {
-      const common = ['--state', context.state, '--run', context.run, '--tools', context.tools, '--component', component];
-      const started = spawnChild(process.execPath, [join(APP, 'src', 'cmd', `${program}.ts`), ...common, ...args], { stdio: READY_STDIO });
+      const common = ['--state', state, '--run', context.run, '--tools', tools, '--component', component];
+      const started = spawnChild(node, [join(app, 'src', 'cmd', `${program}.ts`), ...common, ...args], {
+        as,
+        cwd: '/',
+        env: programEnv(),
+        stdio: READY_STDIO,
+      });
       renderStream(started.stderr!, component, context.write);
       started.stdout!.resume();
       return started;

@@ -2,12 +2,17 @@ import { mkdir, readFile, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClrkError, readIfExists, sweepTemporaries, writeFileAtomic } from '#lib';
 import { stringify } from 'yaml';
+import { identities, layout } from '#model';
+import { APP } from './app.ts';
 import { startProgram, supervisorLogger, type StackContext } from './children.ts';
 import { lockHolder, takeLock } from './lock.ts';
+import { makeSocketDirs, ownKeys, ownState } from './ownership.ts';
 import { ensurePki } from './pki.ts';
+import { bindPlace, checkPlace } from './place.ts';
 import { renderLogLine } from './render-log.ts';
 import { createRunDir, runDirOf } from './run-dir.ts';
 import { checkTools } from './setup.ts';
+import { claimUids } from './uids.ts';
 import { Workers } from './workers.ts';
 
 /** What `DIR/dev.json` says about a running stack. */
@@ -41,7 +46,7 @@ export const toolsDirOf = (dir: string): string => process.env['CLRK_TOOLS'] ?? 
  */
 export const startStack = async ({ dir, tools, write }: StackOptions): Promise<Stack> => {
   if (process.getuid?.() !== 0) throw new ClrkError('NotRoot', { command: 'clrk dev' });
-  await mkdir(dir, { recursive: true, mode: 0o700 });
+  await mkdir(dir, { recursive: true, mode: 0o711 });
   const state = await realpath(dir);
   await using started = new AsyncDisposableStack();
   started.use(await takeLock(join(state, 'dev.lock'), dir));
@@ -49,12 +54,18 @@ export const startStack = async ({ dir, tools, write }: StackOptions): Promise<S
   await checkTools(tools);
   const run = runDirOf(state);
   started.use(await createRunDir(run));
+  const { base } = started.use(await claimUids(state));
+  const ids = identities(base);
   await ensurePki(join(state, 'pki'));
+  await Promise.all([ownState(state, ids), ownKeys(join(state, 'pki'), ids), makeSocketDirs(run, ids)]);
+  const place = await bindPlace(run, { state, tools });
+  await checkPlace(place, tools, ids.worker('0').egress);
 
-  const context: StackContext = { state, run, tools, write, log: supervisorLogger(write, renderLogLine) };
+  const says = ownPaths([place.state, state], [place.app, APP], [place.tools, tools]);
+  const context: StackContext = { place, run, write: (line) => write(says(line)), log: supervisorLogger(write, renderLogLine) };
   const [, manager] = await Promise.all([
-    startProgram(context, 'store', []).then((program) => started.use(program)),
-    startProgram(context, 'controller-manager', []).then((program) => started.use(program)),
+    startProgram(context, 'store', ids.store).then((program) => started.use(program)),
+    startProgram(context, 'controller-manager', ids.controllerManager).then((program) => started.use(program)),
   ]);
   const api = `https://127.0.0.1:${portOf(manager.report, 'api')}`;
   const devJson = join(state, 'dev.json');
@@ -71,9 +82,9 @@ export const startStack = async ({ dir, tools, write }: StackOptions): Promise<S
     published = ingressOf(report);
     publish(published).catch((error: unknown) => context.log.error('dev.json cannot be written', { err: error }));
   };
-  const dispatcher = started.use(await startProgram(context, 'dispatcher', ['--api', api], 'dispatcher', moved));
+  const dispatcher = started.use(await startProgram(context, 'dispatcher', ids.dispatcher, ['--api', api], 'dispatcher', moved));
   const ingress = ingressOf(dispatcher.report);
-  started.use(new Workers(context, join(run, 'desired.sock')));
+  started.use(new Workers(context, base, layout(state, run).desiredSocket));
 
   await writeFileAtomic(join(state, 'kubeconfig.host'), await kubeconfig(state, api));
   started.defer(() => rm(devJson, { force: true }));
@@ -82,6 +93,12 @@ export const startStack = async ({ dir, tools, write }: StackOptions): Promise<S
   const all = started.move();
   return { pid: process.pid, api, ingress, startedAt, [Symbol.asyncDispose]: () => all.disposeAsync() };
 };
+
+/** Lines of children name things by the paths a person knows. */
+const ownPaths =
+  (...names: readonly (readonly [short: string, own: string])[]) =>
+  (line: string): string =>
+    names.reduce((text, [short, own]) => text.replaceAll(short, own), line);
 
 const portOf = (report: Record<string, unknown>, name: string): number => {
   const port = (report['ports'] as Record<string, number> | undefined)?.[name];

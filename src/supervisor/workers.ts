@@ -1,4 +1,5 @@
 import { retry, sleep } from '#lib';
+import { identities } from '#model';
 import { connect, Desired } from '#wire';
 import { startProgram, type RunningProgram, type StackContext } from './children.ts';
 
@@ -24,13 +25,16 @@ interface Worker {
  */
 export class Workers implements AsyncDisposable {
   readonly #context: StackContext;
+  readonly #uids: number;
   readonly #running = new Map<string, Worker>();
   readonly #abort = new AbortController();
   #wanted: readonly PoolWanted[] = [];
   readonly #loop: Promise<void>;
 
-  constructor(context: StackContext, desiredSocket: string) {
+  /** `uids`: the first of the stack's uids. */
+  constructor(context: StackContext, uids: number, desiredSocket: string) {
     this.#context = context;
+    this.#uids = uids;
     this.#loop = this.#follow(desiredSocket);
   }
 
@@ -62,7 +66,10 @@ export class Workers implements AsyncDisposable {
     let number = 0;
     while (this.#running.has(String(number))) number++;
     const name = String(number);
-    const program = startProgram(this.#context, 'worker', ['--name', name, '--pool', pool], `worker-${name}`);
+    const program = (async () => {
+      const { worker } = identities(this.#uids).worker(name);
+      return startProgram(this.#context, 'worker', worker, ['--name', name, '--pool', pool, '--uids', String(this.#uids)], `worker-${name}`);
+    })();
     this.#running.set(name, { pool, program, leaving: false });
     program.catch((error: unknown) => {
       this.#running.delete(name);

@@ -1,5 +1,6 @@
 import http2, { type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { create, fromBinary, toBinary, type DescMethod, type DescService, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
 import { AsyncQueue } from '#lib';
 
@@ -56,10 +57,12 @@ export class RpcError extends Error {
   }
 }
 
-/** A server of one or more services on a Unix socket (mode 0600 unless said). Ends with `await using`. */
+/** A server of one or more services on a Unix socket. Ends with `await using`. */
 export interface RpcServer extends AsyncDisposable {
-  add<S extends DescService>(service: S, implementation: Implementation<S>): RpcServer;
-  listen(socket: string, mode?: number): Promise<void>;
+  /** `served` chooses among the methods, for a socket whose clients may call only some; others answer UNIMPLEMENTED. */
+  add<S extends DescService>(service: S, implementation: Implementation<S>, served?: (method: string) => boolean): RpcServer;
+  /** Who may enter the socket's directory may call: the socket is open to its group, which the directory hands on. */
+  listen(socket: string): Promise<void>;
 }
 
 export const pathOf = (service: DescService, method: DescMethod): string => `/${service.typeName}/${method.name}`;
@@ -96,15 +99,17 @@ export const createRpcServer = (): RpcServer => {
     else void serve(method, call);
   });
   const self: RpcServer = {
-    add(service, implementation) {
-      for (const desc of service.methods)
+    add(service, implementation, served = () => true) {
+      for (const desc of service.methods.filter(({ localName }) => served(localName)))
         methods.set(pathOf(service, desc), { desc, implement: implementation[desc.localName as keyof typeof implementation] as never });
       return self;
     },
-    async listen(socket, mode = 0o600) {
+    async listen(socket) {
+      // Made by the parent, with owner and group. A server that stands alone (a test) makes one nobody else enters.
+      mkdirSync(dirname(socket), { recursive: true, mode: 0o700 });
       rmSync(socket, { force: true });
       await new Promise<void>((resolve, reject) => server.once('error', reject).listen(socket, resolve));
-      chmodSync(socket, mode);
+      chmodSync(socket, 0o660);
     },
     async [Symbol.asyncDispose]() {
       server.close();

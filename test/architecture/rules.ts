@@ -30,7 +30,7 @@ export const MODULES: Readonly<Record<string, ModuleRule>> = {
   telemetry: { may: STAGE, why: STAGE_WHY },
   controllers: { may: ['lib', 'api', 'model', 'policy', 'kube'], why: 'they hand desired state to a port of `model`; `cmd` joins it to the wire' },
   runtime: { may: ['lib', 'api', 'model', 'wire'], why: 'handlers of the runtime API read through ports, whatever serves them' },
-  supervisor: { may: ['lib', 'api', 'kube', 'wire'], why: 'it starts programs by path; with their code in it, it would load what they load' },
+  supervisor: { may: ['lib', 'api', 'model', 'kube', 'wire'], why: 'it starts programs by path; with their code in it, it would load what they load' },
   cli: {
     may: ['lib', 'api', 'kube', 'policy', 'image', 'supervisor'],
     why: 'the command line is a client of the API: what it could do beside it, kubectl could not',

@@ -81,13 +81,13 @@ it.each<[string, (value: Buffer) => Buffer]>([
 
 it('state directory: records, spool, keys, databases; the Secret itself is in the API database alone', async () => {
   // Images were packed before the key was made.
-  const database = (path: string) => path.startsWith('api.db') || path === 'images';
+  const database = (path: string) => path.startsWith('api/api.db') || path === 'images';
   const { files, found } = await searchTree(stack.state, needles, database);
   expect(found).toEqual([]);
   expect(files).toBeGreaterThan(20);
   const planted = (await searchTree(stack.state, twins, database)).found.map(({ place }) => place.slice(stack.state.length + 1));
   expect(
-    planted.some((place) => place.startsWith('workers/0/records/access-')),
+    planted.some((place) => place.startsWith('workers/0/records/envoy-')),
     `twin found in ${planted.join(', ')}`,
   ).toBe(true);
 });
@@ -111,7 +111,7 @@ it('records, as anybody may read them', async () => {
 it("Envoy's configuration dump, certificates and statistics", async () => {
   const { found } = await searchTree(stack.run, needles);
   expect(found).toEqual([]);
-  const socketPath = join(stack.run, 'w0', 'envoy-0.admin');
+  const socketPath = join(stack.run, 'w0', 'envoy-0', 'admin');
   for (const path of ['/config_dump?include_eds', '/certs', '/clusters', '/stats', '/server_info', '/memory']) {
     const answer = await stack.client.request({ url: `http://envoy${path}`, socketPath });
     if (answer.status === 403) continue; // not served at all

@@ -38,7 +38,7 @@ describe('in the middle of a run', () => {
   it('worker: the run ends Failed/WorkerLost, its sandbox, Envoy and services die with it', async () => {
     const run = await inTheMiddle(100);
     const [envoy, egress] = [await stack.pids('envoy'), await stack.pids('egress')];
-    const mountsBefore = await mountsOf(stack.run);
+    const mountsBefore = await mountsOf(stack.devPid, stack.run);
     expect((await processesOf(stack.run)).some(({ argv }) => /runsc/.test(argv[0]!))).toBe(true);
     const worker = await stack.kill('worker');
     const answer = await run.answer;
@@ -50,7 +50,9 @@ describe('in the middle of a run', () => {
     expect([...envoy, ...egress].filter((pid) => alive.includes(pid))).toEqual([]);
     await nextRunWorks(stack);
     await noSandboxLeft(stack);
-    await eventually('mounts of the lost sandbox are gone', async () => ((await mountsOf(stack.run)).length <= mountsBefore.length ? true : undefined));
+    await eventually('mounts of the lost sandbox are gone', async () =>
+      (await mountsOf(stack.devPid, stack.run)).length <= mountsBefore.length ? true : undefined,
+    );
     const records = await stack.egressLog(run.id, (all) => all.length > 0);
     expect(records[0]).toMatchObject({ host: 'api.openai.com', model: 'gpt-4.1-slow' });
   });

@@ -44,6 +44,6 @@ it('--keep: the printed commands work from the host, and Ctrl-C ends everything'
   }
   expect(await ended, output).toEqual({ code: 0, signal: null });
   expect((await processesOf(dir)).map((left) => left.argv.join(' '))).toEqual([]);
-  expect(await mountsOf(join('/run/clrk', `demo-${demo.pid}`))).toEqual([]);
+  expect(await mountsOf('self', join('/run/clrk', `demo-${demo.pid}`))).toEqual([]);
   expect(await readdir('/run/clrk')).not.toContain(`demo-${demo.pid}`);
 });

@@ -12,11 +12,12 @@ import { rotateAccessLogs } from '../../src/egress/access-logs.ts';
 import { createAuthority, loadSigner } from '#lib/x509';
 import { layout, type AccessLine, type AiRoute, type EgressDesired, type EgressLine, type EgressReport, type PolicySet } from '#model';
 import { createSandboxNetwork, type SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
-import { Claims, connect, createRpcServer, Desired } from '#wire';
+import { Claims, connect, createRpcServer, Desired, type Implementation } from '#wire';
 import { createLab } from '../../src/supervisor/lab.ts';
 import type { SeenRequest } from '../fixtures/openai/server.ts';
 import { eventually } from './harness.ts';
 import { processes } from './support/leftovers.ts';
+import { createPlace, UIDS, type TestPlace } from './support/place.ts';
 import type { Step, StepAnswer } from './support/sandbox-client.ts';
 
 /**
@@ -38,6 +39,7 @@ const JSON_BODY = { 'content-type': 'application/json' };
 const resources = new AsyncDisposableStack();
 let state: string;
 let runDir: string;
+let place: TestPlace;
 let at: ReturnType<ReturnType<typeof layout>['worker']>;
 let provider: string;
 let rootPem: string;
@@ -121,7 +123,7 @@ const linesOf = async <Line>(path: string): Promise<readonly Line[]> =>
     .map((line) => JSON.parse(line) as Line);
 
 const pidOf = async (commandLine: string): Promise<number> => (await processes()).findLast(({ argv }) => argv.join(' ').includes(commandLine))!.pid;
-const egressPid = (): Promise<number> => pidOf(`src/cmd/egress.ts --state ${state}`);
+const egressPid = (): Promise<number> => pidOf(`src/cmd/egress.ts --state ${place.state}`);
 
 const askOnce = (address: string): Promise<StepAnswer> =>
   inSandbox({ do: 'https', address, sni: OPENAI, method: 'POST', path: '/v1/chat/completions', headers: JSON_BODY, body: CHAT, ca: rootPem });
@@ -140,8 +142,8 @@ const startProvider = async (netns: string): Promise<void> => {
 };
 
 const startWorker = async (netns: string): Promise<void> => {
-  const argv = [join(APP, 'src/cmd/worker.ts'), '--state', state, '--run', runDir, '--tools', TOOLS, '--name', '0', '--pool', 'default/default'];
-  const child = spawnChild(process.execPath, argv, { netns, stdio: READY_STDIO, env: { ...process.env, CLRK_LOG_LEVEL: 'info' } });
+  const argv = ['--state', place.state, '--run', runDir, '--tools', place.tools, '--name', '0', '--pool', 'default/default', '--uids', String(UIDS)];
+  const child = place.start('worker', argv, { netns, stdio: READY_STDIO, env: { ...process.env, CLRK_LOG_LEVEL: 'info' } });
   let log = '';
   for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk: Buffer) => (log += chunk.toString()));
   resources.defer(async () => {
@@ -158,6 +160,7 @@ beforeAll(async () => {
   runDir = await mkdtemp('/run/clrk-e2e-');
   resources.defer(() => rm(runDir, { recursive: true, force: true }));
   at = layout(state, runDir).worker('0');
+  place = resources.use(await createPlace(runDir, { state, tools: TOOLS }));
   provider = join(state, 'provider');
   await mkdir(provider);
   const lab = resources.use(await createLab(join(runDir, 'lab')));
@@ -167,8 +170,7 @@ beforeAll(async () => {
   rootPem = authority.certPem;
   intermediate = await (await loadSigner(authority)).issue({ subject: 'CN=intermediate', ca: { pathLength: 0 }, ...valid });
 
-  const controller = resources.use(createRpcServer());
-  controller.add(Desired, {
+  const controller: Implementation<typeof Desired> = {
     async *workers() {},
     async *worker() {
       yield { revisions: [], gateways: [] };
@@ -184,15 +186,16 @@ beforeAll(async () => {
       if (wanted.gateways.length > 0) queue.push(toMessage(wanted));
       yield* queue;
     },
-  });
-  await controller.listen(layout(state, runDir).desiredSocket);
+  };
+  for (const socket of [layout(state, runDir).desiredSocket, layout(state, runDir).desiredEgressSocket])
+    await resources.use(createRpcServer().add(Desired, controller)).listen(socket);
 
   await startProvider(lab.fixture);
   trustBundle = await readFile(join(provider, 'ca.pem'), 'utf8');
   await startWorker(lab.stack);
   await enforce(policyOf());
   await mkdir(join(state, 'sandbox'));
-  sandbox = resources.use(await createSandboxNetwork(at.gatewayNetns, join(state, 'sandbox'), 'sb0', PAIR));
+  sandbox = resources.use(await createSandboxNetwork(place.outside(at.gatewayNetns), join(state, 'sandbox'), 'sb0', PAIR));
 });
 
 afterAll(async () => {
@@ -506,7 +509,7 @@ test('egress killed: Envoy goes on with warm names, and after the restart bindin
 
 test('Envoy killed: said in the records, and it serves again with the same configuration and names', async () => {
   const address = await addressOf(OPENAI);
-  process.kill(await pidOf(`${TOOLS}/bin/envoy -c ${at.dir}`), 'SIGKILL');
+  process.kill(await pidOf(`${runDir}/tools/bin/envoy -c ${at.dir}`), 'SIGKILL');
   await eventually('the record', async () =>
     (await linesOf<EgressLine>(at.egressLog)).find(({ event, gateway }) => event === 'gateway-died' && gateway === GATEWAY),
   );
@@ -524,15 +527,15 @@ test('an access log is put aside without losing a line', async () => {
   await lineOf(ids[0]!);
   const rotation = rotateAccessLogs({ at, indexes: () => [0], clock: systemClock, log: silentLogger, rotateBytes: 1, everyMs: 200 });
   try {
-    await eventually('rotation', async () => ((await readdir(at.records)).some((name) => name.startsWith('access-0.jsonl.')) ? true : undefined));
+    await eventually('rotation', async () => ((await readdir(at.envoyRecords(0))).some((name) => name.startsWith('access-0.jsonl.')) ? true : undefined));
     await refused();
     await refused();
   } finally {
     await rotation[Symbol.asyncDispose]();
   }
   await eventually('every line', async () => {
-    const names = (await readdir(at.records)).filter((name) => name.startsWith('access-0.jsonl'));
-    const texts = await Promise.all(names.map((name) => readFile(join(at.records, name), 'utf8')));
+    const names = (await readdir(at.envoyRecords(0))).filter((name) => name.startsWith('access-0.jsonl'));
+    const texts = await Promise.all(names.map((name) => readFile(join(at.envoyRecords(0), name), 'utf8')));
     return ids.every((id) => texts.join('').split(id).length === 2) ? true : undefined;
   });
 });

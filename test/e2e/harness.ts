@@ -152,18 +152,19 @@ const startDev = async (lab: Lab, state: string, logFile: string, { devArgs = []
   };
 };
 
-/** Nothing of a stack may be left but its state: no process, mount, socket directory, or inhabitant of its namespace. */
-const assertNothingLeft = async (state: string, lab: Lab, own: readonly number[], mounts: readonly string[]): Promise<void> => {
+/** Nothing of a stack may be left but its state: no process, mount, socket directory, or inhabitant of its namespaces. */
+const assertNothingLeft = async (state: string, lab: Lab, own: readonly number[], mounts: readonly string[], mountNamespace: number): Promise<void> => {
   const run = runDirOf(state);
   expect(
     (await processesOf(state, run)).map(({ argv }) => argv.join(' ')),
     'processes left behind',
   ).toEqual([]);
-  expect(await mountsOf(state, run), 'mounts left behind').toEqual(mounts);
+  expect(await mountsOf('self', state, run), 'mounts left behind').toEqual(mounts);
+  expect(await pidsInNamespace('mnt', mountNamespace), 'processes left with the mounts of the stack').toEqual([]);
   await expect(stat(run), 'run directory left behind').rejects.toThrow('ENOENT');
   await expect(stat(join(state, 'dev.json')), 'dev.json left behind').rejects.toThrow('ENOENT');
   expect(
-    (await pidsInNamespace(lab.stack)).filter((pid) => !own.includes(pid)),
+    (await pidsInNamespace('net', (await stat(lab.stack)).ino)).filter((pid) => !own.includes(pid)),
     'processes left in the namespace',
   ).toEqual([]);
   const links = (await runCommand('ip', ['-json', 'link'], { netns: lab.stack })).stdout;
@@ -202,7 +203,7 @@ export class TestStack implements AsyncDisposable {
 
   /** Starts `clrk dev` and waits until it is usable. */
   async start(): Promise<void> {
-    this.#mounts = await mountsOf(this.state);
+    this.#mounts = await mountsOf('self', this.state);
     this.#dev = await startDev(this.lab, this.state, this.logFile, this.#options);
     const ended = this.#dev.exited.then(async (exit) => {
       throw new Error(`clrk dev ended early (${exit.code ?? exit.signal}):\n${await this.log()}`);
@@ -239,12 +240,18 @@ export class TestStack implements AsyncDisposable {
     const dev = this.#dev;
     if (!dev) return;
     this.#dev = undefined;
+    const { ino } = await stat(`/proc/${dev.pid}/ns/mnt`);
+    expect(ino, 'mounts of its own').not.toBe((await stat('/proc/self/ns/mnt')).ino);
     await dev[Symbol.asyncDispose]();
-    await assertNothingLeft(this.state, this.lab, [this.client.pid], this.#mounts);
+    await assertNothingLeft(this.state, this.lab, [this.client.pid], this.#mounts, ino);
   }
 
   get devPid(): number {
     return this.#dev!.pid;
+  }
+  /** A file of the stack's mount namespace (namespaces of sandboxes are mounts there), for processes outside. */
+  inside(path: string): string {
+    return `/proc/${this.devPid}/root${path}`;
   }
   get urls(): { readonly api: string; readonly ingress: string; readonly pid: number } {
     return this.#urls!;

@@ -126,7 +126,7 @@ it('a worker killed in the middle: its runs end WorkerLost, those who wait go to
   const waiting = [start(0), start(0)];
   const [one] = await Promise.all(waiting.map(queued));
   expect(one!.status.message).toContain('full');
-  const victim = (await processesOf(stack.state)).find(({ argv }) => argv.some((arg) => arg.endsWith('worker.ts')) && argv.join(' ').includes('--name 1 '))!;
+  const victim = (await processesOf(stack.run)).find(({ argv }) => argv.some((arg) => arg.endsWith('worker.ts')) && argv.join(' ').includes('--name 1 '))!;
   process.kill(victim.pid, 'SIGKILL');
   const at = placed.findIndex(({ status }) => status.worker === '1');
   const lost = await running[at]!.answer;

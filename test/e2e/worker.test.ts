@@ -6,14 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { buildImage } from '#image';
-import { AsyncQueue, exited, poll, readyReport, READY_STDIO, spawnChild, stopChild } from '#lib';
+import { AsyncQueue, exited, poll, readyReport, READY_STDIO, stopChild } from '#lib';
 import { layout } from '#model';
 import { connect, createRpcServer, Desired, Host, status, Work, type FromWorker, type RpcServer, type ToWorker } from '#wire';
 import { mountsOf, processesOf } from './support/leftovers.ts';
+import { createPlace, UIDS, type TestPlace } from './support/place.ts';
 
 /** The worker program with its real children; dispatcher and controller-manager are servers of the test. */
 
-const APP = join(import.meta.dirname, '..', '..');
 const TOOLS = process.env['CLRK_TOOLS'] ?? join(process.env['CLRK_DIR'] ?? join(process.env['HOME']!, '.clrk'), 'tools');
 const AGENT = `
 const mode = process.argv[2];
@@ -24,6 +24,7 @@ else { console.log('up'); setTimeout(() => process.exit(3), mode === 'brief' ? 1
 let state: string;
 let run: string;
 let at: ReturnType<ReturnType<typeof layout>['worker']>;
+let place: TestPlace;
 const cleanup: (() => Promise<unknown>)[] = [];
 
 beforeAll(async () => {
@@ -37,14 +38,19 @@ afterAll(() => rm(state, { recursive: true, force: true }));
 beforeEach(async () => {
   run = await mkdtemp('/run/clrk-e2e-');
   at = layout(state, run).worker('0');
+  place = await createPlace(run, { state, tools: TOOLS });
 });
 
 afterEach(async () => {
   for (const end of cleanup.splice(0).reverse()) await end();
   expect(await processesOf(run)).toEqual([]);
-  expect(await mountsOf(run)).toEqual([]);
+  expect(await mounts()).toEqual([]);
+  await place[Symbol.asyncDispose]();
   await rm(run, { recursive: true, force: true });
 });
+
+/** Mounts of a worker, beside those it is started with. */
+const mounts = async (): Promise<string[]> => (await mountsOf(place.pid, run)).filter((point) => point.startsWith(`${at.dir}/`));
 
 /** A dispatcher as a worker sees it: everything that came up, and a way down. */
 interface Dispatcher {
@@ -118,8 +124,8 @@ const startManager = async (
 };
 
 const startWorker = async (): Promise<ChildProcess> => {
-  const args = ['--state', state, '--run', run, '--tools', TOOLS, '--name', '0', '--pool', 'default/default'];
-  const worker = spawnChild(process.execPath, [join(APP, 'src/cmd/worker.ts'), ...args], { stdio: READY_STDIO });
+  const args = ['--state', place.state, '--run', run, '--tools', place.tools, '--name', '0', '--pool', 'default/default', '--uids', String(UIDS)];
+  const worker = place.start('worker', args, { stdio: READY_STDIO });
   let stderr = '';
   worker.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   cleanup.push(async () => {
@@ -219,7 +225,7 @@ test('an Envoy that dies is back at once, and its end is told', async () => {
   await startWorker();
   const host = connect(Host, at.hostSocket);
   cleanup.push(async () => host.close());
-  const envoy = { index: 7, gateway: 'default/gw', bootstrap: JSON.stringify({ admin: { address: { pipe: { path: join(at.dir, 'test.admin') } } } }) };
+  const envoy = { index: 7, gateway: 'default/gw', bootstrap: JSON.stringify({ admin: { address: { pipe: { path: at.envoyAdmin(7) } } } }) };
   const running = async (): Promise<number | undefined> => (await processesOf('envoy-7.json')).find(({ argv }) => argv[0]!.endsWith('envoy'))?.pid;
   await host.startEnvoy(envoy);
   const first = await poll(running, 10, AbortSignal.timeout(5_000));
@@ -258,7 +264,7 @@ test('kill -9 takes everything down, and the next life sweeps and runs', async (
   const first = await startWorker();
   await dispatcher.next((message) => (message.case === 'hello' ? true : undefined));
   const host = connect(Host, at.hostSocket);
-  await host.startEnvoy({ index: 7, gateway: 'default/gw', bootstrap: JSON.stringify({ admin: { address: { pipe: { path: join(at.dir, 'test.admin') } } } }) });
+  await host.startEnvoy({ index: 7, gateway: 'default/gw', bootstrap: JSON.stringify({ admin: { address: { pipe: { path: at.envoyAdmin(7) } } } }) });
   host.close();
   const lost = assignment('stay');
   dispatcher.send(lost);
@@ -269,7 +275,7 @@ test('kill -9 takes everything down, and the next life sweeps and runs', async (
   first.kill('SIGKILL');
   await exited(first);
   await poll(async () => ((await processesOf(run)).length === 0 ? true : undefined), 20, AbortSignal.timeout(5_000));
-  expect(await mountsOf(run)).not.toEqual([]); // what the next life has to sweep
+  expect(await mounts()).not.toEqual([]); // what the next life has to sweep
 
   await startWorker();
   await dispatcher.next(() => (dispatcher.seen.filter(({ case: kind }) => kind === 'hello').length === 2 ? true : undefined));

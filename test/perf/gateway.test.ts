@@ -76,7 +76,7 @@ const behind = async (gateway: string, n: number) => {
   expect(await claims.bind({ ...binding, ...trace, gateways: [`default/${gateway}`] })).toMatchObject({ refused: '' });
   const dir = join(stack.dir, `perf-${gateway}`);
   await mkdir(dir);
-  const network = await createSandboxNetwork(at.gatewayNetns, dir, `sbperf${n}`, pair);
+  const network = await createSandboxNetwork(stack.inside(at.gatewayNetns), dir, `sbperf${n}`, pair);
   const ask = `const r = new (require('node:dns').promises.Resolver)(); r.setServers(['198.19.255.3']); r.resolve4('${HOST}').then((a) => console.log(a[0]))`;
   const { stdout } = await run(process.execPath, ['-e', ask], { netns: network.netns });
   return {

@@ -6,7 +6,7 @@ import { join, relative } from 'node:path';
 import { once } from 'node:events';
 import { buildImage } from '#image';
 import { ClrkError, describeExit, exited, spawnChild } from '#lib';
-import { APP, createLab, setup, toolsDirOf, type Lab } from '#supervisor';
+import { APP, createLab, enterPrivateMounts, setup, toolsDirOf, type Lab } from '#supervisor';
 import type { CommandContext, CommandSpec } from '../command.ts';
 import { paint, progress } from '../output.ts';
 import { printUses, serveInside, serveOutside } from '../demo-keep.ts';
@@ -162,7 +162,8 @@ export const demoStageCommand: CommandSpec = {
     { name: 'relay', value: 'DIR', help: 'keep the stack, and serve its ports as Unix sockets here' },
   ],
   examples: [],
-  run: (context) => {
+  run: async (context) => {
+    await enterPrivateMounts('clrk demo');
     const { io, global, flag, signal } = context;
     const relay = flag('relay');
     return playDemo({

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { DEFAULT_POOL, workerPools } from '#api';
-import { startStack, toolsDirOf } from '#supervisor';
+import { enterPrivateMounts, startStack, toolsDirOf } from '#supervisor';
 import { applyFiles } from '../apply.ts';
 import type { CommandSpec } from '../command.ts';
 import { ClrkError, poll } from '#lib';
@@ -54,6 +54,7 @@ export const devCommand: CommandSpec = {
   ],
   examples: ['clrk dev', 'clrk dev --workers 2', 'clrk dev -f examples/quickstart/manifests --secret openai=OPENAI_AUTH:authorization'],
   run: async ({ io, global, flag, flags, has, signal }) => {
+    await enterPrivateMounts('clrk dev');
     const workers = parseWorkers(flag('workers'));
     const secrets = flags('secret').map((text) => parseSecretFlag(text, io.env));
     const write = (line: string): void => io.err(`${line}\n`);

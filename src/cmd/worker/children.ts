@@ -1,15 +1,20 @@
 import type { StdioOptions } from 'node:child_process';
 import { join } from 'node:path';
-import { KeptChild, messageOf, readyReport, retry, sleep, spawnChild, type Logger, type Program } from '#lib';
+import { KeptChild, messageOf, programEnv, readyReport, retry, sleep, spawnChild, type Identity, type Logger, type Program } from '#lib';
 
 /** How long the worker's own readiness waits for a child's. */
 const READY_WAIT_MS = 5_000;
 
 /**
- * Keeps one of our programs running: restarted when it ends, also when already its first start fails. Its log lines go
+ * Keeps one of our programs running as that identity: restarted when it ends, also when already its first start fails. Its log lines go
  * straight to our stderr. `args` come after the directories and the worker's name.
  */
-export const keepProgram = async (program: Program, name: string, options: { netns?: string; args?: readonly string[] } = {}): Promise<AsyncDisposable> => {
+export const keepProgram = async (
+  program: Program,
+  name: string,
+  as: Identity,
+  options: { netns?: string; args?: readonly string[] } = {},
+): Promise<AsyncDisposable> => {
   const { state, run, args, log } = program;
   const worker = args['name']!;
   const common = ['--state', state, '--run', run, '--tools', args['tools']!, '--name', worker, '--component', `${name}-${worker}`];
@@ -19,7 +24,7 @@ export const keepProgram = async (program: Program, name: string, options: { net
   const make = (): KeptChild =>
     new KeptChild({
       log: log.with({ child: name }),
-      start: () => spawnChild(process.execPath, argv, { stdio, ...(options.netns ? { netns: options.netns } : {}) }),
+      start: () => spawnChild(process.execPath, argv, { as, env: programEnv(), stdio, ...(options.netns ? { netns: options.netns } : {}) }),
       started: async (child) => void (await readyReport(child)),
     });
   let child = make();

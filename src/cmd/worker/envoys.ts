@@ -1,6 +1,8 @@
-import { join } from 'node:path';
+import { chown } from 'node:fs/promises';
 import { AsyncQueue, describeExit, exited, KeptChild, spawnChild, writeFileAtomic, type Logger } from '#lib';
+import type { WorkerIdentities, WorkerLayout } from '#model';
 import { pumpLines } from '#sandbox';
+import { makeEnvoyDirectories } from './directories.ts';
 
 export interface EnvoyEnd {
   readonly index: number;
@@ -14,10 +16,11 @@ interface Envoy {
   readonly child: KeptChild;
 }
 
-/** Every Envoy of a worker, one a gateway: started on demand, restarted when it ends, all gone when disposed. */
+/** Every Envoy of a worker, one a gateway, each with a uid of its own: started on demand, restarted when it ends, all gone when disposed. */
 export class Envoys implements AsyncDisposable {
   readonly #binary: string;
-  readonly #dir: string;
+  readonly #at: WorkerLayout;
+  readonly #ids: WorkerIdentities;
   readonly #log: Logger;
   readonly #envoys = new Map<number, Envoy>();
   readonly #readers = new Set<AsyncQueue<EnvoyEnd>>();
@@ -26,10 +29,11 @@ export class Envoys implements AsyncDisposable {
   #last: Promise<unknown> = Promise.resolve();
 
   /** `earlier`: gateways whose Envoys died with an earlier life of this worker, which could not tell. */
-  constructor(options: { binary: string; dir: string; log: Logger; earlier?: readonly number[] }) {
+  constructor(options: { binary: string; at: WorkerLayout; ids: WorkerIdentities; log: Logger; earlier?: readonly number[] }) {
     this.#unheard = (options.earlier ?? []).map((index) => ({ index, time: Date.now(), outcome: 'its worker ended' }));
     this.#binary = options.binary;
-    this.#dir = options.dir;
+    this.#at = options.at;
+    this.#ids = options.ids;
     this.#log = options.log;
   }
 
@@ -39,8 +43,10 @@ export class Envoys implements AsyncDisposable {
       const running = this.#envoys.get(index);
       if (running?.bootstrap === bootstrap) return;
       await this.#stop(index);
-      const file = join(this.#dir, `envoy-${index}.json`);
-      await writeFileAtomic(file, bootstrap);
+      const file = this.#at.envoyBootstrap(index);
+      await makeEnvoyDirectories(this.#at, index, this.#ids);
+      await writeFileAtomic(file, bootstrap, 0o640);
+      await chown(file, 0, this.#ids.envoy(index).gid);
       const log = this.#log.with({ gateway });
       const child = new KeptChild({ log, start: () => this.#spawn(index, file, log) });
       this.#envoys.set(index, { bootstrap, child });
@@ -85,7 +91,7 @@ export class Envoys implements AsyncDisposable {
       '--log-format',
       '%l %n %v',
     ];
-    const child = spawnChild(this.#binary, args, { env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawnChild(this.#binary, args, { as: this.#ids.envoy(index), env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'ignore', 'pipe'] });
     void pumpLines(child.stderr!, (line) => log.warn('envoy', { line })).catch(() => {}); // its pipe breaks when it is killed
     void exited(child).then((exit) => this.#ended({ index, time: Date.now(), outcome: describeExit(exit) }));
     return child;

@@ -28,7 +28,7 @@ const ENGINE_LIMITS: Json = { circuit_breakers: { thresholds: [{ max_connections
 export const bootstrap = (input: BootstrapInput): Json => ({
   node: { id: input.gateway, cluster: 'egress' },
   admin: {
-    address: { pipe: { path: input.adminSocket, mode: 0o600 } },
+    address: { pipe: { path: input.adminSocket, mode: 0o660 } },
     allow_paths: [{ exact: '/ready' }, { prefix: '/stats' }, { exact: '/server_info' }, { prefix: '/config_dump' }, { exact: '/reopen_logs' }],
   },
   dynamic_resources: {

@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { systemCode, Tail, type Clock, type Line } from '#lib';
 import type { ExchangeRecord, WorkerLayout } from '#model';
 import { Bindings } from './bindings.ts';
@@ -9,7 +9,7 @@ import { afterTear, parseAccess, parseBinding, parseEgress } from './lines.ts';
 import type { Source } from './pipeline.ts';
 
 const READ_BYTES = 1024 * 1024;
-const ACCESS_LOG = /^access-\d+\.jsonl$/;
+const ENVOY = /^envoy-(\d+)$/;
 
 /**
  * Reads the record files of one worker and makes records of them.
@@ -110,7 +110,8 @@ export class RecordReader implements Source<ExchangeRecord> {
       throw error;
     });
     for (const name of names) {
-      if (ACCESS_LOG.test(name) && !this.#access.has(name)) this.#access.set(name, this.#tail(join(this.#paths.records, name)));
+      const [, index] = ENVOY.exec(name) ?? [];
+      if (index !== undefined && !this.#access.has(name)) this.#access.set(name, this.#tail(this.#paths.accessLog(Number(index))));
     }
   }
 

@@ -33,11 +33,11 @@ export interface Recorder extends AsyncDisposable {
 /** Reads the record files of a worker, keeps records in spools, ships them to the store: exchanges, and lines of runs. */
 export const createRecorder = async (options: RecorderOptions): Promise<Recorder> => {
   const { layout, worker, store, log, clock, signal } = options;
-  for (const dir of [layout.records, layout.offsets]) await mkdir(dir, { recursive: true, mode: 0o700 });
-  for (const mine of ['recorder-checkpoint.json', 'logs-checkpoint.json']) await sweepTemporaries(layout.offsets, mine);
+  for (const dir of [layout.egressRecords, layout.recorderOffsets]) await mkdir(dir, { recursive: true, mode: 0o700 });
+  for (const mine of ['recorder-checkpoint.json', 'logs-checkpoint.json']) await sweepTemporaries(layout.recorderOffsets, mine);
   const common = { log, clock, signal };
 
-  const checkpoint = join(layout.offsets, 'recorder-checkpoint.json');
+  const checkpoint = join(layout.recorderOffsets, 'recorder-checkpoint.json');
   const exchanges = createPipeline<ExchangeRecord>({
     ...common,
     source: new RecordReader({ layout, worker, clock, checkpoint: await readCheckpoint<ExchangeCheckpoint>(checkpoint, log) }),
@@ -45,7 +45,7 @@ export const createRecorder = async (options: RecorderOptions): Promise<Recorder
     spool: await Spool.open({ dir: layout.spool, limit: options.spoolLimit ?? SPOOL_LIMIT, log }),
     insert: (records) => store.insertExchanges(records),
   });
-  const logCheckpoint = join(layout.offsets, 'logs-checkpoint.json');
+  const logCheckpoint = join(layout.recorderOffsets, 'logs-checkpoint.json');
   const logs = createPipeline<LogRecord>({
     ...common,
     source: new LogReader({ path: layout.stdioLog, worker, checkpoint: await readCheckpoint<LogCheckpoint>(logCheckpoint, log) }),

@@ -1,4 +1,4 @@
-import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { readdir, readFile, readlink } from 'node:fs/promises';
 
 export interface ProcessInfo {
   readonly pid: number;
@@ -30,17 +30,18 @@ export const withDescendants = async (pids: readonly number[]): Promise<number[]
   return all.filter(below);
 };
 
-/** Mount points at or below the directories. */
-export const mountsOf = async (...dirs: string[]): Promise<string[]> =>
-  (await readFile('/proc/self/mountinfo', 'utf8'))
+/** Mount points at or below the directories, as a process sees them: a stack has a mount namespace of its own. */
+export const mountsOf = async (pid: number | 'self', ...dirs: string[]): Promise<string[]> =>
+  (await readFile(`/proc/${pid}/mountinfo`, 'utf8'))
     .split('\n')
     .map((line) => line.split(' ')[4] ?? '')
     .filter((point) => dirs.some((dir) => point === dir || point.startsWith(`${dir}/`)));
 
-/** Processes in the network namespace that a file keeps. */
-export const pidsInNamespace = async (file: string): Promise<number[]> => {
-  const { ino } = await stat(file);
+/** Processes in the network or mount namespace of that inode number. */
+export const pidsInNamespace = async (kind: 'net' | 'mnt', ino: number): Promise<number[]> => {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const inside = await Promise.all(pids.map(async (pid) => ((await readlink(`/proc/${pid}/ns/net`).catch(() => '')) === `net:[${ino}]` ? [Number(pid)] : [])));
+  const inside = await Promise.all(
+    pids.map(async (pid) => ((await readlink(`/proc/${pid}/ns/${kind}`).catch(() => '')) === `${kind}:[${ino}]` ? [Number(pid)] : [])),
+  );
   return inside.flat();
 };

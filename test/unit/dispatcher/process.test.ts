@@ -27,7 +27,7 @@ let client: Client;
 let url: string;
 
 beforeAll(async () => {
-  mkdirSync(state);
+  for (const own of [at.api, at.dispatch]) mkdirSync(own, { recursive: true });
   mkdirSync(run);
   await ensurePki(at.pki);
   api = createApiServer({ database: at.apiDb, tls: { ca: pem('ca.crt'), cert: pem('server.crt'), key: pem('server.key') }, log: silentLogger });

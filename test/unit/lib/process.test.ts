@@ -1,4 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, test } from 'vitest';
@@ -33,6 +36,23 @@ test('a child dies with the process that started it, and dumps no core', async (
   await expect.poll(() => readFileSync(`/proc/${pid}/limits`, 'utf8')).toMatch(/Max core file size\s+0\s+0/);
   parent.kill('SIGKILL');
   await expect.poll(() => alive(pid)).toBe(false);
+});
+
+test('a child whose parent died while it was being started runs nothing', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'clrk-slow-'));
+  const [tool, go, ran] = [join(dir, 'prlimit'), join(dir, 'go'), join(dir, 'ran')];
+  // Holds the child back until its parent is dead, so that nothing sends it a signal any more.
+  await writeFile(tool, `#!/bin/sh\nwhile ! [ -e ${go} ]; do sleep 0.02; done\nPATH=\${PATH#*:}; exec prlimit "$@"\n`, { mode: 0o755 });
+  const program = `import { spawnChild } from '#lib'; console.log(spawnChild('sh', ['-c', 'echo > ${ran}; exec sleep 60']).pid); setInterval(() => {}, 1000);`;
+  const parent = spawn(process.execPath, ['--input-type=module-typescript', '-e', program], { env: { ...process.env, PATH: `${dir}:${process.env['PATH']}` } });
+  const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+  const pid = Number(line.toString());
+  parent.kill('SIGKILL');
+  await once(parent, 'exit');
+  expect(alive(pid)).toBe(true);
+  await writeFile(go, '');
+  await expect.poll(() => alive(pid)).toBe(false);
+  expect(existsSync(ran)).toBe(false);
 });
 
 test('a child that ignores SIGTERM is killed after its grace', async () => {

@@ -94,7 +94,7 @@ test('however files are written, cut and read, and wherever the reader is killed
     fc.asyncProperty(scenario, async ([script, cuts, acts]) => {
       const dir = await mkdtemp(join(tmpdir(), 'clrk-reader-'));
       const layout = workerLayout(dir, dir, '0');
-      await mkdir(layout.records, { recursive: true });
+      for (const own of [layout.egressRecords, ...[0, 1, 2].map(layout.envoyRecords)]) await mkdir(own, { recursive: true });
       let now = T;
       const clock = { now: () => now, monotonic: () => now };
       const start = (checkpoint?: ReturnType<RecordReader['checkpoint']>) => new RecordReader({ layout, worker: '0', clock, checkpoint });
@@ -106,7 +106,8 @@ test('however files are written, cut and read, and wherever the reader is killed
       };
       const { writes, expected } = history(script);
       for (const { file, text } of pieces(writes, () => cuts.next().value!)) {
-        await appendFile(join(layout.records, file), text);
+        const [, envoy] = /^access-(\d)/.exec(file) ?? [];
+        await appendFile(envoy === undefined ? join(layout.egressRecords, file) : layout.accessLog(Number(envoy)), text);
         const act = acts.next().value!;
         if (act !== 'go on') await round();
         if (act === 'keep') kept = JSON.stringify(reader.checkpoint());
@@ -129,7 +130,7 @@ test('however files are written, cut and read, and wherever the reader is killed
 test('bad lines are counted and cost nothing else, and a torn one gives back what follows it', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'clrk-reader-'));
   const layout = workerLayout(dir, dir, '0');
-  await mkdir(layout.records, { recursive: true });
+  for (const own of [layout.egressRecords, layout.envoyRecords(0)]) await mkdir(own, { recursive: true });
   let now = T;
   await using reader = new RecordReader({ layout, worker: '0', clock: { now: () => now, monotonic: () => now } });
   const line = (id: string) => JSON.stringify({ time: new Date(T).toISOString(), id, chain: 'http', gateway: 'g', source: '1.2.3.4', usage: {} });

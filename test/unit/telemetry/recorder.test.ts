@@ -12,7 +12,8 @@ let cleanups: (() => unknown)[];
 beforeEach(async () => {
   cleanups = [];
   dir = await mkdtemp(join(tmpdir(), 'clrk-rec-'));
-  await mkdir(paths().worker('0').records, { recursive: true });
+  const { egressRecords, workerRecords, envoyRecords } = paths().worker('0');
+  for (const own of [egressRecords, workerRecords, envoyRecords(0)]) await mkdir(own, { recursive: true });
 });
 afterEach(async () => {
   for (const cleanup of cleanups.toReversed()) await cleanup();
@@ -104,7 +105,7 @@ const collecting = async () => {
 test('a request is in ClickHouse within a second of its line', async () => {
   const store = await start('store');
   await start('recorder');
-  const client = connect(Store, paths().storeSocket);
+  const client = connect(Store, paths().storeQuerySocket);
   cleanups.push(() => client.close());
   await bindAddress();
   await appendFile(paths().worker('0').accessLog(0), access('warm-up'));

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { exited, readyReport, READY_STDIO, silentLogger, spawnChild } from '#lib';
 import { layout, type ExchangeRecord } from '#model';
-import { connect, Store as StoreService } from '#wire';
+import { connect, status, Store as StoreService } from '#wire';
 import { openStore, type Store } from '#telemetry/store';
 import { EXCHANGE_COLUMNS } from '#telemetry';
 import { record } from './records.ts';
@@ -125,7 +125,8 @@ describe('cmd/store', () => {
     cleanups.push(() => rm(dir, { recursive: true, force: true }));
     const { child, ended } = await start(dir);
     const client = connect(StoreService, layout(dir, dir).storeSocket);
-    cleanups.push(async () => client.close());
+    const queries = connect(StoreService, layout(dir, dir).storeQuerySocket);
+    cleanups.push(async () => (client.close(), queries.close()));
     const acknowledged: string[] = [];
     const feed = (async () => {
       for (let n = 0; ; n++) {
@@ -138,7 +139,9 @@ describe('cmd/store', () => {
     await ended;
 
     const again = await start(dir);
-    const { records } = await client.exchanges({ namespace: 'default' });
+    const { records } = await queries.exchanges({ namespace: 'default' });
+    await expect(client.exchanges({ namespace: 'default' }), 'a recorder only adds').rejects.toMatchObject({ code: status.UNIMPLEMENTED });
+    await expect(queries.insertExchanges({ records: [] }), 'controller-manager only asks').rejects.toMatchObject({ code: status.UNIMPLEMENTED });
     const found = new Set(records.map((r) => r.decisionId));
     expect(acknowledged.length).toBeGreaterThan(30);
     expect(acknowledged.filter((id) => !found.has(id))).toEqual([]);
