@@ -34,7 +34,7 @@ const crd = ({ group, version, kind, plural, singular, shortNames, schema, colum
               properties: { apiVersion: { type: 'string' }, kind: { type: 'string' }, metadata: { type: 'object' }, ...root.properties },
             },
           },
-          ...(subresources.status && { subresources: { status: {} } }),
+          ...(subresources.status && { subresources: { status: {}, ...(subresources.scale && { scale: subresources.scale }) } }),
           additionalPrinterColumns: columns.map(column),
         },
       ],

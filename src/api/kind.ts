@@ -94,7 +94,11 @@ export interface Kind<T extends KubeObject = KubeObject> {
   /** Of the whole object, without apiVersion, kind and metadata. */
   readonly schema: JsonSchema;
   readonly columns: readonly Column[];
-  readonly subresources: { readonly status?: boolean };
+  readonly subresources: {
+    readonly status?: boolean;
+    /** Where the number of replicas is: `.spec.replicas`. */
+    readonly scale?: { readonly specReplicasPath: string; readonly statusReplicasPath: string };
+  };
   /** Native kinds (core group) are not CRDs and have no `generation`. */
   readonly native?: boolean;
   /** The same objects as those of another kind, with top-level fields renamed: the name here -> the name there. */
@@ -128,6 +132,7 @@ interface ClrkKind<Spec, Status> {
   /** Absent: the kind has no status. */
   readonly status?: Schema<Status>;
   readonly columns: readonly Column[];
+  readonly scale?: Kind['subresources']['scale'];
   readonly admission?: (object: Resource<Spec, Status>, old?: Resource<Spec, Status>) => readonly FieldError[];
 }
 
@@ -148,7 +153,7 @@ export const clrkKind = <Spec, Status>(definition: ClrkKind<Spec, Status>): Kind
     required: ['spec'],
   },
   columns: definition.columns,
-  subresources: definition.status ? { status: true } : {},
+  subresources: { ...(definition.status && { status: true }), ...(definition.scale && { scale: definition.scale }) },
   ...(definition.admission && { admission: definition.admission }),
 });
 

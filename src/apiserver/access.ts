@@ -35,22 +35,51 @@ export interface Attributes {
   readonly name: string;
 }
 
-type Rule = (principal: Principal, request: Attributes) => boolean;
+interface Rule {
+  readonly who: (principal: Principal) => boolean;
+  /** What of it, as a rules review tells it. */
+  readonly what: readonly { readonly verbs: readonly string[]; readonly apiGroups: readonly string[]; readonly resources: readonly string[] }[];
+  readonly may: (request: Attributes) => boolean;
+}
 
-const reads = ({ verb }: Attributes): boolean => verb === 'get' || verb === 'list' || verb === 'watch';
+const READS = ['get', 'list', 'watch'];
+const reads = ({ verb }: Attributes): boolean => READS.includes(verb);
 const isSecret = ({ group, resource }: Attributes): boolean => group === '' && resource === 'secrets';
+const ASKS = ['selfsubjectaccessreviews', 'selfsubjectrulesreviews', 'selfsubjectreviews'];
 
 /** Anything one of these allows is allowed. */
 const RULES: readonly Rule[] = [
-  ({ groups }) => groups.includes('system:masters'),
-  ({ name }) => name === 'system:clrk:controller-manager',
-  ({ groups }, request) => groups.includes('clrk:viewers') && reads(request) && !isSecret(request),
-  ({ name }, request) => name === 'system:clrk:dispatcher' && reads(request) && request.group === GROUP,
+  {
+    who: ({ name, groups }) => groups.includes('system:masters') || name === 'system:clrk:controller-manager',
+    what: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }],
+    may: () => true,
+  },
+  {
+    who: ({ groups }) => groups.includes('clrk:viewers'),
+    what: [{ verbs: READS, apiGroups: ['*'], resources: ['* but secrets'] }],
+    may: (request) => reads(request) && !isSecret(request),
+  },
+  {
+    who: ({ name }) => name === 'system:clrk:dispatcher',
+    what: [{ verbs: READS, apiGroups: [GROUP], resources: ['*'] }],
+    may: (request) => reads(request) && request.group === GROUP,
+  },
+  {
+    // What one may do oneself is no secret.
+    who: () => true,
+    what: [{ verbs: ['create'], apiGroups: ['authorization.k8s.io', 'authentication.k8s.io'], resources: ASKS }],
+    may: ({ verb, group, resource }) => verb === 'create' && /^auth(entic|oriz)ation\.k8s\.io$/.test(group) && ASKS.includes(resource),
+  },
 ];
+
+export const allows = (principal: Principal, request: Attributes): boolean => RULES.some(({ who, may }) => who(principal) && may(request));
+
+/** What a principal may do, in words. */
+export const rulesOf = (principal: Principal) => RULES.filter(({ who }) => who(principal)).flatMap(({ what }) => what);
 
 /** Throws StatusError 403. */
 export const authorise = (principal: Principal, request: Attributes): void => {
-  if (RULES.some((rule) => rule(principal, request))) return;
+  if (allows(principal, request)) return;
   const resource = request.subresource ? `${request.resource}/${request.subresource}` : request.resource;
   const where = request.namespace ? `in the namespace "${request.namespace}"` : 'at the cluster scope';
   throw forbidden(

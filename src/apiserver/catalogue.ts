@@ -13,9 +13,18 @@ export interface Served {
   readonly namespaced: boolean;
   readonly verbs: readonly string[];
   readonly columns: readonly Column[];
-  readonly subresources: readonly { readonly name: string; readonly kind: string; readonly verbs: readonly string[] }[];
+  readonly subresources: readonly ServedPart[];
   readonly stored: Kind | undefined;
   readonly extra: ExtraResource | undefined;
+}
+
+/** A subresource; its kind is of the same group and version unless it says another. */
+export interface ServedPart {
+  readonly name: string;
+  readonly kind: string;
+  readonly group?: string;
+  readonly version?: string;
+  readonly verbs: readonly string[];
 }
 
 export interface GroupVersion {
@@ -28,6 +37,8 @@ export interface GroupVersion {
 const AGE: Column = { name: 'Age', type: 'date', path: '.metadata.creationTimestamp' };
 const STORED_VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 
+const PART_VERBS = ['get', 'patch', 'update'];
+
 const fromKind = (kind: Kind): Served => ({
   group: kind.group,
   version: kind.version,
@@ -38,7 +49,10 @@ const fromKind = (kind: Kind): Served => ({
   namespaced: kind.namespaced,
   verbs: STORED_VERBS,
   columns: kind.columns,
-  subresources: kind.subresources.status ? [{ name: 'status', kind: kind.kind, verbs: ['get', 'patch', 'update'] }] : [],
+  subresources: [
+    ...(kind.subresources.status ? [{ name: 'status', kind: kind.kind, verbs: PART_VERBS }] : []),
+    ...(kind.subresources.scale ? [{ name: 'scale', kind: 'Scale', group: 'autoscaling', version: 'v1', verbs: PART_VERBS }] : []),
+  ],
   stored: kind,
   extra: undefined,
 });

@@ -1,7 +1,8 @@
+import { apiVersionOf } from '#api';
 import { messageOf, type Logger } from '#lib';
 import { get, isObject } from './json.ts';
 import type { Objects } from './objects.ts';
-import { PERMANENT_NAMESPACES } from './objects.ts';
+import { FOREGROUND, PERMANENT_NAMESPACES } from './objects.ts';
 import type { Catalogue, Served } from './catalogue.ts';
 import type { Change, Location } from './store.ts';
 import { resourceName } from './status.ts';
@@ -38,8 +39,22 @@ export class Collector {
     const metadata = object['metadata'];
     if (type === 'DELETED') {
       for (const dependent of this.#objects.store.dependents(String(get(metadata, 'uid')))) this.#add(dependent);
+      for (const owner of this.#ownersOf(object, namespace)) this.#add(owner);
       if (namespace) this.#add({ resource: 'namespaces', namespace: '', name: namespace });
-    } else if (get(metadata, 'ownerReferences') || resource === 'namespaces') this.#add({ resource, namespace, name });
+    } else if (get(metadata, 'ownerReferences') || get(metadata, 'deletionTimestamp') || resource === 'namespaces') this.#add({ resource, namespace, name });
+  }
+
+  /** Where the owners of an object are, if they are of a kind that is served: one of them may wait for it. */
+  #ownersOf(object: object, namespace: string): Location[] {
+    const owners = get(get(object, 'metadata'), 'ownerReferences');
+    if (!Array.isArray(owners)) return [];
+    return owners.flatMap((owner): Location[] => {
+      const served = [...this.#served.values()].find(
+        (candidate) => apiVersionOf(candidate) === get(owner, 'apiVersion') && candidate.kind === get(owner, 'kind'),
+      );
+      const name = get(owner, 'name');
+      return served && typeof name === 'string' ? [{ resource: resourceName(served), namespace: served.namespaced ? namespace : '', name }] : [];
+    });
   }
 
   #add(at: Location): void {
@@ -61,15 +76,31 @@ export class Collector {
     }
   }
 
-  #delete(at: Location): void {
+  #delete(at: Location, propagationPolicy: 'Background' | 'Foreground' = 'Background'): void {
     const kind = this.#served.get(at.resource)?.stored;
-    if (kind) this.#objects.delete({ kind, namespace: at.namespace, name: at.name, subresource: '' }, { propagationPolicy: 'Background', dryRun: false });
+    if (kind) this.#objects.delete({ kind, namespace: at.namespace, name: at.name, subresource: '' }, { propagationPolicy, dryRun: false });
+  }
+
+  /** An owner that waits: its dependents go first, and it follows when none is left that holds it. */
+  #finishForeground(at: Location, uid: string): void {
+    const { store } = this.#objects;
+    for (const dependent of store.dependents(uid)) if (!store.get(dependent)?.metadata['deletionTimestamp']) this.#delete(dependent, 'Foreground');
+    const holds = store.dependents(uid).some((dependent) => {
+      const owners = (store.get(dependent)?.metadata['ownerReferences'] ?? []) as readonly { readonly uid: string; readonly blockOwnerDeletion?: boolean }[];
+      return owners.some((owner) => owner.uid === uid && owner.blockOwnerDeletion === true);
+    });
+    if (!holds) this.#objects.dependentsGone(at);
   }
 
   #collect(at: Location): void {
     const { store } = this.#objects;
     const object = store.get(at);
-    if (!object || object.metadata['deletionTimestamp']) return;
+    if (!object) return;
+    if (object.metadata['deletionTimestamp']) {
+      const finalizers = object.metadata['finalizers'];
+      if (Array.isArray(finalizers) && finalizers.includes(FOREGROUND)) this.#finishForeground(at, object.metadata.uid);
+      return;
+    }
     const owners = ((object.metadata['ownerReferences'] ?? []) as { readonly uid: string }[]).filter(isObject).map(({ uid }) => uid);
     const gone = owners.filter((uid) => !store.has(uid));
     if (gone.length === 0) return;

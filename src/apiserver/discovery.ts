@@ -15,7 +15,11 @@ const aggregatedResource = (served: Served): object => {
     ...(served.shortNames.length > 0 && { shortNames: served.shortNames }),
     verbs: served.verbs,
     ...(served.subresources.length > 0 && {
-      subresources: served.subresources.map(({ name, kind, verbs }) => ({ subresource: name, responseKind: { ...responseKind, kind }, verbs })),
+      subresources: served.subresources.map(({ name, kind, group = served.group, version = served.version, verbs }) => ({
+        subresource: name,
+        responseKind: { group, version, kind },
+        verbs,
+      })),
     }),
   };
 };
@@ -71,10 +75,11 @@ export const apiResources = ({ group, version, resources }: GroupVersion): objec
           },
         ]
       : []),
-    ...served.subresources.map(({ name, kind, verbs }) => ({
+    ...served.subresources.map(({ name, kind, verbs, group: of, version: at }) => ({
       name: `${served.plural}/${name}`,
       singularName: '',
       namespaced: served.namespaced,
+      ...(of !== undefined && { group: of, version: at }),
       kind,
       verbs,
     })),

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { stringify } from 'yaml';
+import { PROTOBUF } from './protobuf.ts';
 import { badRequest, notAcceptable, StatusError, tooLarge, unsupportedMedia } from './status.ts';
 
 /** Bodies and media types. */
@@ -25,12 +26,13 @@ export const readBody = async (request: IncomingMessage, limit = MAX_BODY): Prom
 /** The media type of a body, lower case, without parameters. */
 export const mediaType = (request: IncomingMessage): string => (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase();
 
-/** The format of a request object. */
-export const objectFormat = (request: IncomingMessage): 'json' | 'yaml' => {
+/** The format of a request object; protobuf is for built-in kinds only. */
+export const objectFormat = (request: IncomingMessage, native: boolean): 'json' | 'yaml' | 'protobuf' => {
   const type = mediaType(request);
   if (type === '' || type === 'application/json') return 'json';
   if (type === 'application/yaml') return 'yaml';
-  throw unsupportedMedia(['application/json', 'application/yaml']);
+  if (type === PROTOBUF && native) return 'protobuf';
+  throw unsupportedMedia(['application/json', 'application/yaml', ...(native ? [PROTOBUF] : [])]);
 };
 
 export interface Answer {

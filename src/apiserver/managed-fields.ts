@@ -53,13 +53,30 @@ const withOwners = (object: JsonObject, owners: readonly Owner[]): JsonObject =>
   };
 };
 
+/**
+ * Owners an update starts from: those it was sent with, since a writer may hand fields over, else those there are. One empty
+ * entry forgets them all, as in Kubernetes; what cannot be read changes nothing.
+ */
+const ownersFor = (before: JsonObject | undefined, after: JsonObject): Owner[] => {
+  const given = get(get(after, 'metadata'), 'managedFields');
+  if (!Array.isArray(given) || given.length === 0) return readOwners(before);
+  if (given.length === 1 && isObject(given[0]) && Object.keys(given[0]).length === 0) return [];
+  const readable = given.every((entry) => typeof get(entry, 'manager') === 'string' && isObject(get(entry, 'fieldsV1')));
+  if (!readable) return readOwners(before);
+  try {
+    return readOwners(after);
+  } catch {
+    return readOwners(before);
+  }
+};
+
 /** `after` with `managedFields` brought up to date: what the writer set or changed is now its own. */
 export const trackUpdate = (schema: JsonSchema, before: JsonObject | undefined, after: JsonObject, writer: Writer): JsonObject => {
   const { changed, removed } = compareFields(schema, before, after);
   const gone = changed.union(removed);
   let mine: Owner | undefined;
   const others: Owner[] = [];
-  for (const owner of readOwners(before)) {
+  for (const owner of ownersFor(before, after)) {
     if (sameWriter(owner, 'Update', writer)) mine = owner;
     else others.push({ ...owner, fields: owner.fields.without(gone) });
   }

@@ -37,6 +37,9 @@ export interface Target {
   readonly subresource: string;
 }
 
+/** Keeps an object until its dependents are gone. Source: https://kubernetes.io/docs/concepts/architecture/garbage-collection/#foreground-deletion */
+export const FOREGROUND = 'foregroundDeletion';
+
 /** Namespaces that are always there. */
 export const PERMANENT_NAMESPACES: readonly string[] = ['default', SYSTEM_NAMESPACE];
 
@@ -98,9 +101,13 @@ export class Objects {
   /** PATCH with a JSON merge patch. */
   mergePatch(target: Target, patch: Decoded, options: WriteOptions): JsonObject {
     if (!isObject(patch.value)) throw badRequest('the patch is not a JSON object');
+    return this.change(target, (live) => mergePatch(live, patch.value), options, patch.duplicates);
+  }
+
+  /** PATCH of any kind that is a function of what is there. `duplicates` are those of the patch. */
+  change(target: Target, patch: (live: StoredObject) => unknown, options: WriteOptions, duplicates: readonly string[] = []): JsonObject {
     const live = this.get(target);
-    const patched = mergePatch(live, patch.value);
-    const incoming = this.#accept(target, { value: patched, duplicates: patch.duplicates }, options);
+    const incoming = this.#accept(target, { value: patch(live), duplicates }, options);
     return this.#replace(target, live, incoming, (object) => trackUpdate(objectSchema(target.kind), live, object, this.#writer(target, options)), options);
   }
 
@@ -148,15 +155,29 @@ export class Objects {
     if (options.dryRun) return { object: live, gone: true };
     return this.store.write(() => {
       if (options.propagationPolicy === 'Orphan') this.#orphan(uid);
-      if (finalizersOf(live).length === 0 && kind.kind !== 'Namespace') return { object: this.store.remove(locate(target)) ?? live, gone: true };
-      if (live.metadata['deletionTimestamp']) return { object: live, gone: false };
+      const waits = options.propagationPolicy === 'Foreground' && this.store.dependents(uid).length > 0;
+      const finalizers = waits && !finalizersOf(live).includes(FOREGROUND) ? [...finalizersOf(live), FOREGROUND] : finalizersOf(live);
+      if (finalizers.length === 0 && kind.kind !== 'Namespace') return { object: this.store.remove(locate(target)) ?? live, gone: true };
+      if (live.metadata['deletionTimestamp'] && finalizers.length === finalizersOf(live).length) return { object: live, gone: false };
       const marked = withMetadata(live, {
-        deletionTimestamp: kubeTime(this.#clock.now()),
+        finalizers: finalizers.length > 0 ? finalizers : undefined,
+        deletionTimestamp: live.metadata['deletionTimestamp'] ?? kubeTime(this.#clock.now()),
         deletionGracePeriodSeconds: 0,
         ...(!kind.native && { generation: Number(live.metadata['generation'] ?? 1) + 1 }),
       });
       const object = (kind.normalise?.(marked as unknown as KubeObject) ?? marked) as unknown as JsonObject;
       return { object: this.store.put(locate(target), object), gone: false };
+    });
+  }
+
+  /** What waited for its dependents goes, unless somebody else still holds it. */
+  dependentsGone(at: Location): void {
+    const live = this.store.get(at);
+    if (!live?.metadata['deletionTimestamp'] || !finalizersOf(live).includes(FOREGROUND)) return;
+    const finalizers = finalizersOf(live).filter((finalizer) => finalizer !== FOREGROUND);
+    this.store.write(() => {
+      this.store.put(at, withMetadata(live, { finalizers: finalizers.length > 0 ? finalizers : undefined }));
+      if (finalizers.length === 0) this.store.remove(at);
     });
   }
 

@@ -55,7 +55,10 @@ const query = (...names: string[]): object[] => names.map((name) => ({ name, in:
 const operation = (served: Served, action: string, kind = served.kind): object => {
   const body = { schema: ref(componentName(served)) };
   const writes = action === 'post' || action === 'put' || action === 'patch';
-  const types = action === 'patch' ? ['application/merge-patch+json', 'application/apply-patch+yaml'] : ['application/json', 'application/yaml'];
+  const types =
+    action === 'patch'
+      ? ['application/json-patch+json', 'application/merge-patch+json', 'application/apply-patch+yaml']
+      : ['application/json', 'application/yaml'];
   return {
     operationId: `${action}${kind}`,
     parameters: writes ? query('dryRun', 'fieldManager', 'fieldValidation', ...(action === 'patch' ? ['force'] : [])) : [],

@@ -13,6 +13,7 @@ import { ExtraHandler } from './extra-handler.ts';
 import { decodeSegment, negotiate, sendError, sendObject, sendText, type Answer } from './http.ts';
 import { Objects, PERMANENT_NAMESPACES } from './objects.ts';
 import { openApi, OPENAPI_V2, type OpenApi } from './openapi.ts';
+import { REVIEWS } from './reviews.ts';
 import { route } from './route.ts';
 import { methodNotAllowed, StatusError } from './status.ts';
 import { Store } from './store.ts';
@@ -70,7 +71,7 @@ class EmbeddedServer implements ApiServer {
 
   constructor({ database, tls, kinds = KINDS, extraGroups = [], log, clock = systemClock, keepChanges }: ApiServerOptions) {
     this.#log = log;
-    this.#catalogue = new Catalogue(kinds, extraGroups);
+    this.#catalogue = new Catalogue(kinds, [...REVIEWS, ...extraGroups]);
     this.#openApi = openApi(this.#catalogue);
     this.#store = new Store(database, keepChanges);
     const objects = new Objects(this.#store, clock);

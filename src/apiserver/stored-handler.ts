@@ -3,9 +3,12 @@ import { apiVersionOf, type Kind } from '#api';
 import type { Clock } from '#lib';
 import type { Served } from './catalogue.ts';
 import { mediaType, objectFormat, readBody, sendObject, type Answer } from './http.ts';
-import { decode, DecodeError, get, isObject, type Decoded } from './json.ts';
+import { applyJsonPatch } from './json-patch.ts';
+import { decode, DecodeError, get, isObject, mergePatch, type Decoded, type JsonObject } from './json.ts';
 import type { DeleteOptions, Objects, Target, WriteOptions } from './objects.ts';
+import { decodeProtobuf } from './protobuf.ts';
 import type { ResourceRequest } from './route.ts';
+import { fromScale, toScale } from './scale.ts';
 import { labelsOf, parseSelector } from './selectors.ts';
 import { badRequest, expired, invalidOption, methodNotAllowed, resourceName, unsupportedMedia } from './status.ts';
 import type { StoredObject } from './store.ts';
@@ -22,16 +25,26 @@ export interface Exchange {
   readonly answer: Answer;
 }
 
-const PATCH_TYPES = ['application/merge-patch+json', 'application/apply-patch+yaml'];
+const PATCH_TYPES = ['application/json-patch+json', 'application/merge-patch+json', 'application/apply-patch+yaml'];
 
 /** A body as it is stored; `kind` is that of the request. */
-const decodeObject = (kind: Kind, body: Uint8Array, format: 'json' | 'yaml'): Decoded => {
+const decodeObject = (kind: Kind, body: Uint8Array, format: 'json' | 'yaml' | 'protobuf'): Decoded => {
   try {
-    const { value, duplicates } = decode(body, format);
+    const { value, duplicates } = format === 'protobuf' ? { value: decodeProtobuf(body), duplicates: [] } : decode(body, format);
     return { value: toStored(kind, value), duplicates };
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
     throw badRequest(`the object provided is unrecognized (must be of type ${kind.kind}): couldn't get version/kind; ${format} parse error: ${error.message}`);
+  }
+};
+
+/** A body that is JSON whatever its media type says it is for. */
+const jsonBody = async ({ request }: Exchange): Promise<unknown> => {
+  try {
+    return decode(await readBody(request), 'json').value;
+  } catch (error) {
+    if (error instanceof DecodeError) throw badRequest(`the body cannot be read: ${error.message}`);
+    throw error;
   }
 };
 
@@ -76,7 +89,8 @@ const deleteOptions = async ({ request, query }: Exchange): Promise<DeleteOption
   let given: unknown = {};
   if (body.length > 0) {
     try {
-      given = decode(body, objectFormat(request)).value;
+      const format = objectFormat(request, true);
+      given = format === 'protobuf' ? decodeProtobuf(body) : decode(body, format).value;
     } catch (error) {
       if (error instanceof DecodeError) throw badRequest(`the DeleteOptions are not valid: ${error.message}`);
       throw error;
@@ -135,7 +149,8 @@ export class StoredHandler {
     switch (verb) {
       case 'get':
         startVersion(exchange.query, this.#objects.store.version);
-        this.#send(exchange, served, 200, this.#objects.get(target));
+        if (subresource === 'scale') sendObject(exchange.response, 200, toScale(kind, this.#objects.get(target)), exchange.answer.format);
+        else this.#send(exchange, served, 200, this.#objects.get(target));
         return;
       case 'list':
         this.#list(target, served, exchange);
@@ -215,7 +230,8 @@ export class StoredHandler {
     if (verb === 'update' && target.name === '') throw badRequest('name must be provided');
     if (target.kind.namespaced && target.namespace === '') throw badRequest('namespace must be provided');
     const options = writeOptions(exchange, verb);
-    const format = objectFormat(exchange.request);
+    const format = objectFormat(exchange.request, served.stored!.native === true);
+    if (target.subresource === 'scale') return this.#scale(target, served, exchange, fromScale(target.kind, await jsonBody(exchange)), options);
     const body = decodeObject(served.stored!, await readBody(exchange.request), format);
     if (verb === 'create') this.#send(exchange, served, 201, this.#objects.create(target, body, options));
     else this.#send(exchange, served, 200, this.#objects.update(target, body, options));
@@ -233,8 +249,28 @@ export class StoredHandler {
       this.#send(exchange, served, created ? 201 : 200, object);
       return;
     }
+    if (target.subresource === 'scale') {
+      const patch = await jsonBody(exchange);
+      const scale = toScale(target.kind, this.#objects.get(target));
+      const wanted = type === 'application/json-patch+json' ? applyJsonPatch(scale, patch) : mergePatch(scale, patch);
+      // The version is that of the patch, if it has one: the one read just now would never be stale.
+      const given = get(get(patch, 'metadata'), 'resourceVersion');
+      return this.#scale(target, served, exchange, fromScale(target.kind, { ...(wanted as object), metadata: { resourceVersion: given } }), options);
+    }
+    if (type === 'application/json-patch+json') {
+      const patch = await jsonBody(exchange);
+      const patched = (object: StoredObject) => toStored(served.stored!, applyJsonPatch(fromStored(served.stored!, object) as unknown as StoredObject, patch));
+      this.#send(exchange, served, 200, this.#objects.change(target, patched, options));
+      return;
+    }
     const patch = decodeObject(served.stored!, await readBody(exchange.request), 'json');
     this.#send(exchange, served, 200, this.#objects.mergePatch(target, patch, options));
+  }
+
+  /** Writes the number a Scale holds, and answers with the Scale of what came of it. */
+  #scale(target: Target, served: Served, { response, answer }: Exchange, patch: JsonObject, options: WriteOptions): void {
+    const object = this.#objects.mergePatch(target, { value: patch, duplicates: [] }, options) as StoredObject;
+    sendObject(response, 200, toScale(served.stored!, object), answer.format);
   }
 
   async #delete(target: Target, served: Served, exchange: Exchange): Promise<void> {

@@ -330,3 +330,54 @@ test('malformed YAML names its line', async () => {
   writeFileSync(path, 'apiVersion: v1\nkind: ConfigMap\n\tmetadata: {}\n');
   expect(await refused(['apply', '-f', path])).toContain('line 3');
 });
+
+test('create namespace, secret and configmap, which kubectl sends as protobuf', async () => {
+  expect(await kubectl(['create', 'namespace', 'made'])).toBe('namespace/made created\n');
+  expect(await kubectl(['create', 'secret', 'generic', 'key', '--from-literal=token=s3cret', '-n', 'made'])).toBe('secret/key created\n');
+  expect(await kubectl(['get', 'secret', 'key', '-n', 'made', '-o', 'jsonpath={.data.token}'])).toBe(Buffer.from('s3cret').toString('base64'));
+  expect(await kubectl(['create', 'configmap', 'map', '--from-literal=a=1', '--from-literal=b=2', '-n', 'made'])).toBe('configmap/map created\n');
+  expect(JSON.parse(await kubectl(['get', 'cm', 'map', '-n', 'made', '-o', 'json']))).toMatchObject({ data: { a: '1', b: '2' } });
+  expect(await refused(['create', 'namespace', 'made'])).toContain('namespaces "made" already exists');
+  await kubectl(['delete', 'namespace', 'made']);
+});
+
+test('auth can-i and whoami', async () => {
+  expect(await kubectl(['auth', 'can-i', 'create', 'taskagents'])).toBe('yes\n');
+  expect(await refused(['auth', 'can-i', 'create', 'taskagents'], '', viewer)).toContain('exit code 1'); // which is its no
+  expect(await kubectl(['auth', 'can-i', 'list', 'taskagents'], '', viewer)).toBe('yes\n');
+  expect(await kubectl(['auth', 'can-i', '--list'], '', viewer)).toContain('[get list watch]');
+  expect(await kubectl(['auth', 'whoami'], '', viewer)).toMatch(/Username +viewer\n/);
+});
+
+test('scale, patch --type json, and apply on the server over an apply on the client', async () => {
+  const pool = 'apiVersion: clrk.apoxy.dev/v1alpha1\nkind: WorkerPool\nmetadata: {name: wp}\nspec: {template: {image: i}}\n';
+  await kubectl(['apply', '-f', '-'], pool);
+  expect(await kubectl(['scale', 'workerpools/wp', '--replicas=3'])).toContain('workerpool.clrk.apoxy.dev/wp scaled\n');
+  expect(await kubectl(['get', 'wp', 'wp', '-o', 'jsonpath={.spec.replicas}'])).toBe('3');
+  expect(await refused(['scale', 'workerpools/wp', '--current-replicas=9', '--replicas=1'])).toContain('Expected replicas to be 9, was 3');
+  expect(await kubectl(['patch', 'wp', 'wp', '--type', 'json', '-p', '[{"op":"replace","path":"/spec/replicas","value":2}]'])).toContain('wp patched');
+  expect(await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], pool)).toContain('wp serverside-applied');
+  const managed = JSON.parse(await kubectl(['get', 'wp', 'wp', '-o', 'json', '--show-managed-fields'])) as {
+    metadata: { managedFields: { manager: string }[] };
+  };
+  expect(managed.metadata.managedFields.map(({ manager }) => manager)).not.toContain('kubectl-client-side-apply');
+});
+
+test('every kind can be made, listed by its short name and explained', async () => {
+  const target = { group: 'clrk.apoxy.dev', kind: 'MCPRoute', name: 'r' };
+  const parentRefs = [{ kind: 'EgressGateway', name: 'g' }];
+  const specs: Readonly<Record<string, readonly [short: string, spec: object]>> = {
+    DaemonAgent: ['da', { workerPoolRef: 'p', template: { spec: { image: 'i' } } }],
+    MCPRoute: ['mcpr', { parentRefs, rules: [{}] }],
+    EgressL4Route: ['el4r', { parentRefs, rules: [{ matches: [{ destinationCIDRs: ['10.0.0.0/8'] }] }] }],
+    RateLimitPolicy: ['rlp', { requests: 1, window: '1s' }],
+    EgressDenyPolicy: ['edp', { targetRef: target }],
+    LoggingPolicy: ['lp', {}],
+  };
+  for (const [kind, [short, spec]] of Object.entries(specs)) {
+    await kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'clrk.apoxy.dev/v1alpha1', kind, metadata: { name: 'one' }, spec }));
+    expect(await kubectl(['get', short, '-o', 'name'])).toContain(`${kind.toLowerCase()}.clrk.apoxy.dev/one`);
+    expect(await kubectl(['explain', `${kind.toLowerCase()}.spec`])).toContain('FIELDS:');
+  }
+  expect(await kubectl(['get', 'rlp'])).toMatch(/^NAME +REQUESTS +WINDOW +SCOPE +AGE\none +1 +1s +PerAgent +\d+s\n$/);
+});

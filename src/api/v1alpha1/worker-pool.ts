@@ -118,5 +118,6 @@ export const workerPools: Kind<WorkerPool> = clrkKind({
     { name: 'Active', type: 'integer', path: '.status.activeExecutions' },
     AGE,
   ],
+  scale: { specReplicasPath: '.spec.replicas', statusReplicasPath: '.status.readyReplicas' },
   admission: checkVolumes,
 });
