@@ -254,6 +254,9 @@ describe('slow callers', () => {
     const slow = await open(head(POST, 'Host: HOST', `Content-Length: ${half.length + 1}`));
     slow.write(half);
     while (stack.invoker.inFlight.bytes < half.length) await new Promise((resolve) => setImmediate(resolve));
+    // A second one is not held while it comes, and is told when it is there.
+    const second = await open(head(POST, 'Host: HOST', `Content-Length: ${half.length + 1}`));
+    second.write(half);
     const refused = await stack.post('/default/hello', half);
     expect(refused).toMatchObject({ status: 503, json: { error: { code: 'Overloaded', reason: 'Overloaded' } } });
     expect(refused.headers['retry-after']).toBe('1');
@@ -262,6 +265,10 @@ describe('slow callers', () => {
     const { invocation } = await worker.next('assignment');
     worker.update(invocation, 'Succeeded');
     expect(await small).toMatch(/^HTTP\/1\.1 200 /);
+    expect(stack.invoker.inFlight.bytes).toBeLessThanOrEqual(1024 * 1024);
+    const told = once(second, 'data');
+    second.write('a');
+    expect(String((await told)[0])).toMatch(/^HTTP\/1\.1 503 /);
     slow.destroy();
     await once(slow, 'close');
     while (stack.invoker.inFlight.bytes > 0) await new Promise((resolve) => setImmediate(resolve));
