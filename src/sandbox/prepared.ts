@@ -9,6 +9,7 @@ import { EGRESS_WAIT_MS } from './claim.ts';
 import type { RunContext } from './context.ts';
 import type { Group } from './cgroup/index.ts';
 import { Ending } from './ending.ts';
+import { LimitWatch } from './limit-watch.ts';
 import { groupLimits, limitVerdict, observedLimits, type ObservedLimits } from './limits.ts';
 import { createSandboxNetwork } from './sandbox-network.ts';
 
@@ -43,6 +44,7 @@ export class PreparedSandbox implements AsyncDisposable {
   #bundle = '';
   #pair: AddressPair | undefined;
   #group: Group | undefined;
+  #watch: LimitWatch | undefined;
   #child: ChildProcess | undefined;
   #ended: Promise<Exit> | undefined;
 
@@ -112,6 +114,7 @@ export class PreparedSandbox implements AsyncDisposable {
     this.#cleanup.defer(() => runsc.delete(this.id));
     const child = runsc.run(this.id, this.#bundle, { joinFiles: this.#group!.joinFiles, storageBytes: this.#template.storageBytes });
     child.stdin!.on('error', () => {}); // a process need not read its event
+    this.#watch = this.#cleanup.use(new LimitWatch(this.#group!, runsc.control(this.id)));
     this.#child = child;
     this.#ended = exited(child);
     return child;
@@ -122,6 +125,7 @@ export class PreparedSandbox implements AsyncDisposable {
     const { runsc } = this.#context;
     const { child, ended } = this;
     if (this.over) return ended;
+    await this.#watch?.look();
     try {
       await runsc.signalAll(this.id, 'TERM');
       await Promise.race([ended, sleep(GRACE_MS, untilSettled(ended)).catch(() => {})]);
@@ -135,7 +139,7 @@ export class PreparedSandbox implements AsyncDisposable {
 
   /** What it met of its limits so far; for what has ended, in all. */
   async limits(): Promise<ObservedLimits> {
-    return observedLimits(await this.#group?.usage(), this.#template);
+    return observedLimits(await this.#group?.usage(), this.#template, this.#watch?.tasksFull);
   }
 
   /** What an exit that nobody asked for means. */

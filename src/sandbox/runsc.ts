@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readIfExists, run, spawnChild } from '#lib';
 import { inGroup } from './cgroup/index.ts';
+import { ControlSocket, type SandboxSignal } from './control.ts';
 
 export interface RunscLimits {
   /** Files of the control groups it joins before anything else. */
@@ -54,7 +55,21 @@ export class Runsc {
   }
 
   /** Signals every process of a sandbox; throws when it does not run. */
-  async signalAll(id: string, signal: 'TERM' | 'KILL'): Promise<void> {
+  async signalAll(id: string, signal: SandboxSignal): Promise<void> {
+    try {
+      await this.control(id).signalAll(signal);
+    } catch {
+      // it speaks another protocol, is too busy to answer, or does not run: the command line knows
+      await this.#signalAllByCommand(id, signal);
+    }
+  }
+
+  /** The socket of a sandbox that runs. */
+  control(id: string): ControlSocket {
+    return new ControlSocket(this.#root, id);
+  }
+
+  async #signalAllByCommand(id: string, signal: SandboxSignal): Promise<void> {
     await run(this.#binary, [`--root=${this.#root}`, 'kill', '--all', id, signal], { env: this.#env, timeoutMs: 2_000 });
   }
 

@@ -40,9 +40,9 @@ const modes = {
     });
     console.log(JSON.stringify(full));
   },
-  forks: () => {
+  forks: async () => {
     const { spawn } = require('node:child_process');
-    const another = () => spawn(process.execPath, [__filename, 'idle'], { stdio: 'ignore' }).on('error', (e) => { console.log(e.code); process.exit(Number(arg)); }).on('spawn', another);
+    const another = () => spawn(process.execPath, [__filename, 'idle'], { stdio: 'ignore' }).on('error', (e) => { console.log(e.code); setTimeout(() => process.exit(Number(arg)), 2000); }).on('spawn', another);
     another();
   },
   idle: () => setInterval(() => {}, 1000),
@@ -288,17 +288,41 @@ test('root file system and /tmp are full at their limit, and the run goes on', a
 test('beyond 512 processes and threads fork fails inside; a run that fails for it says so', async () => {
   for (const [code, end] of [
     [0, { phase: 'Succeeded', reason: '' }],
-    [5, { phase: 'Failed', exitCode: 5 }],
+    [5, { phase: 'Failed', reason: 'PidsLimited', exitCode: 5 }],
   ] as const) {
     const { update, stdout } = await invoke(['forks', String(code)], { memoryBytes: 2048 * MI, storageBytes: 20 * MI });
     expect(stdout).toBe('EAGAIN\n');
-    expect(update).toMatchObject(end);
+    expect(update).toMatchObject({ ...end, conditions: { PidsLimited: expect.stringContaining('512') } });
   }
 });
 
 test('a run held back by its CPU limit says so', async () => {
   const { update } = await invoke(['spin', '3000'], { cpus: 0.2 });
   expect(update).toMatchObject({ phase: 'Succeeded', conditions: { CPUThrottled: expect.stringContaining('limit of 0.2 CPUs') } });
+});
+
+test('the control socket speaks as the pinned runsc does', async () => {
+  const seen = Promise.withResolvers<unknown>();
+  const ask = async (id: string): Promise<unknown> => {
+    const control = runsc.control(id);
+    const end = control.wait(AbortSignal.timeout(20_000));
+    const [processes, stats] = [await control.processes(), await control.stats()];
+    await control.signalAll('TERM'); // refused by the process
+    await control.signalAll('KILL');
+    return { processes, stats, code: await end };
+  };
+  const onOutput = (data: Uint8Array, _: Sandboxes, id: string): void => {
+    if (data[0] === 117) ask(id).then(seen.resolve, seen.reject); // `up`
+  };
+  const { update, stdout } = await invoke(['hang'], {}, { onOutput });
+  expect(await seen.promise).toMatchObject({
+    processes: [{ pid: 1, ppid: 0, cmd: 'node', threads: expect.arrayContaining([1]) }],
+    stats: { pids: 1, memoryBytes: expect.any(Number) },
+    code: 137,
+  });
+  expect(update).toMatchObject({ phase: 'Failed', reason: 'Killed', exitCode: 137 });
+  expect(stdout).toMatch(/^up\n/);
+  await expect(runsc.control(randomUUID()).processes()).rejects.toThrow('ENOENT');
 });
 
 test('a cancelled run ends Failed with the reason', async () => {
