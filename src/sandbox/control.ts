@@ -9,12 +9,6 @@ export interface SandboxProcess {
   readonly cmd: string;
 }
 
-export interface SandboxStats {
-  /** Processes inside. */
-  readonly pids: number;
-  readonly memoryBytes: number;
-}
-
 const SIGNALS = { TERM: 15, KILL: 9 } as const;
 export type SandboxSignal = keyof typeof SIGNALS;
 
@@ -39,12 +33,6 @@ export class ControlSocket {
     this.#id = id;
   }
 
-  /** Resolves when the first process has ended: its exit code, 128 + signal when one ended it. Throws when it has not started. */
-  async wait(signal: AbortSignal): Promise<number> {
-    const status = await this.#call<number>('Wait', this.#id, signal);
-    return (status & 0x7f) === 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f);
-  }
-
   /** Signals every process of the sandbox; throws when it does not run. */
   async signalAll(signal: SandboxSignal): Promise<void> {
     await this.#call('Signal', { CID: this.#id, Signo: SIGNALS[signal], PID: 0, Mode: TO_ALL });
@@ -54,14 +42,9 @@ export class ControlSocket {
     return (await this.#call<readonly SandboxProcess[] | null>('Processes', this.#id)) ?? [];
   }
 
-  async stats(): Promise<SandboxStats> {
-    const { event } = await this.#call<RawEvent>('Event', this.#id);
-    return { pids: event.data.pids?.current ?? 0, memoryBytes: event.data.memory?.usage?.usage ?? 0 };
-  }
-
-  #call<T>(method: string, arg: unknown, signal = AbortSignal.timeout(CALL_TIMEOUT_MS)): Promise<T> {
+  #call<T>(method: string, arg: unknown): Promise<T> {
     return new Promise((resolve, reject) => {
-      const socket = createConnection({ path: this.#path, signal });
+      const socket = createConnection({ path: this.#path, signal: AbortSignal.timeout(CALL_TIMEOUT_MS) });
       let text = '';
       socket.setEncoding('utf8');
       socket.once('connect', () => socket.write(JSON.stringify({ method: `containerManager.${method}`, arg })));
@@ -77,10 +60,6 @@ export class ControlSocket {
       socket.once('close', () => reject(new Error(`runsc ${method}: the sandbox ended`)));
     });
   }
-}
-
-interface RawEvent {
-  readonly event: { readonly data: { readonly pids?: { readonly current?: number }; readonly memory?: { readonly usage?: { readonly usage?: number } } } };
 }
 
 interface Answer<T> {

@@ -1,24 +1,21 @@
-import type { Group } from './cgroup/index.ts';
 import type { ControlSocket } from './control.ts';
 import { TASKS } from './limits.ts';
 
-const EVERY_MS = 500;
-/** Seen with almost all it may have: one that forks on has already been refused. */
-const FULL = TASKS - 4;
+const EVERY_MS = 1_000;
+/** Almost all it may have: a process that starts at the limit gets none of its threads and ends, so the count falls back a little. */
+const FULL = TASKS - 16;
 
 /**
  * Sees whether a sandbox is at its limit of processes and threads. The kernel does not count that, as the limit is one inside
- * gVisor; a process inside is at least one outside, so the sandbox is asked only when its group is large.
+ * gVisor, and threads inside are not the host's: only the sandbox can say.
  */
 export class LimitWatch implements Disposable {
-  readonly #group: Group;
   readonly #control: ControlSocket;
   #timer: NodeJS.Timeout | undefined;
   #over = false;
   #full = false;
 
-  constructor(group: Group, control: ControlSocket) {
-    this.#group = group;
+  constructor(control: ControlSocket) {
     this.#control = control;
     this.#next();
   }
@@ -38,12 +35,7 @@ export class LimitWatch implements Disposable {
   }
 
   #next(): void {
-    if (!this.#over && !this.#full) this.#timer = setTimeout(() => void this.#sample(), EVERY_MS);
-  }
-
-  async #sample(): Promise<void> {
-    if ((await this.#group.pids().catch(() => 0)) >= FULL) await this.look();
-    this.#next();
+    if (!this.#over && !this.#full) this.#timer = setTimeout(() => void this.look().finally(() => this.#next()), EVERY_MS);
   }
 
   [Symbol.dispose](): void {

@@ -114,10 +114,14 @@ export class PreparedSandbox implements AsyncDisposable {
     this.#cleanup.defer(() => runsc.delete(this.id));
     const child = runsc.run(this.id, this.#bundle, { joinFiles: this.#group!.joinFiles, storageBytes: this.#template.storageBytes });
     child.stdin!.on('error', () => {}); // a process need not read its event
-    this.#watch = this.#cleanup.use(new LimitWatch(this.#group!, runsc.control(this.id)));
     this.#child = child;
     this.#ended = exited(child);
     return child;
+  }
+
+  /** Has its limits watched; from when it works on its run, as it costs a call a second. */
+  watchLimits(): void {
+    this.#watch = this.#cleanup.use(new LimitWatch(this.#context.runsc.control(this.id)));
   }
 
   /** Ends the process: SIGTERM to all of the sandbox, then SIGKILL. */

@@ -21,6 +21,7 @@ const SANDBOX = 'iifname "sb*"';
  * - `steer`: DNS to any server becomes ours; TCP of an address whose sandbox has no run yet (`parked`) goes where it is only
  *   refused and recorded; other TCP goes to the gateway that (block, destination slice) names, else to the first one.
  * - `refuse`: what nobody took is answered at once, so that an agent fails fast instead of waiting.
+ *   One beyond its connections is, too; by a reset, as an ICMP answer does not end a TCP connect inside gVisor.
  * - `input`: a sandbox cannot dial the listeners directly, only through `steer`.
  */
 export const RULESET = `
@@ -60,7 +61,8 @@ table ${TABLE} {
   chain refuse {
     type filter hook prerouting priority 10; policy accept;
     iifname != "sb*" accept
-    ct state new add @connections { ip saddr ct count over ${MAX_CONNECTIONS} } reject with icmp admin-prohibited
+    ct state new meta l4proto tcp add @connections { ip saddr ct count over ${MAX_CONNECTIONS} } reject with tcp reset
+    ct state new meta l4proto != tcp add @connections { ip saddr ct count over ${MAX_CONNECTIONS} } reject with icmp admin-prohibited
     ct status dnat accept
     meta l4proto tcp reject with tcp reset
     meta l4proto udp reject with icmp port-unreachable

@@ -139,6 +139,7 @@ export class SandboxRun implements AsyncDisposable {
     const { stdin, stdout, stderr } = sandbox.child;
     this.#listener.running();
     this.#stdio.started();
+    sandbox.watchLimits();
     stdin!.end(this.assignment.event);
     const lines = pumpLines(this.#stdio.tee(stderr!, 'stderr'), (line) => this.#log.info('stderr', { line }));
     sandbox.defer(() => lines);

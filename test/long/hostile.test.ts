@@ -36,7 +36,12 @@ const modes = {
   deaf: () => { process.on('SIGTERM', () => {}); setInterval(() => {}, 1000); },
   closes: () => { fs.closeSync(0); console.log('closed'); },
   ignores: () => console.log('ignored'),
-  connections: async () => { for (let n = 0; n < 10_000; n += 500) await Promise.all(Array.from({ length: 500 }, dial)); console.log('dialled'); process.exit(0); },
+  connections: async () => {
+    let open = 0;
+    for (let n = 0; n < 10_000; n += 500) open += (await Promise.all(Array.from({ length: 500 }, dial))).filter(Boolean).length;
+    console.log('open ' + open);
+    process.exit(0);
+  },
   spin: () => { for (let n = 0; n < 7; n++) again('loop'); for (;;); },
   loop: () => { for (;;); },
 };
@@ -81,7 +86,7 @@ const apply = async (mode: string, spec: object): Promise<void> => {
 const percentile = (values: readonly number[], share: number): number => values.toSorted((a, b) => a - b)[Math.ceil(values.length * share) - 1]!;
 
 /** Runs the neighbour again and again until `stop`, at least `least` times; every one must be answered. Milliseconds each took. */
-const neighbour = async (stop: AbortSignal, least: number): Promise<number[]> => {
+const neighbour = async (least: number, stop = AbortSignal.abort()): Promise<number[]> => {
   const took: number[] = [];
   while (took.length < least || !stop.aborted) {
     const begun = performance.now();
@@ -92,37 +97,50 @@ const neighbour = async (stop: AbortSignal, least: number): Promise<number[]> =>
   return took;
 };
 
+/**
+ * How many times longer the neighbour may take beside an attack than before and after it. Twice is the aim where a core is
+ * left for it. On a machine of two, whose other load comes and goes, an agent that rightly has its one CPU, and the worker,
+ * dispatcher and kernel that carry what it pours, leave less than half (up to 3 and 4 times were seen); and 99 of 100 is the
+ * slowest of few runs. So this only says that it does not starve.
+ */
+const BOUND = { p50: 6, p99: 12 } as const;
+
+const compare = (mode: string, quiet: readonly number[], hostile: readonly number[]): void => {
+  const ratio = (share: number): number => percentile(hostile, share) / percentile(quiet, share);
+  const [p50, p99] = [ratio(0.5), ratio(0.99)];
+  const base = `${Math.round(percentile(quiet, 0.5))} and ${Math.round(percentile(quiet, 0.99))} ms`;
+  console.log(`${mode}: neighbour p50 ${p50.toFixed(2)}x, p99 ${p99.toFixed(2)}x of ${base} when quiet (${hostile.length} runs)`);
+  expect(p50, 'the neighbour, half of its runs').toBeLessThan(BOUND.p50);
+  expect(p99, 'the neighbour, its slowest runs').toBeLessThan(BOUND.p99);
+};
+
 /** Runs `attack` beside the neighbour, and checks what must hold whatever it does. */
 const beside = async <T>(mode: string, attack: () => Promise<T>): Promise<T> => {
   const before = await everybody();
-  const quiet = await neighbour(AbortSignal.abort(), 8);
+  const quiet = await neighbour(8);
   const stop = new AbortController();
-  const [result, hostile] = await Promise.all([attack().finally(() => stop.abort()), neighbour(stop.signal, 8)]);
-  const [p50, p99] = [0.5, 0.99].map((share) => `${(percentile(hostile, share) / percentile(quiet, share)).toFixed(2)}x`);
-  console.log(`${mode}: neighbour p50 ${p50}, p99 ${p99} of quiet (${hostile.length} runs, quiet p99 ${Math.round(percentile(quiet, 0.99))} ms)`);
-  expect(await everybody(), 'a process of the stack was lost').toBe(before);
-  await eventually('nothing is left of the runs', async () =>
-    (await groups()) === 0 &&
-    (await stack.pids('runsc-sandbox')).length === 0 &&
-    (await readdir(join(stack.run, 'w0', 'sandboxes'))).every((name) => name.endsWith('.pem'))
-      ? true
-      : undefined,
-  );
+  const [result, hostile] = await Promise.all([attack().finally(() => stop.abort()), neighbour(8, stop.signal)]);
+  await eventually('the processes of the stack are those it had, and nothing is left of the runs', async () => {
+    const names = await readdir(join(stack.run, 'w0', 'sandboxes'));
+    const left = (await groups()) + (await stack.pids('runsc-sandbox')).length + names.filter((name) => !name.endsWith('.pem')).length;
+    return left === 0 && (await everybody()) === before ? true : undefined;
+  });
+  compare(mode, [...quiet, ...(await neighbour(4))], hostile);
   return result;
 };
 
 const typesOf = (status: object): string[] => ((status as { conditions?: { type: string }[] }).conditions ?? []).map(({ type }) => type);
 
-test.each<[mode: string, spec: object, status: object, condition?: string, output?: string]>([
-  ['bomb', { resources: { memory: '3Gi' } }, { phase: 'Timeout', reason: 'Timeout' }, 'CPUThrottled'],
+test.each<[mode: string, spec: object, status: object, condition?: string, output?: RegExp]>([
+  ['bomb', { resources: { memory: '3Gi' } }, { phase: 'Timeout', reason: 'Timeout' }, 'PidsLimited'],
   ['hog', { resources: { memory: '256Mi' } }, { phase: 'Failed', reason: 'OOMKilled' }],
-  ['fill', { resources: { memory: '512Mi', ephemeralStorage: '64Mi' } }, { phase: 'Succeeded' }, undefined, 'ENOSPC ENOSPC\n'],
+  ['fill', { resources: { memory: '512Mi', ephemeralStorage: '64Mi' } }, { phase: 'Succeeded' }, undefined, /^ENOSPC ENOSPC\n$/],
   ['deaf', {}, { phase: 'Timeout', reason: 'Timeout' }],
-  ['closes', {}, { phase: 'Succeeded' }, undefined, 'closed\n'],
-  ['ignores', {}, { phase: 'Succeeded' }, undefined, 'ignored\n'],
-  ['connections', { timeout: '60s' }, { phase: 'Succeeded' }, undefined, 'dialled\n'],
-  ['spin', {}, { phase: 'Timeout', reason: 'Timeout' }, 'CPUThrottled'],
-  ['stderr', { timeout: '60s' }, { phase: 'Succeeded' }, undefined, 'done\n'],
+  ['closes', {}, { phase: 'Succeeded' }, undefined, /^closed\n$/],
+  ['ignores', {}, { phase: 'Succeeded' }, undefined, /^ignored\n$/],
+  ['connections', { timeout: '60s' }, { phase: 'Succeeded' }, undefined, /^open (9|1\d)\d\d\n$/],
+  ['spin', {}, { phase: 'Timeout', reason: 'Timeout' }],
+  ['stderr', { timeout: '60s' }, { phase: 'Succeeded' }, undefined, /^done\n$/],
 ])('%s', async (mode, spec, status, condition, output) => {
   await apply(mode, spec);
   const body = mode === 'ignores' || mode === 'closes' ? 'x'.repeat(8 * 1024 * 1024) : '';
@@ -130,7 +148,7 @@ test.each<[mode: string, spec: object, status: object, condition?: string, outpu
   const ended = await stack.ended(answer.invocation);
   expect(ended.status).toMatchObject(status);
   if (condition) expect(typesOf(ended.status)).toContain(condition);
-  if (output !== undefined) expect(answer.text).toBe(output);
+  if (output) expect(answer.text).toMatch(output);
 });
 
 /** Reads the answer of an agent to its end without keeping it; prints how much it was. */
