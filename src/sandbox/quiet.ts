@@ -32,11 +32,23 @@ export const childrenOf = async (pid: number): Promise<number[]> => {
   return lists.flatMap((list) => list.split(' ').filter(Boolean).map(Number));
 };
 
-/** Whether a process is there and not dead. Synchronous: what it says holds for what is done next. */
+/** Of the flags of a process (linux/sched.h): it has begun to exit. */
+const EXITING = 0x4;
+/** SIGKILL in a signal set. */
+const KILL = 1 << 8;
+
+/**
+ * Whether a process is there, and neither dead nor about to be: the end of a large one takes a while, so one that was killed
+ * counts as dead before it is. Synchronous: what it says holds for what is done next. See proc(5).
+ */
 export const isAlive = (pid: number): boolean => {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return !'ZX'.includes(stat.charAt(stat.lastIndexOf(')') + 2));
+    // After the name, which can hold anything: field 3 is first, flags are 9.
+    const [state = 'X', , , , , , flags = '0'] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    if ('ZX'.includes(state) || (Number(flags) & EXITING) !== 0) return false;
+    const pending = readFileSync(`/proc/${pid}/status`, 'latin1').matchAll(/^(?:SigPnd|ShdPnd):\s+[0-9a-f]*([0-9a-f]{8})$/gm);
+    return ![...pending].some(([, low]) => (Number.parseInt(low!, 16) & KILL) !== 0);
   } catch {
     return false;
   }
