@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { writeFileAtomic } from '#lib';
+import { poll, readIfExists, writeFileAtomic } from '#lib';
 import { relayFromSocket, relayToSocket } from './relay.ts';
 import { paint, type Io } from './output.ts';
 
@@ -9,6 +9,8 @@ import { paint, type Io } from './output.ts';
 
 const API = 'api.sock';
 const INGRESS = 'ingress.sock';
+/** Is there when both are; a file, because the part inside executes itself anew and keeps no descriptors. */
+const SERVED = 'served';
 
 export interface Urls {
   readonly api: string;
@@ -17,12 +19,19 @@ export interface Urls {
 
 const portOf = (url: string): number => Number(new URL(url).port);
 
-/** Inside: serves API and ingress as Unix sockets in `dir`, calls `ready`, and ends with `signal`. */
-export const serveInside = async (dir: string, { api, ingress }: Urls, ready: () => void, signal: AbortSignal): Promise<void> => {
+/** Inside: serves API and ingress as Unix sockets in `dir`, and ends with `signal`. */
+export const serveInside = async (dir: string, { api, ingress }: Urls, signal: AbortSignal): Promise<void> => {
   await using _api = await relayFromSocket(join(dir, API), portOf(api));
   await using _ingress = await relayFromSocket(join(dir, INGRESS), portOf(ingress));
-  ready();
+  await writeFileAtomic(join(dir, SERVED), ingress);
   if (!signal.aborted) await once(signal, 'abort');
+};
+
+/** Outside: waits until they are served, and returns the ingress as the stack itself knows it; undefined when `ended` comes first. */
+export const isServed = async (dir: string, ended: Promise<unknown>): Promise<string | undefined> => {
+  const over = new AbortController();
+  void ended.then(() => over.abort());
+  return poll(() => readIfExists(join(dir, SERVED)), 50, over.signal).catch(() => undefined);
 };
 
 /** Outside: the same ports on the host's loopback, until disposed. Where a port is taken, dev.json and kubeconfig name another. */

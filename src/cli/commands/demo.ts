@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
-import { writeSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { once } from 'node:events';
@@ -9,7 +8,7 @@ import { ClrkError, describeExit, exited, spawnChild } from '#lib';
 import { APP, createLab, enterPrivateMounts, setup, toolsDirOf, type Lab } from '#supervisor';
 import type { CommandContext, CommandSpec } from '../command.ts';
 import { paint, progress } from '../output.ts';
-import { printUses, serveInside, serveOutside } from '../demo-keep.ts';
+import { isServed, printUses, serveInside, serveOutside } from '../demo-keep.ts';
 import { playDemo } from '../demo-stage.ts';
 import { AGENTS, installAgent, QUICKSTART, type Language } from '../quickstart.ts';
 
@@ -42,8 +41,6 @@ const languageOf = (text: string): Language => {
 };
 
 const PROVIDERS = ['fixture', 'openai'];
-/** Where a stage that keeps its stack tells that it can be used. */
-const KEPT_FD = 3;
 const DOCUMENT = join(QUICKSTART, 'document.txt');
 
 /** The key for the real provider; throws before anything is set up when it is wanted and missing. */
@@ -97,18 +94,18 @@ const playInLab = async ({ io, signal, has }: CommandContext, dir: string, tools
   const argv = [join(APP, 'src', 'cmd', 'clrk.ts'), 'demo-stage', '--clrk-dir', dir, '--provider-ip', lab.fixtureIp, '--provider-ca', fixture.ca, ...keep];
   const stage = spawnChild(process.execPath, argv, {
     netns: lab.stack,
-    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
+    stdio: 'inherit',
     env: { ...process.env, CLRK_TOOLS: tools, CLRK_DEMO_KEY: key },
   });
   const ended = exited(stage);
   const stop = (): boolean => stage.kill('SIGTERM');
   signal.addEventListener('abort', stop, { once: true });
   if (signal.aborted) stop();
-  const kept = has('keep') && (await Promise.race([once(stage.stdio[KEPT_FD]!, 'data').then(([line]) => String(line)), ended.then(() => undefined)]));
+  const kept = has('keep') && (await isServed(labDir, ended));
   if (kept) {
     try {
       await using urls = await serveOutside(labDir, dir);
-      printUses(io, dir, urls, kept.trim(), DOCUMENT);
+      printUses(io, dir, urls, kept, DOCUMENT);
       return (await ended).code ?? 1;
     } catch (error) {
       stop();
@@ -123,6 +120,7 @@ const play = async (context: CommandContext): Promise<number> => {
   const { io, global, flag, signal } = context;
   const language = languageOf(flag('runtime')!);
   const key = realKey(flag('provider')!, io.env);
+  if (key !== undefined) await enterPrivateMounts('clrk demo');
   if (process.getuid?.() !== 0) throw new ClrkError('NotRoot', { command: 'clrk demo' });
   const note = progress(io);
   const tools = toolsDirOf(global.dir);
@@ -169,7 +167,7 @@ export const demoStageCommand: CommandSpec = {
     return playDemo({
       ...stageOptions(context, global.dir, toolsDirOf(global.dir)),
       provider: { key: io.env['CLRK_DEMO_KEY']!, fixture: { ip: flag('provider-ip')!, ca: flag('provider-ca')! } },
-      ...(relay && { keep: (stack) => serveInside(relay, stack, () => writeSync(KEPT_FD, `${stack.ingress}\n`), signal) }),
+      ...(relay && { keep: (stack) => serveInside(relay, stack, signal) }),
     });
   },
 };
