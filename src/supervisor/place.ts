@@ -1,11 +1,14 @@
 import { readlinkSync } from 'node:fs';
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, copyFile, mkdir } from 'node:fs/promises';
 import { isAbsolute, join, relative } from 'node:path';
 import { ClrkError, messageOf, run, type Identity } from '#lib';
 import { APP } from './app.ts';
+import { APP_PARTS } from './run-dir.ts';
 import { which } from './setup.ts';
 
 const OUTER = 'CLRK_OUTER_MOUNTS';
+/** Where Node.js looks up `#lib` and the like. */
+const MANIFEST = 'package.json';
 let entered = false;
 
 /**
@@ -33,7 +36,7 @@ export const enterPrivateMounts = async (command: string): Promise<void> => {
 
 /** Where a stack's processes find things: short paths that do not depend on where the checkout and the state directory are. */
 export interface Place {
-  /** The checkout (read-only), the state directory, the tools (read-only). */
+  /** What programs load of the checkout (read-only), the state directory, the tools (read-only). */
   readonly app: string;
   readonly state: string;
   readonly tools: string;
@@ -41,7 +44,7 @@ export interface Place {
 }
 
 const bind = async (from: string, to: string, options: string): Promise<void> => {
-  await mkdir(to);
+  await mkdir(to, { recursive: true });
   try {
     await run('mount', ['-o', `bind,${options}`, from, to]);
   } catch (error) {
@@ -54,7 +57,9 @@ export const bindPlace = async (runDir: string, { state, tools }: { readonly sta
   if (!entered) throw new ClrkError('Internal', { what: 'a stack was started outside of a mount namespace of its own' });
   const place = { app: join(runDir, 'app'), state: join(runDir, 'state'), tools: join(runDir, 'tools') };
   await chmod(state, 0o711); // others pass through it; all that is in it has owners and modes of its own
-  await bind(APP, place.app, 'ro,nosuid,nodev');
+  for (const part of APP_PARTS) await bind(join(APP, part), join(place.app, part), 'ro,nosuid,nodev');
+  await copyFile(join(APP, MANIFEST), join(place.app, MANIFEST));
+  for (const open of [place.app, join(place.app, MANIFEST)]) await chmod(open, 0o755);
   await bind(state, place.state, 'rw');
   await bind(tools, place.tools, 'ro,nodev');
   const node = relative(APP, process.execPath);

@@ -9,8 +9,11 @@ export const RUN_ROOT = '/run/clrk';
 /** The short directory of a stack's sockets: `/run/clrk/<8 hex digits of the state directory>`. */
 export const runDirOf = (state: string): string => join(RUN_ROOT, createHash('sha256').update(state).digest('hex').slice(0, 8));
 
-/** What is bound into a run directory, in the stack's own mount namespace: the checkout, the state directory, the tools. */
-export const BOUND = ['app', 'state', 'tools'] as const;
+/** Directories of the checkout that programs load from. Each is bound by itself, so that the checkout's own mode does not matter. */
+export const APP_PARTS = ['src', 'node_modules'] as const;
+
+/** What is bound into a run directory, in the stack's own mount namespace: parts of the checkout, the state directory, the tools. */
+const BOUND = [...APP_PARTS.map((part) => join('app', part)), 'state', 'tools'];
 
 /** Mount points at or below `dir`, deepest first. Mountinfo writes odd characters as octal; our paths have none. */
 const mountsUnder = async (dir: string): Promise<string[]> =>

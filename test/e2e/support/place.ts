@@ -1,4 +1,4 @@
-import { chmod, mkdir, rmdir } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, rmdir } from 'node:fs/promises';
 import { once } from 'node:events';
 import { join, relative } from 'node:path';
 import { exited, spawnChild, type SpawnOptions } from '#lib';
@@ -22,14 +22,17 @@ export interface TestPlace extends AsyncDisposable {
 }
 
 const SCRIPT = `
-for name in app state tools; do from=$1; shift; mount -o bind "$from" "$RUN_DIR/$name"; done
-mount -o bind,remount,ro "$RUN_DIR/app"
+app=$1
+for part in src node_modules; do mount -o bind,ro "$app/$part" "$RUN_DIR/app/$part"; done
+mount -o bind "$2" "$RUN_DIR/state"
+mount -o bind "$3" "$RUN_DIR/tools"
 echo ready
 exec sleep infinity`;
 
 export const createPlace = async (run: string, { state, tools }: { readonly state: string; readonly tools: string }): Promise<TestPlace> => {
-  const names = ['app', 'state', 'tools'];
-  await Promise.all(names.map((name) => mkdir(join(run, name))));
+  const names = ['app/src', 'app/node_modules', 'state', 'tools'];
+  await Promise.all(names.map((name) => mkdir(join(run, name), { recursive: true })));
+  await copyFile(join(APP, 'package.json'), join(run, 'app', 'package.json'));
   for (const dir of [run, state]) await chmod(dir, 0o711);
   await makeSocketDirs(run, identities(UIDS));
   const argv = ['--mount', '--propagation', 'slave', '--', 'sh', '-ec', SCRIPT, 'sh', APP, state, tools];
