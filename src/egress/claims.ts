@@ -84,6 +84,7 @@ export const claimsService = (options: ClaimsOptions): Implementation<typeof Cla
       const slices = await ready(parking.gateways, signal);
       if ('missing' in slices) return yield notInForce(slices.missing);
       await open(parking, slices);
+      if (signal.aborted) return;
       if (slices[0]) await setRoute({ map: 'parked', source: address, destination: '', port: slices[0].unclaimedPort });
       const over = new Promise<undefined>((resolve) => signal.addEventListener('abort', () => resolve(undefined), { once: true }));
       const tried = Promise.withResolvers<string>();

@@ -76,9 +76,12 @@ export const ownDirectory = async (path: string, { uid, gid, mode }: Ownership):
     return rename(made, path);
   }
   if (!now.isDirectory()) throw new Error(`${path} is not a directory`);
-  if (now.uid !== uid || now.gid !== gid) {
-    await run('find', ['-P', path, '-xdev', '-mindepth', '1', '-exec', 'chown', '--no-dereference', `${uid}:${gid}`, '{}', '+']);
-    await chown(path, uid, gid);
+  // A group that is not what it was may be the doing of its owner, and then changes nothing inside. A file with a second name
+  // somewhere else is not given away: who could write here may have made that link.
+  if (now.uid !== uid || (now.uid === 0 && now.gid !== gid)) {
+    const own = ['-exec', 'chown', '--no-dereference', `${uid}:${gid}`, '{}', '+'];
+    await run('find', ['-P', path, '-xdev', '-mindepth', '1', '(', '!', '-type', 'f', '-o', '-links', '1', ')', ...own]);
   }
+  if (now.uid !== uid || now.gid !== gid) await chown(path, uid, gid);
   await chmod(path, mode);
 };

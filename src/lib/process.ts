@@ -28,6 +28,8 @@ export interface SpawnOptions {
   readonly stdio?: StdioOptions;
   /** A network namespace (path of its file) to start in. */
   readonly netns?: string;
+  /** With a copy of the mounts that nobody else sees: what it mounts is seen by no one. */
+  readonly ownMounts?: boolean;
   /** Who it runs as, without a way to become more; as this process is, by default. */
   readonly as?: Identity;
 }
@@ -65,7 +67,10 @@ export const programEnv = (): NodeJS.ProcessEnv => Object.fromEntries(Object.ent
  * is set after the identity, which would clear it, and needs CAP_KILL in a parent of another uid.
  */
 export const spawnChild = (command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess => {
-  const inNamespace = options.netns ? ['nsenter', `--net=${options.netns}`, '--'] : [];
+  const inNamespace = [
+    ...(options.netns ? ['nsenter', `--net=${options.netns}`, '--'] : []),
+    ...(options.ownMounts ? ['unshare', '--mount', '--propagation', 'private', '--'] : []),
+  ];
   const armed = ['setpriv', '--pdeathsig', 'KILL', ...(options.as ? confined(options.as) : []), '--'];
   const argv = [...inNamespace, 'prlimit', '--core=0:0', ...armed, 'sh', '-c', IF_PARENT_LIVES, 'sh', String(process.pid), command, ...args];
   return spawn(argv[0]!, argv.slice(1), {

@@ -1,4 +1,4 @@
-import { messageOf } from '#lib';
+import { messageOf, type Exit } from '#lib';
 import type { Assignment, ClaimAnswer, RunTemplate } from '#model';
 import { bindingOf, release } from './claim.ts';
 import type { RunContext } from './context.ts';
@@ -75,10 +75,12 @@ export class ParkedSandbox implements AsyncDisposable {
     const { stdout, pid } = child;
     stdout!.once('readable', this.#onOutput);
     child.once('exit', () => void (this.#given || this.#keepOutput())); // now: Node throws away what nobody reads then
-    void this.sandbox.ended.then(async (exit) => {
+    const explain = async (exit: Exit): Promise<void> => {
       const { reason, message } = await this.sandbox.outcome(exit, await this.sandbox.limits());
       this.#fail(reason === '' || reason === 'ExitCode' ? startsBeforeEvent('ended') : { reason, message });
-    });
+    };
+    // What it had of its limits may be gone already, when it is being cleaned up.
+    this.sandbox.ended.then(explain).catch((error: unknown) => this.#fail(endingOf(error, this.#context.log)));
     await quiet(pid, signal);
     this.#processes = pid === undefined ? [] : await childrenOf(pid);
     if (this.usable) this.readySince = performance.now();
@@ -94,11 +96,10 @@ export class ParkedSandbox implements AsyncDisposable {
     const { gateway, claims, log } = this.#context;
     const { pair, child } = this.sandbox;
     try {
-      const [answer] = await Promise.all([
-        claims.bind(bindingOf(pair, assignment), AbortSignal.any([signal, AbortSignal.timeout(CLAIM_MS)])),
-        gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '' }),
-      ]);
+      const answer = await claims.bind(bindingOf(pair, assignment), AbortSignal.any([signal, AbortSignal.timeout(CLAIM_MS)]));
       if (answer.refused) this.#fail({ reason: answer.refused, message: answer.message }, true);
+      // Only now: until it is claimed it reaches nothing.
+      else await gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '' });
     } catch (error) {
       log.info('a warm sandbox could not be claimed', { invocation: assignment.invocation, cause: messageOf(error) });
       return false;

@@ -125,7 +125,11 @@ export class SandboxRun implements AsyncDisposable {
     const sandbox = this.#cleanup.use(new PreparedSandbox(this.#context, assignment, { number, id: invocation }));
     await sandbox.prepare(
       {
-        hold: (pair) => claim(this.#context, pair, assignment, signal),
+        hold: async (pair) => {
+          // Left by a sandbox that was given up in the middle of being parked: the run would reach no gateway.
+          await this.#context.gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '' });
+          await claim(this.#context, pair, assignment, signal);
+        },
         letGo: (pair) => release(this.#context, pair, invocation),
       },
       signal,

@@ -153,8 +153,8 @@ export class WarmPool implements AsyncDisposable {
     const started = (async () => {
       await this.#load.low(STAND_BACK_MS, signal);
       if (this.#entries.includes(entry)) await parked.start();
-    })();
-    void started.finally(() => {
+    })().catch((error: unknown) => this.#context.log.error('a warm sandbox could not be started', { err: error }));
+    void started.then(() => {
       this.#starting--;
       if (parked.readySince !== undefined) this.#troubles.delete(key);
       this.#changed();

@@ -130,9 +130,14 @@ export class Invoker implements Runs, AsyncDisposable {
   /** Journals a new invocation and, when it can run, gives it to a worker as soon as that is durable. */
   #dispatch(invocation: Invocation, view: AgentView, request: InvokeRequest): LiveRun {
     const { id } = invocation;
-    this.#journal.insert(invocation);
-    const run = this.#track(id);
     const { byteLength } = request.body;
+    try {
+      this.#journal.insert(invocation);
+    } catch (error) {
+      this.inFlight.release(byteLength);
+      throw error;
+    }
+    const run = this.#track(id);
     run.holds(() => this.inFlight.release(byteLength));
     const reject = (reason: string, message: string): LiveRun => {
       run.finish('Rejected', { reason, message });

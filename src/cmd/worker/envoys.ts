@@ -91,7 +91,13 @@ export class Envoys implements AsyncDisposable {
       '--log-format',
       '%l %n %v',
     ];
-    const child = spawnChild(this.#binary, args, { as: this.#ids.envoy(index), env: { PATH: process.env['PATH'] }, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawnChild(this.#binary, args, {
+      as: this.#ids.envoy(index),
+      // It holds CAP_SYS_ADMIN and reads what agents send: it must not be able to mount over what others run.
+      ownMounts: true,
+      env: { PATH: process.env['PATH'] },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     void pumpLines(child.stderr!, (line) => log.warn('envoy', { line })).catch(() => {}); // its pipe breaks when it is killed
     void exited(child).then((exit) => this.#ended({ index, time: Date.now(), outcome: describeExit(exit) }));
     return child;

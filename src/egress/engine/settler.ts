@@ -21,8 +21,11 @@ export interface Settlement {
   readonly used: number;
 }
 
-/** Envoy's response flags of a request of which nothing reached an upstream. */
-const NOTHING_SENT = new Set(['NR', 'UH', 'UF', 'UO', 'NC', 'DPE', 'UAEX', 'RL', 'RLSE', 'IH', 'DF', 'OM']);
+/**
+ * Envoy's response flags of a request that had an upstream of which nothing was sent to it: it could not be connected to, or had
+ * too many connections. No other flag proves that; an agent can cause most of them (DPE, a protocol error) after it has read an answer.
+ */
+const NOTHING_SENT = new Set(['UF', 'UO']);
 
 const tokens = (reported: number | undefined): number | undefined =>
   typeof reported === 'number' && reported >= 0 && reported <= Number.MAX_SAFE_INTEGER / 2 ? Math.ceil(reported) : undefined;

@@ -7,12 +7,14 @@ import { runCli } from '#cli';
 import { which, type Part } from '#supervisor';
 
 let dir: string;
-const { PATH } = process.env;
+const { PATH, CLRK_TOOLS } = process.env;
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'doctor-'));
+  delete process.env['CLRK_TOOLS']; // `clrk test` shares its own
 });
 afterEach(async () => {
   process.env['PATH'] = PATH;
+  if (CLRK_TOOLS !== undefined) process.env['CLRK_TOOLS'] = CLRK_TOOLS;
   await rm(dir, { recursive: true });
 });
 

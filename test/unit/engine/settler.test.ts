@@ -45,6 +45,14 @@ describe('what a request used', () => {
     ['the bound after a timeout', line({ status: 504, flags: 'UT' }), 1100],
     ['the bound when the client left before any answer', line({ status: 0, flags: 'DC' }), 1100],
     ['input and a token a byte of a cut stream', line({ flags: 'DC' }), 140],
+    ...['DPE', 'DF', 'OM', 'IH', 'UAEX', 'RL'].map(
+      (flags) =>
+        [`what was sent of a stream that ended with ${flags}, which an agent can cause when it has read it`, line({ flags }), 140] as [
+          string,
+          AccessLine,
+          number,
+        ],
+    ),
     ['at most the output bound of a cut stream', line({ flags: 'DC', responseBytes: 1e6 }), 1100],
     ['the bound of a cut stream with hidden reasoning', line({ flags: 'DC' }, { model: 'o3' }), 1100],
     ['the bound of a cut stream of an unknown model', line({ flags: 'DC' }, { model: 'stranger' }), 1100],
