@@ -14,7 +14,7 @@ import type { SeenRequest } from '../fixtures/openai/server.ts';
 import { APP } from '../fixtures/quickstart.ts';
 import { command, type CommandOptions, type CommandResult } from './support/command.ts';
 import { linkImages } from './support/images.ts';
-import { mountsOf, pidsInNamespace, processesOf } from './support/leftovers.ts';
+import { mountsOf, pidsInNamespace, processesOf, withoutForks } from './support/leftovers.ts';
 import { fixtureGateway, probeAgent, quickstart, type Manifest } from './support/manifests.ts';
 import { startNamespaceClient, type HttpAnswer, type NamespaceClient } from './support/namespace-client.ts';
 
@@ -399,9 +399,8 @@ export class TestStack implements AsyncDisposable {
   /** Pids of a program of this stack: one of `src/cmd` (`worker`, `egress`, …), or `envoy`, `runsc-sandbox`, …. */
   async pids(component: string): Promise<number[]> {
     const all = await processesOf(this.state, this.run);
-    return all
-      .filter(({ argv }) => (argv[0]!.endsWith('node') ? basename(argv[1] ?? '') === `${component}.ts` : basename(argv[0]!) === component))
-      .map(({ pid }) => pid);
+    const found = all.filter(({ argv }) => (argv[0]!.endsWith('node') ? basename(argv[1] ?? '') === `${component}.ts` : basename(argv[0]!) === component));
+    return withoutForks(found.map(({ pid }) => pid));
   }
 
   /** Kills the one process of a component with SIGKILL and returns its pid. */

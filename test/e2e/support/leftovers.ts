@@ -18,14 +18,22 @@ export const processes = async (): Promise<ProcessInfo[]> => {
 export const processesOf = async (...dirs: string[]): Promise<ProcessInfo[]> =>
   (await processes()).filter(({ pid, argv }) => pid !== process.pid && argv.some((arg) => dirs.some((dir) => arg.includes(dir))));
 
+const parentOf = async (pid: number): Promise<number> => {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+};
+
+/** Without those whose parent is one of them, too: a process that is just starting another one shows up twice for a moment. */
+export const withoutForks = async (pids: readonly number[]): Promise<number[]> => {
+  const parents = await Promise.all(pids.map(parentOf));
+  return pids.filter((_, index) => !pids.includes(parents[index]!));
+};
+
 /** The processes and all their descendants. */
 export const withDescendants = async (pids: readonly number[]): Promise<number[]> => {
   const all = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
   const parents = new Map<number, number>();
-  for (const pid of all) {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-    parents.set(pid, Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
-  }
+  for (const pid of all) parents.set(pid, await parentOf(pid));
   const below = (pid: number | undefined): boolean => pid !== undefined && pid > 0 && (pids.includes(pid) || below(parents.get(pid)));
   return all.filter(below);
 };
