@@ -56,7 +56,7 @@ const confined = ({ uid, gid, groups = [], capabilities = [] }: Identity): reado
  */
 const IF_PARENT_LIVES = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"';
 
-const KEPT_ENV = /^(PATH|TZ|LANG|LC_[A-Z]+|CLRK_LOG_LEVEL|NODE_OPTIONS|NODE_V8_COVERAGE)$/;
+const KEPT_ENV = /^(PATH|TZ|LANG|LC_[A-Z]+|CLRK_LOG_LEVEL|NODE_OPTIONS|NODE_V8_COVERAGE|LD_PRELOAD)$/;
 
 /** What a program of a stack gets of our environment: nothing a person may have put a secret into. */
 export const programEnv = (): NodeJS.ProcessEnv => Object.fromEntries(Object.entries(process.env).filter(([name]) => KEPT_ENV.test(name)));

@@ -46,7 +46,8 @@ export interface Place {
 const bind = async (from: string, to: string, options: string): Promise<void> => {
   await mkdir(to, { recursive: true });
   try {
-    await run('mount', ['-o', `bind,${options}`, from, to]);
+    // With what is mounted below: a part of the state directory may be a file system of its own.
+    await run('mount', ['-o', `rbind,${options}`, from, to]);
   } catch (error) {
     throw new ClrkError('CannotIsolate', { what: `bind ${from}`, cause: messageOf(error) }, { cause: error });
   }

@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { layout, type EgressLine } from '#model';
 import type { SentEvents } from '../fixtures/openai/server.ts';
@@ -19,7 +19,7 @@ import { truthOf, type Told } from './support/truth.ts';
  * and for all that ran beside it; what can only be known at the end (each record once, each reservation closed) at the end.
  */
 
-const EXCHANGES = '/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/default/exchanges?limit=10000';
+const RUNTIME = '/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/default';
 /** By rule of the route. The first one is raced for: three requests at a time want about a third of it each, and more. */
 const CAPS = [300_000, 5_000_000];
 const RULES = CAPS.map((maxTokensPerDay, index) => ({
@@ -213,8 +213,7 @@ describe('afterwards', () => {
     await eventually(
       'requests and records agree',
       async () => {
-        const { items } = await stack.api<{ items: (Exchange & { spanId: string })[] }>('GET', EXCHANGES);
-        const recorded = new Map(items.map((record) => [record.spanId, record]));
+        const recorded = new Map((await allExchanges()).map((record) => [record.spanId, record]));
         const seen = await stack.seen();
         expect(seen.filter(({ headers }) => headers['authorization'] !== `Bearer ${stack.key}`)).toEqual([]);
         expect(seen.filter(({ path }) => path.includes('canary'))).toEqual([]);
@@ -231,8 +230,7 @@ describe('afterwards', () => {
     expect(cap.broken).toEqual([]);
     expect(cap.looks()).toBeGreaterThan(1_000);
     await eventually('no reservation is held', () => (books.reservations().every(({ state }) => state !== 'held') ? true : undefined), 60_000, 500);
-    const { items } = await stack.api<{ items: Exchange[] }>('GET', EXCHANGES);
-    const recorded = new Map(items.map((record) => [record.decisionId, record]));
+    const recorded = new Map((await allExchanges()).map((record) => [record.decisionId, record]));
     for (const { id, state, amount, used } of books.reservations()) {
       const record = recorded.get(id);
       const known = typeof record?.inputTokens === 'number' && typeof record.outputTokens === 'number' ? record.inputTokens + record.outputTokens : undefined;
@@ -269,8 +267,8 @@ describe('afterwards', () => {
     await stack.stop();
     const at = layout(stack.state, stack.run).worker('0');
     const written = new Set<string>();
-    for (const name of await readdir(at.records)) {
-      if (!/^(access-|egress\.)/.test(name)) continue;
+    for (const name of await readdir(at.records, { recursive: true })) {
+      if (!/^(access-\d|egress\.jsonl)/.test(basename(name))) continue;
       for (const line of followLines<{ id: string; event?: string }>(join(at.records, name))()) if (line.event !== 'gateway-died') written.add(line.id);
     }
     const rows = await rawRecords(layout(stack.state, stack.run).clickhouse);
@@ -292,6 +290,17 @@ describe('afterwards', () => {
     expect(await leftFiles(stack.state)).toEqual([]);
   });
 });
+
+/** Records of every run; an answer has 10,000 at most, and all of them together are more. */
+const allExchanges = async (): Promise<(Exchange & { readonly spanId: string })[]> => {
+  const { items } = await stack.api<{ items: { metadata: { name: string } }[] }>('GET', `${RUNTIME}/invocations?limit=10000`);
+  const all = [];
+  for (const { metadata } of items) {
+    const path = `${RUNTIME}/exchanges?limit=10000&invocation=${metadata.name}`;
+    all.push(...(await stack.api<{ items: (Exchange & { spanId: string })[] }>('GET', path)).items);
+  }
+  return all;
+};
 
 /** Files of half-made writes. */
 const leftFiles = async (dir: string): Promise<string[]> => (await readdir(dir, { recursive: true })).filter((name) => /\.tmp$|\.new-|\.partial$/.test(name));

@@ -1,12 +1,11 @@
 /*
- * LD_PRELOAD: the wall clock of a process, off by as many seconds as the file named by CLRK_TEST_CLOCK says (eight bytes, mapped,
+ * LD_PRELOAD: the wall clock of a process, off by as many seconds as the file OFFSET_FILE, named when it is built, says (eight bytes, mapped,
  * so that a change is seen at once). Monotonic clocks are left alone. It asks the kernel itself and allocates nothing: a library
  * that looks its functions up at the first call cannot be loaded into Envoy, whose allocator reads the clock.
  */
 typedef struct { long sec, nsec; } timespec;
 typedef struct { long sec, usec; } timeval;
 extern long syscall(long number, ...);
-extern char *getenv(const char *name);
 extern int open(const char *path, int flags, ...);
 extern void *mmap(void *at, unsigned long size, int protection, int flags, int fd, long offset);
 extern int close(int fd);
@@ -23,8 +22,7 @@ extern void *dlsym(void *handle, const char *name);
 static volatile long *offset;
 
 __attribute__((constructor)) static void begin(void) {
-  const char *path = getenv("CLRK_TEST_CLOCK");
-  int fd = path ? open(path, 0) : -1;
+  int fd = open(OFFSET_FILE, 0);
   if (fd < 0) return;
   void *at = mmap(0, sizeof *offset, 1, 1, fd, 0);
   if (at != (void *)-1) offset = at;

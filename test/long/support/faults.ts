@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, open, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { run } from '#lib';
@@ -50,17 +50,18 @@ export const booksBalance = async (stack: TestStack, books: Books, ms = 60_000):
 /** A time of day for every process of a stack but the sandboxes, which can be set. Monotonic clocks go on as they are. */
 export const fakeClock = async (dir: string) => {
   const [library, offset, tools] = [join(dir, 'clock.so'), join(dir, 'offset'), join(dir, 'tools')];
-  await run('gcc', ['-O1', '-shared', '-fPIC', '-nostdlib', '-o', library, join(import.meta.dirname, 'clock.c')]);
+  await run('gcc', ['-O1', '-shared', '-fPIC', '-nostdlib', `-DOFFSET_FILE="${offset}"`, '-o', library, join(import.meta.dirname, 'clock.c')]);
   await writeFile(offset, Buffer.alloc(8));
   for (const path of [dir, library, offset]) await chmod(path, 0o755);
-  const env = { LD_PRELOAD: library, CLRK_TEST_CLOCK: offset };
-  // Envoy gets an environment of its own; runsc is a static binary, and keeps the time of the machine.
+  const env = { LD_PRELOAD: library };
+  // Envoy gets an environment of its own, and another uid cannot reach into ours; runsc is a static binary, and keeps the time of the machine.
   await mkdir(join(tools, 'bin'), { recursive: true });
   for (const name of await readdir(join(TOOLS, 'bin'))) {
     const [from, to] = [join(TOOLS, 'bin', name), join(tools, 'bin', name)];
-    const assignments = Object.entries(env).map(([key, value]) => `${key}='${value}'`);
-    if (name === 'envoy') await writeFile(to, `#!/bin/sh\nexec env ${assignments.join(' ')} '${from}' "$@"\n`, { mode: 0o755 });
-    else await symlink(from, to);
+    if (name === 'envoy') {
+      await copyFile(from, `${to}.real`);
+      await writeFile(to, `#!/bin/sh\nexec env LD_PRELOAD='${library}' "$(dirname "$0")/envoy.real" "$@"\n`, { mode: 0o755 });
+    } else await symlink(from, to);
   }
   return {
     env: { ...env, CLRK_TOOLS: tools },
