@@ -279,6 +279,8 @@ test('an unknown agent is 404, and one without a worker, pool or ready revision 
 test.each([
   ['delivery', { delivery: { mode: 'Metadata' as const } }],
   ['state', { state: { backend: 'sqlite' as const } }],
+  ['revisionName', { revisionName: 'future-00001' }],
+  ['ingress', { ingress: { auth: { bearer: { secretRef: { name: 'callers' } } } } }],
 ])('an agent that sets %s, which is not built, does not run', async (field, spec) => {
   stack.agents.set('future', agentView('future', spec));
   const answer = await stack.post('/default/future');
