@@ -1,6 +1,6 @@
 import { apiVersionOf } from '#api';
 import { messageOf, type Logger } from '#lib';
-import { get, isObject } from './json.ts';
+import { get, isObject } from '#admission';
 import type { Objects } from './objects.ts';
 import { FOREGROUND, PERMANENT_NAMESPACES } from './objects.ts';
 import type { Catalogue, Served } from './catalogue.ts';

@@ -1,6 +1,6 @@
 import type { Kind } from '#api';
 import type { Clock, Logger } from '#lib';
-import { get } from './json.ts';
+import { get } from '#admission';
 import type { Objects } from './objects.ts';
 import { resourceName } from './status.ts';
 import type { StoredObject } from './store.ts';

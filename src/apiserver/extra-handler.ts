@@ -5,7 +5,7 @@ import type { Clock } from '#lib';
 import type { Principal } from './access.ts';
 import type { Served } from './catalogue.ts';
 import { readBody, sendObject } from './http.ts';
-import { get, isObject, type JsonObject } from './json.ts';
+import { get, isObject, type JsonObject } from '#admission';
 import type { ResourceRequest } from './route.ts';
 import { labelsOf, parseSelector, type Selector } from './selectors.ts';
 import { methodNotAllowed, StatusError } from './status.ts';

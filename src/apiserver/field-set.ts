@@ -1,5 +1,5 @@
 import type { JsonSchema } from '#api';
-import { get, isObject, sameJson, type JsonObject, type MutableJson } from './json.ts';
+import { get, isObject, sameJson, type JsonObject, type MutableJson } from '#admission';
 
 /**
  * Sets of fields, as `managedFields` keeps them. A path is a list of segments: `f:name` (field), `k:{"name":"x"}` (item of a map

@@ -1,5 +1,5 @@
 import jsonPatch from 'fast-json-patch';
-import { isObject, type JsonObject } from './json.ts';
+import { isObject, type JsonObject } from '#admission';
 import { MAX_BODY } from './http.ts';
 import { badRequest, StatusError, tooLarge } from './status.ts';
 

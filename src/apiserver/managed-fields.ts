@@ -1,6 +1,6 @@
 import type { JsonSchema, ManagedFieldsEntry } from '#api';
 import { appliedFields, childrenOf, compareFields, FieldSet, printPath, valueAt, type Child, type Path } from './field-set.ts';
-import { get, isObject, sameJson, type JsonObject, type MutableJson } from './json.ts';
+import { get, isObject, sameJson, type JsonObject, type MutableJson } from '#admission';
 import { badRequest, StatusError } from './status.ts';
 
 /** Who manages which field: ownership after updates, and server-side apply. */

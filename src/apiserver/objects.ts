@@ -1,13 +1,24 @@
 import { randomInt, randomUUID } from 'node:crypto';
-import { apiVersionOf, SYSTEM_NAMESPACE, type FieldError, type Kind, type KubeObject } from '#api';
+import {
+  admit,
+  desired,
+  get,
+  isObject,
+  mergePatch,
+  metadataOf,
+  newborn,
+  objectSchema,
+  prune,
+  sameJson,
+  withMetadata,
+  type Decoded,
+  type JsonObject,
+} from '#admission';
+import { apiVersionOf, SYSTEM_NAMESPACE, type Kind, type KubeObject } from '#api';
 import { kubeTime, type Clock } from '#lib';
-import { checkRules } from './cel.ts';
-import { get, isObject, mergePatch, sameJson, type Decoded, type JsonObject, type MutableJson } from './json.ts';
 import { apply, keepOwners, trackUpdate, type Writer } from './managed-fields.ts';
-import { checkMetadata, objectSchema } from './meta.ts';
 import { alreadyExists, badRequest, conflict, forbidden, invalid, notFound, resourceName, staleVersion } from './status.ts';
 import type { Location, Store, StoredObject } from './store.ts';
-import { prune, validate, withDefaults } from './structural.ts';
 
 /** Stored objects: what each verb does to one of them. Synchronous, so that every verb is atomic. */
 
@@ -48,22 +59,7 @@ const randomSuffix = (): string => Array.from({ length: 5 }, () => NAME_LETTERS[
 
 export const locate = ({ kind, namespace, name }: Pick<Target, 'kind' | 'namespace' | 'name'>): Location => ({ resource: resourceName(kind), namespace, name });
 
-const metadataOf = (object: JsonObject): JsonObject => (isObject(object['metadata']) ? object['metadata'] : {});
 const finalizersOf = (object: JsonObject): readonly string[] => (metadataOf(object)['finalizers'] as readonly string[] | undefined) ?? [];
-
-/** `object` without the named fields of metadata that are undefined. */
-const withMetadata = (object: JsonObject, changes: JsonObject): JsonObject => ({
-  ...object,
-  metadata: Object.fromEntries(Object.entries({ ...metadataOf(object), ...changes }).filter(([, value]) => value !== undefined && value !== null)),
-});
-
-/** Everything but type, metadata and status: what `generation` counts changes of. */
-const desired = (kind: Kind, object: JsonObject): JsonObject =>
-  Object.fromEntries(
-    Object.entries(object).filter(
-      ([name]) => name !== 'apiVersion' && name !== 'kind' && name !== 'metadata' && !(name === 'status' && kind.subresources.status),
-    ),
-  );
 
 export class Objects {
   readonly store: Store;
@@ -255,15 +251,7 @@ export class Objects {
     const name = String(given['name'] ?? (typeof prefix === 'string' && prefix ? prefix.slice(0, 248) + randomSuffix() : ''));
     if (name === '')
       throw invalid(kind, '', [{ field: 'metadata.name', reason: 'FieldValueRequired', message: 'Required value: name or generateName is required' }]);
-    const fresh = withMetadata(kind.subresources.status ? Object.fromEntries(Object.entries(incoming).filter(([field]) => field !== 'status')) : incoming, {
-      name,
-      uid: randomUUID(),
-      creationTimestamp: kubeTime(this.#clock.now()),
-      generation: kind.native ? undefined : 1,
-      deletionTimestamp: undefined,
-      deletionGracePeriodSeconds: undefined,
-      resourceVersion: undefined,
-    });
+    const fresh = newborn(kind, incoming, { name, uid: randomUUID(), time: kubeTime(this.#clock.now()) });
     this.#checkNamespace({ ...target, name });
     const object = own(this.#admit({ ...target, name }, fresh, undefined));
     const at = { ...locate(target), name };
@@ -321,39 +309,11 @@ export class Objects {
 
   /** Normalises, defaults and validates. Throws StatusError 422 with everything that is wrong. */
   #admit({ kind, name }: Target, object: JsonObject, old: JsonObject | undefined): JsonObject {
-    const schema = objectSchema(kind);
-    const shaped = validate(schema, object);
-    const normalised = shaped.length === 0 && kind.normalise ? (kind.normalise(object as unknown as KubeObject) as unknown as JsonObject) : object;
-    const complete = withDefaults(schema, withoutEmptyMetadata(normalised)) as MutableJson;
-    const errors = this.#violations(kind, complete, old);
+    const { object: complete, errors } = admit(kind, object, old);
     if (errors.length > 0) throw invalid(kind, name, errors);
     return complete;
   }
-
-  #violations(kind: Kind, object: JsonObject, old: JsonObject | undefined): readonly FieldError[] {
-    const schema = objectSchema(kind);
-    const structural = validate(schema, object);
-    const metadata = structural.some(({ field }) => field.startsWith('metadata')) ? [] : checkMetadata(kind, metadataOf(object));
-    if (structural.length > 0) {
-      const unchecked: FieldError = {
-        field: '<nil>',
-        reason: 'FieldValueInvalid',
-        message:
-          'Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation',
-      };
-      return [...structural, ...metadata, ...(kind.native ? [] : [unchecked])];
-    }
-    const unchanged = old !== undefined && sameJson(desired(kind, object), desired(kind, old));
-    const admitted = unchanged ? [] : (kind.admission?.(object as unknown as KubeObject, old as unknown as KubeObject | undefined) ?? []);
-    return [...metadata, ...checkRules(schema, object, old), ...admitted];
-  }
 }
-
-/** Empty lists and maps of metadata are as good as absent, and are left out. */
-const withoutEmptyMetadata = (object: JsonObject): JsonObject => {
-  const empty = Object.entries(metadataOf(object)).filter(([, value]) => value !== null && typeof value === 'object' && Object.keys(value).length === 0);
-  return empty.length > 0 ? withMetadata(object, Object.fromEntries(empty.map(([name]) => [name, undefined]))) : object;
-};
 
 /** For "did anything change": managedFields times do not count. */
 const withoutTimes = (object: JsonObject): JsonObject => {

@@ -1,7 +1,7 @@
 import { toOpenApi, type JsonSchema } from '#api';
 import { sha256Hex } from '#lib';
 import type { Catalogue, GroupVersion, Served } from './catalogue.ts';
-import { OBJECT_META } from './meta.ts';
+import { OBJECT_META } from '#admission';
 
 /** OpenAPI v3 documents, one a group version: what `kubectl apply` and `kubectl explain` read. */
 

@@ -1,4 +1,4 @@
-import { DecodeError, type MutableJson } from './json.ts';
+import { DecodeError, type MutableJson } from '#admission';
 
 /**
  * Request bodies in Kubernetes' protobuf form, which kubectl and typed Go clients send for built-in kinds and do not repeat as

@@ -1,6 +1,6 @@
 import type { ExtraGroup, ExtraRequest, ExtraResource, ExtraResponse } from '#api';
 import { allows, rulesOf, type Principal } from './access.ts';
-import { decode, DecodeError, get, type JsonObject } from './json.ts';
+import { decode, DecodeError, get, type JsonObject } from '#admission';
 import { decodeProtobuf, PROTOBUF } from './protobuf.ts';
 
 /** What a caller may ask about itself: `kubectl auth can-i`, `kubectl auth whoami`. */

@@ -1,5 +1,5 @@
 import type { Kind } from '#api';
-import { get, isObject, type JsonObject } from './json.ts';
+import { get, isObject, type JsonObject } from '#admission';
 import { badRequest } from './status.ts';
 import type { StoredObject } from './store.ts';
 

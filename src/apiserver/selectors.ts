@@ -1,7 +1,6 @@
 import type { Kind } from '#api';
-import { get, isObject, type JsonObject } from './json.ts';
+import { get, isObject, storedKind, storedPath, type JsonObject } from '#admission';
 import { badRequest } from './status.ts';
-import { storedKind, storedPath } from './view.ts';
 
 /** Label and field selectors. Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#api */
 

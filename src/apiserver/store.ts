@@ -1,6 +1,6 @@
 import { closeSync, openSync } from 'node:fs';
 import { openDatabase, transaction, type DatabaseSync } from '#lib';
-import type { JsonObject } from './json.ts';
+import type { JsonObject } from '#admission';
 
 /** Objects in SQLite: one writer, one resourceVersion that only grows, and a bounded log of changes for watches. */
 

@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { decode, DecodeError, fromStored, get, isObject, mergePatch, storedKind, toStored, type Decoded, type JsonObject } from '#admission';
 import { apiVersionOf, type Kind } from '#api';
 import type { Clock } from '#lib';
 import type { Served } from './catalogue.ts';
 import { mediaType, objectFormat, readBody, sendObject, type Answer } from './http.ts';
 import { applyJsonPatch } from './json-patch.ts';
-import { decode, DecodeError, get, isObject, mergePatch, type Decoded, type JsonObject } from './json.ts';
 import type { DeleteOptions, Objects, Target, WriteOptions } from './objects.ts';
 import { decodeProtobuf } from './protobuf.ts';
 import type { ResourceRequest } from './route.ts';
@@ -13,7 +13,6 @@ import { labelsOf, parseSelector } from './selectors.ts';
 import { badRequest, expired, invalidOption, methodNotAllowed, resourceName, unsupportedMedia } from './status.ts';
 import type { StoredObject } from './store.ts';
 import { toTable } from './table.ts';
-import { fromStored, storedKind, toStored } from './view.ts';
 import { startVersion, watchStore, type EventStream } from './watch.ts';
 
 /** HTTP for resources that are stored. */

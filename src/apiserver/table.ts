@@ -1,6 +1,6 @@
 import type { Column, KubeObject } from '#api';
 import { formatAge } from '#lib';
-import { get, isObject, type JsonObject } from './json.ts';
+import { get, isObject, type JsonObject } from '#admission';
 
 /** Tables for `kubectl get`. Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables */
 

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Column } from '#api';
-import { get, type JsonObject } from './json.ts';
+import { get, type JsonObject } from '#admission';
 import { labelsOf, type Selector } from './selectors.ts';
 import { expired, StatusError, versionTooLarge, badRequest } from './status.ts';
 import type { Change, ChangeType, Store } from './store.ts';

@@ -19,8 +19,12 @@ export const MODULES: Readonly<Record<string, ModuleRule>> = {
   model: { may: ['lib', 'api'], why: 'records and ports are what stages share; with code of a stage in them, stages would share that too' },
   policy: { may: ['lib', 'api', 'model'], why: 'compiling and deciding are pure functions, the same for Envoy, engine, `explain` and tests' },
   wire: { may: ['lib', 'model'], why: 'codecs map the records of `model` and know nothing of who sends them' },
+  admission: { may: ['lib', 'api'], why: 'an object is judged by its kind alone, so that server and command line come to the same verdict' },
   kube: { may: ['lib', 'api'], why: 'client and server of the API test each other, so neither may lean on the other' },
-  apiserver: { may: ['lib', 'api'], why: 'a generic server of kinds: client and server test each other, and what handlers do is given to it by `cmd`' },
+  apiserver: {
+    may: ['lib', 'api', 'admission'],
+    why: 'a generic server of kinds: client and server test each other, and what handlers do is given to it by `cmd`',
+  },
   image: { may: ['lib', 'model'], why: 'images are built and unpacked without a stack' },
   trigger: { may: STAGE, why: STAGE_WHY },
   scheduler: { may: STAGE, why: STAGE_WHY },
@@ -32,7 +36,7 @@ export const MODULES: Readonly<Record<string, ModuleRule>> = {
   runtime: { may: ['lib', 'api', 'model', 'wire'], why: 'handlers of the runtime API read through ports, whatever serves them' },
   supervisor: { may: ['lib', 'api', 'model', 'kube', 'wire'], why: 'it starts programs by path; with their code in it, it would load what they load' },
   cli: {
-    may: ['lib', 'api', 'kube', 'policy', 'image', 'supervisor'],
+    may: ['lib', 'api', 'admission', 'kube', 'policy', 'image', 'supervisor'],
     why: 'the command line is a client of the API: what it could do beside it, kubectl could not',
   },
   cmd: { may: ['*'], why: 'composition roots are where modules meet' },
@@ -65,7 +69,7 @@ const oneOwner = (module: string): PackageRule => ({ owners: [module], why: 'one
 
 /** Every package used in src, and the Node modules that are owned. */
 export const PACKAGES: Readonly<Record<string, PackageRule>> = {
-  '@bufbuild/cel': oneOwner('apiserver'),
+  '@bufbuild/cel': oneOwner('admission'),
   '@bufbuild/protobuf': oneOwner('wire'),
   '@bufbuild/re2': oneOwner('lib'),
   croner: oneOwner('lib'),
@@ -78,7 +82,10 @@ export const PACKAGES: Readonly<Record<string, PackageRule>> = {
   'dns-packet': oneOwner('egress'),
   pino: oneOwner('lib'),
   undici: oneOwner('kube'),
-  yaml: { owners: ['apiserver', 'cli', 'kube', 'supervisor'], why: 'YAML is for manifests and kubeconfig files; between our processes goes protobuf or JSON' },
+  yaml: {
+    owners: ['admission', 'apiserver', 'cli', 'kube', 'supervisor'],
+    why: 'YAML is for manifests and kubeconfig files; between our processes goes protobuf or JSON',
+  },
   'node:sqlite': oneOwner('lib'),
   'node:child_process': {
     owners: ['lib'],
@@ -91,6 +98,7 @@ export const PACKAGES: Readonly<Record<string, PackageRule>> = {
 export const PURE: Readonly<Record<string, { readonly may: readonly string[]; readonly why: string }>> = {
   api: { may: [], why: 'the kinds are data' },
   model: { may: ['node:path'], why: 'records and ports are data' },
+  admission: { may: [], why: 'a verdict is a function of a document and its kind' },
   policy: { may: ['node:crypto', 'node:net'], why: 'what decides has no clock, file or socket' },
 };
 

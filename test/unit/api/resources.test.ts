@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { resourceErrors, runResources, taskAgents, type Resources } from '#api';
-import { validate } from '../../../src/apiserver/structural.ts';
+import { validate } from '../../../src/admission/structural.ts';
 
 const MI = 2 ** 20;
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { workerPools } from '#api';
 import { FieldSet } from '../../../src/apiserver/field-set.ts';
 import { apply, trackUpdate, type Writer } from '../../../src/apiserver/managed-fields.ts';
-import { objectSchema } from '../../../src/apiserver/meta.ts';
+import { objectSchema } from '../../../src/admission/meta.ts';
 import { agent, ROOT, startServer, type TestClient, type TestServer } from './harness.ts';
 
 /** Expectations follow https://kubernetes.io/docs/reference/using-api/server-side-apply/ */

@@ -1,0 +1,52 @@
+import { apiVersionOf, type Kind } from '#api';
+import { admit, metadataOf, newborn, withMetadata } from './admit.ts';
+import { get, isObject } from './json.ts';
+import { objectSchema } from './meta.ts';
+import { prune } from './structural.ts';
+import { storedKind, toStored } from './view.ts';
+
+/** One thing that is wrong with a document. */
+export interface Problem {
+  /** `spec.rules[0].matches`; empty when it is the document as a whole. */
+  readonly field: string;
+  readonly message: string;
+  /** The field is there but has no place in the kind. */
+  readonly unknown?: true;
+}
+
+/** Stands for what only the server can give. */
+const BIRTH = { uid: '00000000-0000-0000-0000-000000000000', time: '1970-01-01T00:00:00Z' } as const;
+
+/**
+ * Everything a server would refuse `value` for when it is applied as a new object in `namespace` (server-side apply, strict
+ * field validation), found in one go: a server stops at unknown fields before it looks at values. Empty = it would be taken.
+ * What only a server knows (namespaces, the object's earlier version) is not looked at.
+ */
+export const judge = (kind: Kind, value: unknown, namespace: string): readonly Problem[] => {
+  const at = storedKind(kind);
+  const given = toStored(kind, value);
+  if (!isObject(given)) return [{ field: '', message: 'is not an object' }];
+  if (given['metadata'] !== undefined && !isObject(given['metadata'])) return [{ field: 'metadata', message: 'is not an object' }];
+  const paths: string[] = [];
+  const pruned = prune(objectSchema(at), given, paths);
+  const problems: Problem[] = paths.map((field) => ({ field, message: 'unknown field', unknown: true }));
+  if (!isObject(pruned)) return problems;
+  const metadata = metadataOf(pruned);
+  const name = metadata['name'];
+  if (name === undefined || name === null || name === '') {
+    const made = metadata['generateName'] ? '; a name made from generateName works with `kubectl create` only' : '';
+    problems.push({ field: 'metadata.name', message: `Required value${made}` });
+  }
+  if (get(metadata, 'managedFields') !== undefined) problems.push({ field: 'metadata.managedFields', message: 'must not be applied: the server keeps it' });
+  const placed = withMetadata(
+    { ...pruned, apiVersion: apiVersionOf(at), kind: at.kind },
+    {
+      namespace: at.namespaced ? (metadata['namespace'] ?? namespace) : undefined,
+      selfLink: undefined,
+      managedFields: undefined,
+    },
+  );
+  const { errors } = admit(at, newborn(at, placed, { name: typeof name === 'string' && name !== '' ? name : 'unnamed', ...BIRTH }), undefined);
+  // The last only says that rules were not checked, which the others say by being there.
+  return [...problems, ...errors.filter(({ field }) => field !== '<nil>').map(({ field, message }) => ({ field, message }))];
+};
