@@ -9,6 +9,9 @@ export const LABELS = {
   component: 'clrk.apoxy.dev/component',
 } as const;
 
+/** On a revision: a hash of the template it was made from. */
+export const TEMPLATE_HASH = 'clrk.apoxy.dev/template-hash';
+
 /** Namespace of the installation itself. */
 export const SYSTEM_NAMESPACE = 'clrk';
 /** Pool that `clrk dev` makes when none is applied. */
@@ -18,4 +21,4 @@ export const EGRESS_CONTROLLER = 'clrk.apoxy.dev/egress-controller';
 /** Secret with the root certificate and key of a gateway. */
 export const gatewayCaSecret = (gateway: string): string => `clrk-egressgateway-ca-${gateway}`;
 /** Name of the revision an agent's generation makes: `word-count-00001`. */
-export const revisionName = (agent: string, generation: number): string => `${agent}-${String(generation).padStart(5, '0')}`;
+export const nameOfRevision = (agent: string, generation: number): string => `${agent}-${String(generation).padStart(5, '0')}`;

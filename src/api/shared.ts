@@ -47,6 +47,16 @@ export const revisionFields = {
   env: listMap('Environment of the process.', ['name'], envVar, { maxItems: 512 }),
 };
 
+/** Which revision of an agent runs. */
+export const revisionName = string('AgentSandboxRevision of this agent that runs, and no other (a pin); absent = the latest ready one.', {
+  minLength: 1,
+  maxLength: 253,
+});
+export const revisionHistoryLimit = int32(
+  'How many of the newest revisions are kept; 10 when absent. Those that serve, are pinned, newest or still run are kept besides.',
+  { minimum: 0 },
+);
+
 /** Labels and annotations alone; the rest of ObjectMeta has no effect in a template. */
 export const templateMetadata = object(
   'Labels and annotations for what is made from the template.',

@@ -56,6 +56,7 @@ const main = async (program: Program): Promise<void> => {
       pool,
       images,
       store: stack.images,
+      tryStart: (template, signal) => sandboxes.tryStart(template, signal),
       active: () => sandboxes.running.length,
       warm: {
         set: (targets) => sandboxes.warm.set(targets),

@@ -1,18 +1,18 @@
 import {
   agentSandboxRevisions,
   aiProviderRoutes,
+  controllerOf,
   credentialInjectionPolicies,
   daemonAgents,
   egressDenyPolicies,
   egressGateways,
   egressL4Routes,
-  LABELS,
   mcpRoutes,
   secrets,
   taskAgents,
   workerPools,
+  type Agent,
   type KubeObject,
-  type TaskAgent,
 } from '#api';
 import { createInformer, type Client, type Informer } from '#kube';
 import type { Logger } from '#lib';
@@ -28,14 +28,14 @@ export const createCaches = (client: Client, log: Logger) => {
   return {
     pools: follow(workerPools),
     agents: follow(taskAgents, { pool: (agent) => [poolKeyOf(agent)] }),
-    revisions: follow(agentSandboxRevisions, { agent: ({ metadata }) => [`${metadata.namespace}/${metadata.labels?.[LABELS.agent] ?? ''}`] }),
+    revisions: follow(agentSandboxRevisions, { owner: (revision) => [controllerOf(revision)?.uid ?? ''] }),
     gateways: follow(egressGateways),
     routes: follow(aiProviderRoutes),
     policies: follow(credentialInjectionPolicies),
     denyPolicies: follow(egressDenyPolicies),
     mcpRoutes: follow(mcpRoutes),
     l4Routes: follow(egressL4Routes),
-    daemons: follow(daemonAgents),
+    daemons: follow(daemonAgents, { pool: (agent) => [poolKeyOf(agent)] }),
     secrets: follow(secrets),
     synced: Promise.resolve().then(() => Promise.all(all.map(({ synced }) => synced)).then(() => {})),
     async [Symbol.asyncDispose]() {
@@ -47,4 +47,4 @@ export const createCaches = (client: Client, log: Logger) => {
 export type Caches = ReturnType<typeof createCaches>;
 
 /** The pool of an agent, as workers name it: `namespace/name`. */
-export const poolKeyOf = (agent: TaskAgent): string => `${agent.metadata.namespace}/${agent.spec.workerPoolRef}`;
+export const poolKeyOf = (agent: Agent): string => `${agent.metadata.namespace}/${agent.spec.workerPoolRef}`;

@@ -1,10 +1,11 @@
 import {
   agentSandboxRevisions,
   aiProviderRoutes,
+  controllerOf,
   credentialInjectionPolicies,
   egressGateways,
   findCondition,
-  LABELS,
+  isRevisionOf,
   taskAgents,
   workerPools,
   type Condition,
@@ -65,9 +66,9 @@ export const eventController = (context: Context, active: ActiveRuns, recorder: 
     (revision, { status, reason, message }) => {
       const ready = status === 'True';
       about(agentSandboxRevisions)(revision, { status, reason, message });
-      const agent = agents.get(revision.metadata.namespace!, revision.metadata.labels?.[LABELS.agent] ?? '');
+      const agent = agents.get(revision.metadata.namespace!, controllerOf(revision)?.name ?? '');
       const text = `Revision ${revision.metadata.name} is ${ready ? 'ready' : 'not ready'}: ${message}`;
-      if (agent) about(taskAgents)(agent, { status, reason: ready ? 'RevisionReady' : reason, message: text });
+      if (agent && isRevisionOf(agent, revision)) about(taskAgents)(agent, { status, reason: ready ? 'RevisionReady' : reason, message: text });
     },
   );
   follow(gateways, ({ status }) => told(status?.conditions, ['Ready']), about(egressGateways));

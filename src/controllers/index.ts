@@ -55,7 +55,7 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
       resources.use(gatewayController(context, plans));
       resources.use(gatewayStatusController(context, plans));
       resources.use(workerDesiredController(context, plans));
-      resources.use(unbuiltControllers(context));
+      resources.use(unbuiltControllers(context, active));
     },
     () => {},
   );

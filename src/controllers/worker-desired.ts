@@ -1,8 +1,8 @@
-import { LABELS, runTemplateOf, type TaskAgent, type WorkerPool } from '#api';
-import { createController, signals, watches } from '#kube';
+import { controllerOf, isProven, pinProblem, runTemplateOf, type TaskAgent, type WorkerPool } from '#api';
+import { createController, signals, specChanged, watches } from '#kube';
 import { canonicalJson } from '#lib';
 import type { GatewayRoot, WarmTarget, WorkerDesired } from '#model';
-import { servingRevisions } from './agent/revisions.ts';
+import { preparedRevisions } from './agent/revisions.ts';
 import { idleTtlOf, warmShares } from './agent/warm.ts';
 import { poolKeyOf } from './caches.ts';
 import type { Context } from './context.ts';
@@ -15,15 +15,15 @@ export interface Roots {
 }
 
 /** Agents, revisions and gateway roots -> what the workers of each pool should have, always whole. */
-export const workerDesiredController = ({ caches: { pools, agents, revisions }, desired, log }: Context, roots: Roots): AsyncDisposable => {
+export const workerDesiredController = ({ caches: { pools, agents, daemons, revisions }, desired, log }: Context, roots: Roots): AsyncDisposable => {
   const published = new Map<string, string>();
   const warmTargets = (pool: WorkerPool, own: readonly TaskAgent[]): WarmTarget[] => {
     const shares = warmShares(pool, own);
     return own.flatMap((agent) => {
       const size = shares.get(agent.metadata.name)?.size ?? 0;
       // The revision that serves, as the dispatcher runs it.
-      const revision = revisions.get(agent.metadata.namespace!, agent.status?.latestReadyRevisionName ?? '');
-      return size > 0 && revision ? [{ template: runTemplateOf(agent, revision), size, idleTtlMs: idleTtlOf(agent) }] : [];
+      const revision = revisions.get(agent.metadata.namespace!, agent.spec.revisionName ?? agent.status?.latestReadyRevisionName ?? '');
+      return size > 0 && revision && !pinProblem(agent, revision) ? [{ template: runTemplateOf(agent, revision), size, idleTtlMs: idleTtlOf(agent) }] : [];
     });
   };
   return createController({
@@ -32,9 +32,10 @@ export const workerDesiredController = ({ caches: { pools, agents, revisions }, 
     sources: [
       watches(pools),
       watches(agents, (agent) => [poolKeyOf(agent)]),
-      watches(revisions, ({ metadata }) => {
-        const agent = agents.get(metadata.namespace!, metadata.labels?.[LABELS.agent] ?? '');
-        return agent ? [poolKeyOf(agent)] : [];
+      watches(daemons, (agent) => [poolKeyOf(agent)], specChanged),
+      watches(revisions, (revision) => {
+        const name = controllerOf(revision)?.name ?? '';
+        return [agents, daemons].flatMap((cache) => cache.get(revision.metadata.namespace!, name) ?? []).map(poolKeyOf);
       }),
       signals((enqueue) =>
         roots.onChange((namespace) => {
@@ -53,10 +54,14 @@ export const workerDesiredController = ({ caches: { pools, agents, revisions }, 
         .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
       const object = pools.get(namespace, pool.slice(namespace.length + 1));
       const wanted: WorkerDesired = {
-        revisions: own
-          .flatMap((agent) => servingRevisions(agent, revisions.index('agent', `${namespace}/${agent.metadata.name}`)))
-          .map(({ metadata, spec }) => ({ namespace, name: metadata.name, agent: metadata.labels?.[LABELS.agent] ?? '', image: spec.image }))
-          .sort((a, b) => (a.name < b.name ? -1 : 1)),
+        revisions: [...own, ...daemons.index('pool', pool).filter(({ metadata }) => !metadata.deletionTimestamp)]
+          .flatMap((agent) =>
+            preparedRevisions(agent, revisions.index('owner', agent.metadata.uid!)).map((revision) => ({
+              template: { ...runTemplateOf(agent, revision), gateways: [] },
+              proven: isProven(revision),
+            })),
+          )
+          .sort((a, b) => (a.template.revision < b.template.revision ? -1 : 1)),
         gateways,
         warm: object ? warmTargets(object, own) : [],
       };

@@ -15,8 +15,8 @@ export interface BundleOptions {
   readonly rootfs: string;
   readonly image: ImageConfig;
   readonly hostname: string;
-  /** File of the network namespace. */
-  readonly netns: string;
+  /** File of the network namespace; absent = one of its own, with nothing in it. */
+  readonly netns: string | undefined;
   readonly command: readonly string[];
   readonly args: readonly string[];
   /** Set unless the image or the template sets them. */
@@ -95,7 +95,13 @@ export const bundleSpec = async (options: BundleOptions): Promise<object> => {
       ...options.mounts.map(({ source, destination }) => ({ destination, type: 'bind', source, options: ['bind', 'ro', 'nosuid', 'noexec', 'nodev'] })),
     ],
     linux: {
-      namespaces: [{ type: 'pid' }, { type: 'ipc' }, { type: 'uts' }, { type: 'mount' }, { type: 'network', path: options.netns }],
+      namespaces: [
+        { type: 'pid' },
+        { type: 'ipc' },
+        { type: 'uts' },
+        { type: 'mount' },
+        { type: 'network', ...(options.netns !== undefined && { path: options.netns }) },
+      ],
     },
   };
 };

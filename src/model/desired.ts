@@ -2,12 +2,12 @@ import type { RunTemplate } from './run.ts';
 
 /** Desired state that controllers hand to workers and their egress, and the reports that come back. */
 
-/** An agent revision whose image a worker should have unpacked. */
+/** An agent revision that a worker should be able to run. */
 export interface DesiredRevision {
-  readonly namespace: string;
-  readonly name: string;
-  readonly agent: string;
-  readonly image: string;
+  /** What runs of it are made of, but for gateways: those are no part of a revision. */
+  readonly template: RunTemplate;
+  /** A sandbox of it has started before, on this worker or another. */
+  readonly proven: boolean;
 }
 
 export interface GatewayRoot {
@@ -49,10 +49,11 @@ export interface WarmState {
 export interface ImageState {
   /** Revision, `namespace/name`. */
   readonly revision: string;
+  /** The image is unpacked here, and a sandbox of it starts. */
   readonly ready: boolean;
-  /** Manifest digest when ready. */
+  /** Manifest digest of the image that is unpacked; empty when none is. */
   readonly digest: string;
-  /** Why not, when not ready: `ImageNotFound`, `ImageInvalid`, … */
+  /** Why not, when not ready: `ImageNotFound`, `ImageInvalid`, `StartFailed`, … */
   readonly reason: string;
   readonly message: string;
 }

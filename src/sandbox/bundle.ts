@@ -51,7 +51,8 @@ export interface SandboxFiles {
   readonly image: ReadyImage;
   /** File from `caBundle`. */
   readonly ca: string;
-  readonly netns: string;
+  /** Absent = a network namespace of its own, with nothing in it. */
+  readonly netns?: string;
   readonly address: string;
 }
 

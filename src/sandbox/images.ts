@@ -1,6 +1,6 @@
 import { ensureUnpacked, parseImageReference, resolveImage, type ImageConfig } from '#image';
 import { ClrkError, messageOf } from '#lib';
-import type { DesiredRevision, ImageState } from '#model';
+import type { ImageState, RunTemplate } from '#model';
 
 export interface ReadyImage {
   readonly digest: string;
@@ -18,41 +18,33 @@ export class ImageError extends Error {
   }
 }
 
-/** The images of a worker's revisions, unpacked once. A revision keeps the content it got first: a moved tag is for the next one. */
+/** The images of a worker's revisions, unpacked once. */
 export class Images {
   readonly #store: string;
-  readonly #pinned = new Map<string, string>();
   readonly #unpacking = new Map<string, Promise<string>>();
 
   constructor(store: string) {
     this.#store = store;
   }
 
-  /** The image of a revision (`namespace/name`), ready to run. Throws ImageError. */
-  async get(revision: string, image: string): Promise<ReadyImage> {
+  /** An image, ready to run. A name stands for what it points to now, `name@digest` for that content. Throws ImageError. */
+  async get(image: string): Promise<ReadyImage> {
     try {
-      const pinned = parseImageReference(image)?.digest ?? this.#pinned.get(revision);
-      const resolved = await resolveImage(this.#store, pinned ?? image);
+      const resolved = await resolveImage(this.#store, image);
       if (!resolved) throw notFound(image);
       const { digest, config } = resolved;
       const rootfs = await this.#unpacked(digest);
-      this.#pinned.set(revision, digest);
       return { digest, config, rootfs };
     } catch (error) {
       throw error instanceof ImageError ? error : new ImageError('ImageInvalid', `Image ${image} cannot be unpacked: ${messageOf(error)}`);
     }
   }
 
-  /** Digest of the content a revision runs with; undefined before it was ready for the first time. */
-  digestOf(revision: string, image: string): string | undefined {
-    return this.#pinned.get(revision) ?? parseImageReference(image)?.digest;
-  }
-
   /** The same as a state to report. */
-  async state({ namespace, name, image }: DesiredRevision): Promise<ImageState> {
+  async state({ namespace, revision: name, image }: RunTemplate): Promise<ImageState> {
     const revision = `${namespace}/${name}`;
     try {
-      const { digest } = await this.get(revision, image);
+      const { digest } = await this.get(image);
       return { revision, ready: true, digest, reason: '', message: '' };
     } catch (error) {
       const reason = error instanceof ImageError ? error.reason : 'ImageInvalid';
@@ -71,6 +63,8 @@ export class Images {
 }
 
 const notFound = (image: string): ImageError => {
+  const { name, digest } = parseImageReference(image) ?? {};
+  if (digest) return new ImageError('ImageNotFound', `Image ${name} with digest ${digest} is not in the local image store.`);
   const { message, fix } = new ClrkError('ImageNotFound', { image });
   return new ImageError('ImageNotFound', `${message} ${fix}`);
 };

@@ -12,4 +12,5 @@ export { Runsc } from './runsc.ts';
 export { Sandboxes } from './sandboxes.ts';
 export { pumpLines } from './stdio.ts';
 export { StdioLog } from './stdio-log.ts';
+export type { TrialFailure } from './trial.ts';
 export { sweep } from './sweep.ts';

@@ -82,8 +82,8 @@ export class PreparedSandbox implements AsyncDisposable {
   /** Everything before the process; what is made here registers how it ends. Throws Ending, ImageError, or what the signal aborted with. */
   async prepare(address: AddressHold, signal: AbortSignal): Promise<void> {
     const { dir: parent, images, addresses, cgroups, gateway, rootOf } = this.#context;
-    const { namespace, agent, revision, image: reference, gateways } = this.#template;
-    const image = await images.get(revision.includes('/') ? revision : `${namespace}/${revision}`, reference);
+    const { namespace, agent, image: reference, gateways } = this.#template;
+    const image = await images.get(reference);
     signal.throwIfAborted();
 
     const pair = addresses.take(`${namespace}/${agent}`, gateways);

@@ -1,8 +1,13 @@
-import type { Assignment, RunUpdate } from '#model';
+import { randomUUID } from 'node:crypto';
+import type { Assignment, RunTemplate, RunUpdate } from '#model';
 import type { RunContext } from './context.ts';
 import { Load } from './load.ts';
 import { SandboxRun, type RunListener } from './run.ts';
+import { tryStart, type TrialFailure } from './trial.ts';
 import { WarmPool } from './warm-pool.ts';
+
+/** How long a trial stands back for runs. */
+const STAND_BACK_MS = 2_000;
 
 /**
  * All sandboxes of a worker: runs, and those that wait for one. Disposing it cancels the runs (`WorkerStopping`) and waits
@@ -46,6 +51,12 @@ export class Sandboxes implements AsyncDisposable {
       this.#changed();
     });
     return run;
+  }
+
+  /** Whether sandboxes of a template start, by starting one; see `tryStart`. */
+  async tryStart(template: RunTemplate, signal: AbortSignal): Promise<TrialFailure | undefined> {
+    await this.#load.low(STAND_BACK_MS, signal);
+    return tryStart(this.#context, template, { number: ++this.#number, id: randomUUID() }, signal);
   }
 
   /** Ends a run early; nothing happens when it is not here. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { cpus } from 'node:os';
+import { parseImageReference } from '#image';
 import { backoffMs, canonicalJson, sha256Hex } from '#lib';
 import { templateKey, type RunTemplate, type WarmState, type WarmTarget } from '#model';
 import type { RunContext } from './context.ts';
@@ -102,12 +103,12 @@ export class WarmPool implements AsyncDisposable {
 
   /** Undefined while something a sandbox would be made of is not there. */
   #keyOf(template: RunTemplate): string | undefined {
-    const { images, rootOf } = this.#context;
-    const { namespace, revision, image, gateways } = template;
-    const digest = images.digestOf(`${namespace}/${revision}`, image);
-    const roots = gateways.map(rootOf);
+    const { image, gateways } = template;
+    // Of a revision that was never ready it is not known what runs.
+    const digest = parseImageReference(image)?.digest;
+    const roots = gateways.map(this.#context.rootOf);
     if (digest === undefined || roots.includes(undefined)) return undefined;
-    return sha256Hex(canonicalJson({ template: templateKey(template), digest, roots }));
+    return sha256Hex(canonicalJson({ template: templateKey(template), roots }));
   }
 
   /** Brings what there is in line with the targets. */

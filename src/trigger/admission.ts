@@ -3,6 +3,7 @@ import {
   DEFAULT_MAX_EXECUTIONS,
   findCondition,
   notBuiltFields,
+  pinProblem,
   resourceErrors,
   runTemplateOf,
   stopsRun,
@@ -17,7 +18,7 @@ import { templateKey, type Assignment, type RunTemplate, type SlotRequest } from
 /** An agent as the cluster has it now, with what it refers to. */
 export interface AgentView {
   readonly agent: TaskAgent;
-  /** The latest ready revision, if there is one. */
+  /** What `spec.revisionName` names, else the latest ready revision; absent when there is no such object. */
   readonly revision?: AgentSandboxRevision;
   readonly pool?: WorkerPool;
 }
@@ -38,8 +39,11 @@ const DEFAULT_TIMEOUT = '100s';
 /** A run waits for its slot as long as it may then take, but never longer than this, in milliseconds. */
 const MAX_WAIT_MS = 300_000;
 
-/** A newer revision is not ready yet, and an older one goes on serving. */
-const OLDER_SERVES = ['RevisionNotReady'];
+/**
+ * A newer revision is not ready yet, and an older one goes on serving; or the status is of a pin that was there before. Which
+ * revision runs is decided here, from the spec.
+ */
+const OLDER_SERVES = ['RevisionNotReady', 'RevisionNotFound', 'RevisionNotOwned'];
 
 /** Decides whether an agent can run. Fails closed: what is missing, unknown or not built refuses the run with its reason. */
 export const admit = ({ agent, revision, pool }: AgentView): Admission => {
@@ -52,6 +56,8 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
   if (maxExecutionsPerWorker === 0) {
     return { refused: 'PoolAdmitsNothing', message: `WorkerPool ${agent.spec.workerPoolRef} runs nothing: raise its spec.maxExecutionsPerWorker from 0.` };
   }
+  const pin = pinProblem(agent, revision);
+  if (pin) return { refused: pin.reason, message: pin.message };
   const ready = findCondition(agent.status?.conditions, 'Ready');
   if (ready?.status === 'False' && !(revision && OLDER_SERVES.includes(ready.reason))) return { refused: ready.reason, message: ready.message };
   if (!revision) return { refused: 'NoReadyRevision', message: 'The agent has no ready revision yet.' };

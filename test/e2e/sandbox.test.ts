@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { buildImage } from '#image';
 import { createLogger, exited, run as runCommand, spawnChild, systemClock, type Logger } from '#lib';
-import type { Assignment, Binding, ClaimsPort, RunUpdate } from '#model';
+import type { Assignment, Binding, ClaimsPort, RunTemplate, RunUpdate } from '#model';
 import { Addresses, Cgroups, detectDriver, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
 import { asRoot } from './support/as-root.ts';
 
@@ -139,6 +139,20 @@ interface Script {
   readonly onOutput?: (data: Uint8Array, sandboxes: Sandboxes, invocation: string) => void;
 }
 
+const createSandboxes = (stdio: StdioLog, claims: ClaimsPort, { addresses, roots }: Script = {}): Sandboxes =>
+  new Sandboxes({
+    dir: join(dir, 'sandboxes'),
+    runsc,
+    images: new Images(join(state, 'images')),
+    gateway,
+    addresses: addresses ?? new Addresses(systemClock),
+    claims,
+    cgroups,
+    stdio,
+    rootOf: (name) => roots?.[name],
+    log: collect({}),
+  });
+
 const invoke = async (args: readonly string[], overrides: Partial<Assignment> = {}, script: Script = {}): Promise<Outcome> => {
   const calls: string[] = [];
   let binding: Binding | undefined;
@@ -158,18 +172,7 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
     ...script.claims,
   };
   await using stdio = new StdioLog({ path: join(dir, 'stdio.jsonl'), log: collect({}) });
-  const sandboxes = new Sandboxes({
-    dir: join(dir, 'sandboxes'),
-    runsc,
-    images: new Images(join(state, 'images')),
-    gateway,
-    addresses: script.addresses ?? new Addresses(systemClock),
-    claims,
-    cgroups,
-    stdio,
-    rootOf: (name) => script.roots?.[name],
-    log: collect({}),
-  });
+  const sandboxes = createSandboxes(stdio, claims, script);
   const invocation = randomUUID();
   const assignment: Assignment = {
     invocation,
@@ -443,4 +446,37 @@ test('what is no element of a map does not reach nft', async () => {
 test('stderr becomes lines of the log, with the invocation', async () => {
   const { update } = await invoke(['stderr', 'from inside']);
   expect(lines).toContainEqual(expect.objectContaining({ line: 'from inside', invocation: update.invocation }));
+});
+
+/** Tries to start a template of the test's agent; nobody claims anything for it. */
+const attempt = async (template: Partial<RunTemplate>) => {
+  const never = (): never => {
+    throw new Error('a trial claims nothing');
+  };
+  await using stdio = new StdioLog({ path: join(dir, 'stdio.jsonl'), log: collect({}) });
+  await using sandboxes = createSandboxes(stdio, { bind: never, release: never, park: never });
+  const whole = { namespace: 'default', agent: 'agent', revision: 'agent-00001', image: 'test/agent', command: [], args: [], env: [], gateways: [] };
+  return sandboxes.tryStart({ ...whole, cpus: 2, memoryBytes: 2 ** 29, storageBytes: 2 ** 26, ...template }, new AbortController().signal);
+};
+
+test('a trial tells whether a sandbox starts, and leaves nothing, whatever its program does', async () => {
+  for (const command of [
+    ['node', 'agent.js', 'idle'],
+    ['node', 'agent.js', 'exit', '3'],
+    ['node', 'agent.js', 'hang'],
+    ['/usr/local/bin/node', '--version'],
+  ])
+    expect(await attempt({ command }), command.join(' ')).toBeUndefined();
+  await asRoot(join(state, 'images'), 'test/agent:latest', 'test/nobody:latest', 'stranger');
+  for (const [template, reason, text] of [
+    [{ command: ['/no/such/program'] }, 'StartFailed', '/no/such/program'],
+    [{ command: ['nothing-on-the-path'] }, 'StartFailed', 'nothing-on-the-path'],
+    [{ command: ['/app/agent.js'] }, 'StartFailed', 'agent.js'],
+    [{ image: 'no/such-image:1' }, 'ImageNotFound', 'clrk image build -t no/such-image:1'],
+    [{ image: 'test/nobody:latest' }, 'StartFailed', 'stranger is not in its /etc/passwd'],
+  ] as const) {
+    const failure = await attempt(template as Partial<RunTemplate>);
+    expect(failure, JSON.stringify(template)).toMatchObject({ reason });
+    expect(failure!.message).toContain(text);
+  }
 });

@@ -106,7 +106,10 @@ const startManager = async (
     async *workers() {},
     async *worker(incoming, { signal }) {
       yield {
-        revisions: ['test/agent', 'test/later'].map((image) => ({ namespace: 'default', name: image.replace('/', '-'), agent: 'a', image })),
+        revisions: ['test/agent', 'test/later'].map((image) => ({
+          template: { namespace: 'default', revision: image.replace('/', '-'), agent: 'a', image, cpus: 1, memoryBytes: 2 ** 28, storageBytes: 2 ** 24 },
+          proven: false,
+        })),
         gateways: [],
       };
       void (async () => {

@@ -1,13 +1,14 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
-import { array, image, int32, int64, notBuilt, object, oneOf, string, time, unbuilt, type Infer } from '../schema.ts';
-import { conditions, egressRef, revisionFields, templateMetadata } from '../shared.ts';
+import { array, image, int32, int64, object, oneOf, string, time, unbuilt, type Infer } from '../schema.ts';
+import { resourceErrors, resources } from '../resources.ts';
+import { conditions, egressRef, revisionFields, revisionHistoryLimit, revisionName, templateMetadata } from '../shared.ts';
 
 const spec = unbuilt(
   object(
     'What to keep running, and where.',
     {
       template: object(
-        'What runs; a change of its spec makes a new AgentSandboxRevision.',
+        'What runs; any change of it makes a new AgentSandboxRevision.',
         { spec: object('The sandbox.', { image: image('OCI image.') }, revisionFields) },
         { metadata: templateMetadata },
       ),
@@ -21,8 +22,9 @@ const spec = unbuilt(
       ),
     },
     {
-      resources: notBuilt('Limits of the sandbox; not built yet.'),
-      revisionName: string('AgentSandboxRevision of this agent that runs; absent = the latest ready one.', { minLength: 1, maxLength: 253 }),
+      resources,
+      revisionName,
+      revisionHistoryLimit,
       maxRestarts: int32('Cap on restarts; 0 or absent = unlimited.', { minimum: 0 }),
       maxLifetimeSeconds: int32('Age at which the process is replaced; 0 or absent = never.', { minimum: 0 }),
       egressRefs: array('Gateways that carry outbound traffic, in order of preference; none = no outbound traffic.', egressRef, { maxItems: 16 }),
@@ -61,4 +63,5 @@ export const daemonAgents: Kind<DaemonAgent> = clrkKind({
     { name: 'Image', type: 'string', path: '.spec.template.spec.image', priority: 1 },
     AGE,
   ],
+  admission: ({ spec: { resources: asked } }) => resourceErrors(asked, 'spec.resources'),
 });

@@ -3,7 +3,7 @@ import { parseSchedule } from '#lib';
 import { array, bool, builtWhen, duration, image, int32, int64, json, object, oneOf, string, time, unbuilt, type Infer, type Rule } from '../schema.ts';
 import { checkMountPath } from '../mounts.ts';
 import { resourceErrors, resources } from '../resources.ts';
-import { conditions, egressRef, revisionFields, secretRef, templateMetadata } from '../shared.ts';
+import { conditions, egressRef, revisionFields, revisionHistoryLimit, revisionName, secretRef, templateMetadata } from '../shared.ts';
 
 /** Exactly the block that `type` names is there. */
 const extractorRules: readonly Rule[] = [
@@ -65,7 +65,7 @@ const spec = object(
   'What to run, where, and how it is triggered.',
   {
     template: object(
-      'What runs; a change of its spec makes a new AgentSandboxRevision.',
+      'What runs; any change of it makes a new AgentSandboxRevision.',
       { spec: object('The sandbox.', { image: image('OCI image.') }, revisionFields) },
       { metadata: templateMetadata },
     ),
@@ -99,7 +99,8 @@ const spec = object(
         ['Allow', 'Forbid', 'Replace'],
       ),
     ),
-    revisionName: unbuilt(string('AgentSandboxRevision of this agent that runs; absent = the latest ready one.', { minLength: 1, maxLength: 253 })),
+    revisionName,
+    revisionHistoryLimit,
     ingress: unbuilt(ingress),
     identity: unbuilt(identity),
     streaming: unbuilt(object('Streaming of output.', {}, { enabled: bool('Whether output is sent on as it comes.') })),
@@ -158,4 +159,4 @@ export const taskAgents: Kind<TaskAgent> = clrkKind({
  * Whether a run without this unbuilt field would not be what its author asked for, so that it must not start. The other unbuilt
  * fields only leave something out.
  */
-export const stopsRun = (field: string): boolean => /^spec\.(delivery|state|revisionName|ingress)\b|\.valueFrom$/.test(field);
+export const stopsRun = (field: string): boolean => /^spec\.(delivery|state|ingress)\b|\.valueFrom$/.test(field);

@@ -88,7 +88,11 @@ export const createDesiredService = (): { port: DesiredPort; service: Implementa
       },
       async *worker(reports, { signal }) {
         for await (const { revisions, gateways, warm } of serve(reports, signal, workers, ({ pool }) => byPool.of(pool)))
-          yield { revisions: [...revisions], gateways: [...gateways], warm: warm.map((target) => ({ ...target, template: mutable(target.template) })) };
+          yield {
+            revisions: revisions.map((revision) => ({ ...revision, template: mutable(revision.template) })),
+            gateways: [...gateways],
+            warm: warm.map((target) => ({ ...target, template: mutable(target.template) })),
+          };
       },
       async *egress(reports, { signal }) {
         for await (const { gateways } of serve(reports, signal, egresses, ({ worker }) => byWorker.of(worker)))

@@ -134,7 +134,7 @@ export const openDirectory = async (path: string, client: Client, log: Logger): 
   const get = (namespace: string, name: string): AgentView | undefined => {
     const agent = agents.get(namespace, name);
     if (!agent || agent.metadata.deletionTimestamp) return undefined;
-    const revision = revisions.get(namespace, agent.status?.latestReadyRevisionName ?? '');
+    const revision = revisions.get(namespace, agent.spec.revisionName ?? agent.status?.latestReadyRevisionName ?? '');
     const pool = pools.get(namespace, agent.spec.workerPoolRef);
     return { agent, ...(revision && { revision }), ...(pool && { pool }) };
   };

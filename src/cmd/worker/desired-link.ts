@@ -1,8 +1,9 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { AsyncQueue, messageOf, retry, type Logger } from '#lib';
-import type { DesiredRevision, ImageState, WarmState, WarmTarget, WorkerDesired, WorkerReport } from '#model';
+import type { WarmState, WarmTarget, WorkerDesired, WorkerReport } from '#model';
 import type { Images } from '#sandbox';
 import { connect, Desired } from '#wire';
+import { RevisionStates, type TryStart } from './revision-states.ts';
 
 const REPORT_EVERY_MS = 5_000;
 
@@ -19,12 +20,11 @@ export interface WarmPort {
 export class DesiredLink implements AsyncDisposable {
   readonly #socket: string;
   readonly #who: { readonly worker: string; readonly pool: string };
-  readonly #images: Images;
+  readonly #revisions: RevisionStates;
   readonly #active: () => number;
   readonly #warm: WarmPort;
   readonly #log: Logger;
   readonly #abort = new AbortController();
-  readonly #states = new Map<string, ImageState>();
   readonly #watcher: FSWatcher;
   readonly #timer: NodeJS.Timeout;
   #desired: WorkerDesired = { revisions: [], gateways: [], warm: [] };
@@ -34,10 +34,20 @@ export class DesiredLink implements AsyncDisposable {
   #draining = false;
   #loop: Promise<void> = Promise.resolve();
 
-  constructor(options: { socket: string; worker: string; pool: string; images: Images; store: string; active: () => number; warm: WarmPort; log: Logger }) {
+  constructor(options: {
+    socket: string;
+    worker: string;
+    pool: string;
+    images: Images;
+    store: string;
+    tryStart: TryStart;
+    active: () => number;
+    warm: WarmPort;
+    log: Logger;
+  }) {
     this.#socket = options.socket;
     this.#who = { worker: options.worker, pool: options.pool };
-    this.#images = options.images;
+    this.#revisions = new RevisionStates({ images: options.images, tryStart: options.tryStart, changed: () => this.report() });
     this.#active = options.active;
     this.#warm = options.warm;
     this.#log = options.log;
@@ -56,7 +66,7 @@ export class DesiredLink implements AsyncDisposable {
 
   /** Sends a report now. */
   report(): void {
-    const images = [...this.#states.values()];
+    const images = this.#revisions.all;
     this.#up?.push({ ...this.#who, maxExecutions: 0, activeExecutions: this.#active(), images, draining: this.#draining, warm: this.#warm.states });
   }
 
@@ -82,7 +92,7 @@ export class DesiredLink implements AsyncDisposable {
     try {
       const reports = mutable(this.#up);
       for await (const desired of client.worker(reports, { signal: this.#abort.signal })) {
-        this.#desired = { ...desired, warm: desired.warm.flatMap(({ template, ...target }) => (template ? [{ ...target, template }] : [])) };
+        this.#desired = { gateways: desired.gateways, revisions: withTemplates(desired.revisions), warm: withTemplates(desired.warm) };
         this.#refresh();
       }
     } finally {
@@ -93,7 +103,7 @@ export class DesiredLink implements AsyncDisposable {
     throw new Error('the stream ended');
   }
 
-  /** Brings image states in line with the wanted revisions; one pass at a time, and another when something came up during it. */
+  /** Brings what there is in line with what is wanted; one pass at a time, and another when something came up during it. */
   #refresh(): void {
     this.#again = true;
     this.#refreshing ??= this.#pass().finally(() => (this.#refreshing = undefined));
@@ -102,16 +112,8 @@ export class DesiredLink implements AsyncDisposable {
   async #pass(): Promise<void> {
     while (this.#again && !this.#abort.signal.aborted) {
       this.#again = false;
-      const { revisions } = this.#desired;
-      const wanted = new Set(revisions.map(keyOf));
-      for (const key of this.#states.keys()) if (!wanted.has(key)) this.#states.delete(key);
-      for (const revision of revisions) {
-        const before = this.#states.get(keyOf(revision));
-        if (before?.ready) continue;
-        const state = await this.#images.state(revision);
-        this.#states.set(state.revision, state);
-        if (state.ready !== before?.ready || state.reason !== before.reason) this.report();
-      }
+      this.#warm.set(this.#draining ? [] : this.#desired.warm);
+      await this.#revisions.refresh(this.#desired.revisions, this.#abort.signal);
       this.#warm.set(this.#draining ? [] : this.#desired.warm); // also when only an image has come
     }
   }
@@ -124,7 +126,9 @@ export class DesiredLink implements AsyncDisposable {
   }
 }
 
-const keyOf = ({ namespace, name }: DesiredRevision): string => `${namespace}/${name}`;
+/** Parts of a message are optional on the wire. */
+const withTemplates = <T extends { template?: unknown }>(messages: readonly T[]) =>
+  messages.flatMap(({ template, ...rest }) => (template ? [{ ...rest, template: template as NonNullable<T['template']> }] : []));
 
 /** Messages of the wire have mutable lists. */
 async function* mutable(reports: AsyncIterable<WorkerReport>) {

@@ -1,9 +1,10 @@
 import { retry, sleep, type Logger } from '#lib';
 import { isTerminal, type Invocation, type Runs } from '#model';
 
-/** How many invocations of each agent have not ended, followed from the journal. */
+/** The invocations of each agent that have not ended, followed from the journal. */
 export class ActiveRuns {
-  readonly #ids = new Map<string, Set<string>>();
+  /** By agent: invocation -> revision, empty while it has none. */
+  readonly #ids = new Map<string, Map<string, string>>();
   readonly #listeners = new Set<(agent: string) => void>();
   readonly #endListeners = new Set<(invocation: Invocation) => void>();
   readonly #abort = new AbortController();
@@ -15,13 +16,13 @@ export class ActiveRuns {
     const follow = async (): Promise<void> => {
       let first = true;
       for await (const invocation of runs.watch({}, signal)) {
-        const { id, namespace, agent, phase } = invocation;
+        const { id, namespace, agent, phase, revision } = invocation;
         // What is active now comes first; what ended while nobody listened is not told again.
         if (first) for (const [key, ids] of this.#ids) this.#set(key, ids, () => ids.clear());
         first = false;
         const key = `${namespace}/${agent}`;
-        const ids = this.#ids.get(key) ?? new Set();
-        this.#set(key, ids, () => (isTerminal(phase) ? ids.delete(id) : ids.add(id)));
+        const ids = this.#ids.get(key) ?? new Map<string, string>();
+        this.#set(key, ids, () => (isTerminal(phase) ? ids.delete(id) : ids.set(id, revision)));
         if (isTerminal(phase)) for (const listener of this.#endListeners) listener(invocation);
       }
       throw new Error('the stream of invocations ended');
@@ -30,7 +31,7 @@ export class ActiveRuns {
     this.#loops = Promise.allSettled([followed, this.#tell(signal)]);
   }
 
-  #set(key: string, ids: Set<string>, change: () => void): void {
+  #set(key: string, ids: Map<string, string>, change: () => void): void {
     const before = ids.size;
     change();
     if (ids.size === before) return;
@@ -52,6 +53,11 @@ export class ActiveRuns {
   /** Of agent `namespace/name`. */
   count(agent: string): number {
     return this.#ids.get(agent)?.size ?? 0;
+  }
+
+  /** Names of the revisions that run. */
+  revisionsOf(agent: string): ReadonlySet<string> {
+    return new Set(this.#ids.get(agent)?.values());
   }
 
   onChange(listener: (agent: string) => void): () => void {

@@ -1,58 +1,84 @@
-import { apiVersionOf, isTrue, LABELS, revisionName, taskAgents, type AgentSandboxRevision, type TaskAgent } from '#api';
+import {
+  apiVersionOf,
+  DEFAULT_REVISION_HISTORY,
+  generationOf,
+  isProven,
+  isRevisionOf,
+  isTrue,
+  LABELS,
+  nameOfRevision,
+  TEMPLATE_HASH,
+  type Agent,
+  type AgentSandboxRevision,
+  type Kind,
+} from '#api';
 import type { Writable } from '#kube';
-import { canonicalJson } from '#lib';
-
-/** The generation of the agent a revision came from. */
-export const generationOf = ({ metadata }: AgentSandboxRevision): number => Number(metadata.labels?.[LABELS.generation] ?? 0);
-
-/** Whether the revision belongs to this very agent, and not to an earlier one of its name. */
-export const isOwnedBy = (revision: AgentSandboxRevision, agent: TaskAgent): boolean =>
-  revision.metadata.ownerReferences?.some(({ uid, controller }) => controller === true && uid === agent.metadata.uid) ?? false;
+import { canonicalJson, sha256Hex } from '#lib';
 
 /** Revisions of the agent, newest first. */
-export const ownRevisions = (agent: TaskAgent, revisions: readonly AgentSandboxRevision[]): AgentSandboxRevision[] =>
-  revisions.filter((revision) => isOwnedBy(revision, agent) && !revision.metadata.deletionTimestamp).sort((a, b) => generationOf(b) - generationOf(a));
+export const ownRevisions = (agent: Agent, revisions: readonly AgentSandboxRevision[]): AgentSandboxRevision[] =>
+  revisions.filter((revision) => isRevisionOf(agent, revision) && !revision.metadata.deletionTimestamp).sort((a, b) => generationOf(b) - generationOf(a));
 
 /** The newest revision that was ready: the newest itself when it is, else the one that served last. */
-export const latestReady = (agent: TaskAgent, newestFirst: readonly AgentSandboxRevision[]): AgentSandboxRevision | undefined => {
+export const latestReady = (agent: Agent, newestFirst: readonly AgentSandboxRevision[]): AgentSandboxRevision | undefined => {
   const [newest] = newestFirst;
   if (newest && isTrue(newest.status?.conditions, 'Ready')) return newest;
   const served = agent.status?.latestReadyRevisionName;
   return newestFirst.find(({ metadata }) => metadata.name === served) ?? newestFirst.find(({ status }) => isTrue(status?.conditions, 'Ready'));
 };
 
-/** Revisions whose images workers should have: the newest, and the one that serves until the newest is ready. */
-export const servingRevisions = (agent: TaskAgent, revisions: readonly AgentSandboxRevision[]): AgentSandboxRevision[] => {
+/** The revision that new runs get: the pinned one and no other, else the latest ready one. */
+export const servingRevision = (agent: Agent, newestFirst: readonly AgentSandboxRevision[]): AgentSandboxRevision | undefined => {
+  const { revisionName } = agent.spec;
+  if (revisionName === undefined) return latestReady(agent, newestFirst);
+  return newestFirst.find((revision) => revision.metadata.name === revisionName && isProven(revision));
+};
+
+/**
+ * Revisions that workers should be able to run: the newest, the one that serves, the pinned one; and every other one that was
+ * ready once, so that going back to it takes no time.
+ */
+export const preparedRevisions = (agent: Agent, revisions: readonly AgentSandboxRevision[]): AgentSandboxRevision[] => {
   const own = ownRevisions(agent, revisions);
-  return [...new Set([own[0], latestReady(agent, own)])].filter((revision) => revision !== undefined);
+  const serving = latestReady(agent, own);
+  return own.filter((revision, index) => index === 0 || revision === serving || revision.metadata.name === agent.spec.revisionName || isProven(revision));
+};
+
+/** Revisions beyond `revisionHistoryLimit` that nothing needs: not the newest, the latest ready one, the pinned one, or one that `runs` names. */
+export const expendableRevisions = (agent: Agent, newestFirst: readonly AgentSandboxRevision[], runs: ReadonlySet<string>): AgentSandboxRevision[] => {
+  const needed = new Set([newestFirst[0]?.metadata.name, latestReady(agent, newestFirst)?.metadata.name, agent.spec.revisionName, ...runs]);
+  return newestFirst.slice(agent.spec.revisionHistoryLimit ?? DEFAULT_REVISION_HISTORY).filter(({ metadata }) => !needed.has(metadata.name));
 };
 
 /** What a revision holds of the agent's template. */
-export const snapshotOf = ({ spec: { template } }: TaskAgent): AgentSandboxRevision['spec'] => {
+const snapshotOf = ({ spec: { template } }: Agent): AgentSandboxRevision['spec'] => {
   const { image, command, args, env } = template.spec;
   return { image, ...(command && { command }), ...(args && { args }), ...(env && { env }) };
 };
 
 /** The revision to make, or undefined while the newest one still is the template. */
-export const revisionToMint = (agent: TaskAgent, newest: AgentSandboxRevision | undefined): Writable | undefined => {
-  const snapshot = snapshotOf(agent);
-  if (newest && canonicalJson(newest.spec) === canonicalJson(snapshot)) return undefined;
-  const { namespace, name, uid, generation = 1 } = agent.metadata;
+export const revisionToMint = (kind: Kind, agent: Agent, newest: AgentSandboxRevision | undefined): Writable | undefined => {
+  const spec = snapshotOf(agent);
   const { labels, annotations } = agent.spec.template.metadata ?? {};
+  const hash = sha256Hex(canonicalJson({ spec, labels, annotations })).slice(0, 16);
+  // One made before there was a hash counts by what it runs.
+  const known = newest?.metadata.annotations?.[TEMPLATE_HASH] ?? hash;
+  if (newest && known === hash && canonicalJson(newest.spec) === canonicalJson(spec)) return undefined;
+  const { namespace, name, uid, generation = 1 } = agent.metadata;
   return {
     metadata: {
       namespace: namespace!,
-      name: revisionName(name, generation),
+      name: nameOfRevision(name, generation),
       labels: {
         ...labels,
         [LABELS.agent]: name,
-        [LABELS.agentKind]: taskAgents.kind,
+        [LABELS.agentKind]: kind.kind,
         [LABELS.generation]: String(generation),
         [LABELS.workerPool]: agent.spec.workerPoolRef,
       },
-      ...(annotations && { annotations }),
-      ownerReferences: [{ apiVersion: apiVersionOf(taskAgents), kind: taskAgents.kind, name, uid: uid!, controller: true, blockOwnerDeletion: true }],
+      annotations: { ...annotations, [TEMPLATE_HASH]: hash },
+      ownerReferences: [{ apiVersion: apiVersionOf(kind), kind: kind.kind, name, uid: uid!, controller: true, blockOwnerDeletion: true }],
     },
-    spec: snapshot,
+    spec,
   };
 };

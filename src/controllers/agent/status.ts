@@ -1,4 +1,4 @@
-import { findCondition, isTrue, notBuiltFields, stopsRun, taskAgents, type AgentSandboxRevision, type TaskAgent } from '#api';
+import { findCondition, isTrue, notBuiltFields, pinProblem, stopsRun, taskAgents, type Agent, type AgentSandboxRevision, type TaskAgent } from '#api';
 import { enforced, foldConditions, type Finding } from '../status.ts';
 import { latestReady } from './revisions.ts';
 import { warmth, type WarmFacts } from './warm.ts';
@@ -7,6 +7,10 @@ import { warmth, type WarmFacts } from './warm.ts';
 export interface AgentFacts {
   /** Revisions of this agent, newest first. */
   readonly revisions: readonly AgentSandboxRevision[];
+  /** The object that `spec.revisionName` names. */
+  readonly pinned: AgentSandboxRevision | undefined;
+  /** Why the revision of the template cannot be made. */
+  readonly problem: Finding | undefined;
   readonly poolExists: boolean;
   /** Names of its gateways that do not exist. */
   readonly missingGateways: readonly string[];
@@ -15,13 +19,33 @@ export interface AgentFacts {
   readonly warm: Omit<WarmFacts, 'kept'>;
 }
 
-const readiness = (agent: TaskAgent, { revisions, poolExists, missingGateways }: AgentFacts): Finding => {
+const readiness = (agent: TaskAgent, { revisions, pinned, problem, poolExists, missingGateways }: AgentFacts): Finding => {
   const no = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
   const blocking = notBuiltFields(taskAgents, agent).filter(stopsRun);
   if (blocking.length > 0) return no('NotBuilt', `The agent cannot run, because these fields are not built yet: ${blocking.join(', ')}.`);
   if (!poolExists) return no('WorkerPoolNotFound', `WorkerPool ${agent.spec.workerPoolRef} does not exist.`);
   if (missingGateways.length > 0) return no('EgressGatewayNotFound', `EgressGateway ${missingGateways.join(', ')} does not exist.`);
+  return problem ?? revisionReadiness(agent, revisions, pinned);
+};
+
+/** Condition `Ready` as far as revisions go: those of the agent, newest first, and what `spec.revisionName` names. */
+export const revisionReadiness = (agent: Agent, revisions: readonly AgentSandboxRevision[], pinned: AgentSandboxRevision | undefined): Finding => {
+  const no = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
+  const pin = pinProblem(agent, pinned);
+  if (pin) return no(pin.reason, pin.message);
   const [newest] = revisions;
+  if (pinned) {
+    const ready = findCondition(pinned.status?.conditions, 'Ready');
+    if (ready?.status !== 'True')
+      return no('RevisionNotReady', `Revision ${pinned.metadata.name}, which spec.revisionName pins, is not ready: ${ready?.reason}: ${ready?.message}`);
+    const newer = newest && newest.metadata.name !== pinned.metadata.name ? ` The newest is ${newest.metadata.name}.` : '';
+    return {
+      type: 'Ready',
+      status: 'True',
+      reason: 'RevisionPinned',
+      message: `Revision ${pinned.metadata.name} serves, because spec.revisionName pins it.${newer}`,
+    };
+  }
   if (!newest) return no('RevisionNotReady', 'The first revision is being made.');
   if (isTrue(newest.status?.conditions, 'Ready'))
     return { type: 'Ready', status: 'True', reason: 'RevisionReady', message: `Revision ${newest.metadata.name} serves.` };

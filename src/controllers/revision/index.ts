@@ -1,23 +1,37 @@
-import { agentSandboxRevisions, LABELS, type AgentSandboxRevision } from '#api';
+import { agentSandboxRevisions, controllerOf, isRevisionOf, type Agent, type AgentSandboxRevision } from '#api';
 import { createController, keyOf, signals, splitKey, watches } from '#kube';
 import { canonicalJson, kubeTime } from '#lib';
-import { servingRevisions } from '../agent/revisions.ts';
+import { ownRevisions, preparedRevisions, servingRevision } from '../agent/revisions.ts';
 import { poolKeyOf } from '../caches.ts';
 import { coalesce } from '../coalesce.ts';
 import type { Context } from '../context.ts';
 import { workersOf } from '../reports.ts';
 import { writeStatus } from '../status.ts';
-import { retiredStatus, servingStatus } from './status.ts';
+import { abandonedStatus, preparedStatus } from './status.ts';
 
 /** Revisions, agents and worker reports -> the status of each revision. */
-export const revisionController = ({ client, caches: { agents, revisions }, workers, clock, log }: Context): AsyncDisposable => {
-  const agentOf = (revision: AgentSandboxRevision) => agents.get(revision.metadata.namespace!, revision.metadata.labels?.[LABELS.agent] ?? '');
+export const revisionController = ({ client, caches: { agents, daemons, revisions }, workers, clock, log }: Context): AsyncDisposable => {
+  const agentOf = (revision: AgentSandboxRevision): Agent | undefined =>
+    [agents, daemons]
+      .map((cache) => cache.get(revision.metadata.namespace!, controllerOf(revision)?.name ?? ''))
+      .find((agent) => agent && isRevisionOf(agent, revision));
+  const keysOf = (agent: Agent): string[] => revisions.index('owner', agent.metadata.uid!).map(keyOf);
   return createController({
     name: 'revision',
     log,
     sources: [
       watches(revisions),
-      watches(agents, (agent) => revisions.index('agent', keyOf(agent)).map(keyOf)),
+      watches(agents, keysOf),
+      watches(daemons, keysOf),
+      // The newest revision makes the one before it an old one.
+      watches(
+        revisions,
+        (revision) => {
+          const agent = agentOf(revision);
+          return agent ? keysOf(agent) : [];
+        },
+        (current, previous) => !current || !previous,
+      ),
       signals((enqueue) => {
         const changes = coalesce(enqueue);
         const stop = workers.onChange((_, ...reports) => {
@@ -25,7 +39,7 @@ export const revisionController = ({ client, caches: { agents, revisions }, work
           const [now, before] = reports.map((report) => canonicalJson(report?.images ?? []));
           const add = now === before ? changes.add : enqueue;
           for (const pool of new Set(reports.map((report) => report?.pool)))
-            for (const agent of agents.index('pool', pool ?? '')) revisions.index('agent', keyOf(agent)).map(keyOf).forEach(add);
+            for (const agent of [...agents.index('pool', pool ?? ''), ...daemons.index('pool', pool ?? '')]) keysOf(agent).forEach(add);
         });
         return () => (stop(), changes.stop());
       }),
@@ -36,8 +50,12 @@ export const revisionController = ({ client, caches: { agents, revisions }, work
       const agent = revision && agentOf(revision);
       if (!revision || !agent) return;
       const now = kubeTime(clock.now());
-      const serves = servingRevisions(agent, revisions.index('agent', keyOf(agent))).some(({ metadata }) => metadata.name === name);
-      const status = serves ? servingStatus(revision, workersOf(workers, poolKeyOf(agent)), agent.spec.workerPoolRef, now) : retiredStatus(revision, now);
+      const own = ownRevisions(agent, revisions.index('owner', agent.metadata.uid!));
+      const place = { newest: own[0]?.metadata.name, serving: servingRevision(agent, own)?.metadata.name, pinned: agent.spec.revisionName };
+      const prepared = preparedRevisions(agent, own).some(({ metadata }) => metadata.name === name);
+      const status = prepared
+        ? preparedStatus(revision, workersOf(workers, poolKeyOf(agent)), { pool: agent.spec.workerPoolRef, place, now })
+        : abandonedStatus(revision, now);
       await writeStatus(client, agentSandboxRevisions, revision, status);
     },
   });

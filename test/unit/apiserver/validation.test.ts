@@ -288,7 +288,13 @@ test('the spec of a revision does not change; its labels may', async () => {
   await create('AgentSandboxRevision', { image: 'a', args: ['b'] }, 'r-00001', '');
   const refused = await admin.call('PATCH', `${path}/r-00001`, { spec: { image: 'b' } }, { type: 'application/merge-patch+json' });
   expect(refused.status).toBe(422);
-  expect(refused.body.details.causes).toEqual([{ reason: 'FieldValueInvalid', message: 'Invalid value: spec is immutable', field: 'spec' }]);
+  expect(refused.body.details.causes).toEqual([
+    {
+      reason: 'FieldValueInvalid',
+      message: 'Invalid value: a revision is immutable: change spec.template of its agent, which makes a new revision',
+      field: 'spec',
+    },
+  ]);
   const labelled = await admin.call('PATCH', `${path}/r-00001`, { metadata: { labels: { a: 'b' } } }, { type: 'application/merge-patch+json' });
   expect(labelled.status).toBe(200);
 });

@@ -77,7 +77,9 @@ test('a template change mints a revision, another change does not; the old one s
   });
   expect(first.metadata.ownerReferences).toMatchObject([{ kind: 'TaskAgent', name: 'a', controller: true }]);
   await desired.until(() => desired.workers.get('default/default')?.revisions[0]);
-  expect(desired.workers.get('default/default')!.revisions).toEqual([{ namespace: 'default', name: 'a-00001', agent: 'a', image: 'demo:1' }]);
+  expect(desired.workers.get('default/default')!.revisions).toMatchObject([
+    { template: { namespace: 'default', revision: 'a-00001', agent: 'a', image: 'demo:1', gateways: [] }, proven: false },
+  ]);
 
   desired.worker('0', { images: [missing('a-00001')] });
   const sick = await eventually(client, taskAgents, 'a', (object) =>
@@ -97,12 +99,12 @@ test('a template change mints a revision, another change does not; the old one s
   expect(pending.status!.latestReadyRevisionName).toBe('a-00001');
   expect((await client.list(agentSandboxRevisions)).items.map(({ metadata }) => metadata.name)).toEqual(['a-00001', 'a-00003']);
   await desired.until(() => desired.workers.get('default/default')?.revisions[1]);
-  expect(desired.workers.get('default/default')!.revisions.map(({ name }) => name)).toEqual(['a-00001', 'a-00003']);
+  expect(desired.workers.get('default/default')!.revisions.map(({ template }) => template.revision)).toEqual(['a-00001', 'a-00003']);
 
   desired.worker('0', { images: [ready('a-00001'), ready('a-00003')] });
   await eventually(client, taskAgents, 'a', (object) => object.status?.latestReadyRevisionName === 'a-00003');
   await eventually(client, agentSandboxRevisions, 'a-00001', (object) => conditionOf(object, 'Active') === 'False/Retired');
-  await desired.until(() => desired.workers.get('default/default')?.revisions.length === 1 || undefined);
+  await desired.until(() => desired.workers.get('default/default')?.revisions.every(({ proven }) => proven) || undefined);
 });
 
 test('an agent without its pool or gateway says so, and recovers when they come', async () => {

@@ -75,14 +75,22 @@ export class Recorder implements DesiredPort {
 /** The journal as a queue a test fills. */
 export class FakeRuns implements Runs {
   readonly #queues = new Set<AsyncQueue<Invocation>>();
+  /** By id, the newest state. */
+  readonly #invocations = new Map<string, Invocation>();
+  /** Set while the dispatcher does not answer. */
+  away = false;
   push(invocation: Invocation): void {
+    this.#invocations.set(invocation.id, invocation);
     for (const queue of this.#queues) queue.push(invocation);
   }
   invoke(): Promise<never> {
     return Promise.reject(new Error('not in this test'));
   }
   get = async () => undefined;
-  list = async () => [];
+  list = async ({ agent }: { agent?: string }) => {
+    if (this.away) throw new Error('the dispatcher is away');
+    return [...this.#invocations.values()].filter((invocation) => invocation.agent === agent);
+  };
   watch(_: object, signal: AbortSignal): AsyncIterable<Invocation> {
     const queue = new AsyncQueue<Invocation>();
     this.#queues.add(queue);

@@ -43,7 +43,20 @@ const workerReport = (worker: string, pool = 'default/default'): WorkerReport =>
   draining: false,
   warm: [],
 });
-const revision = (name: string) => ({ namespace: 'default', name, agent: 'a', image: 'x' });
+const template = (revision: string) => ({
+  namespace: 'default',
+  agent: 'a',
+  revision,
+  image: 'x',
+  command: ['c'],
+  args: [],
+  env: [],
+  gateways: [],
+  cpus: 1,
+  memoryBytes: 2 ** 20,
+  storageBytes: 2 ** 20,
+});
+const revision = (name: string) => ({ template: template(name), proven: false });
 /** A connected peer of the worker stream: what it says, what it hears, and how it goes. */
 const worker = (name: string) => {
   const up = new AsyncQueue<WorkerReport>();
@@ -58,7 +71,7 @@ test('a worker hears what its pool should have, the newest first when it comes l
   port.setWorkerDesired('default/default', { revisions: [revision('a-00001')], gateways: [{ gateway: 'default/gw', rootPem: 'R' }], warm: [] });
   port.setWorkerDesired('other/pool', { revisions: [revision('no')], gateways: [], warm: [] });
   const { down } = worker('0');
-  expect(await next(down)).toMatchObject({ revisions: [{ name: 'a-00001' }], gateways: [{ rootPem: 'R' }], warm: [] });
+  expect(await next(down)).toMatchObject({ revisions: [{ template: { revision: 'a-00001', command: ['c'] } }], gateways: [{ rootPem: 'R' }], warm: [] });
   port.setWorkerDesired('default/default', { revisions: [], gateways: [], warm: [] });
   expect(await next(down)).toMatchObject({ revisions: [] });
 });
@@ -99,7 +112,7 @@ test('nothing is sent before there is something: an empty snapshot would take ev
   const first = next(worker('0').down);
   expect(await next(reports[Symbol.asyncIterator]())).toEqual(['0', 'default/default']);
   port.setWorkerDesired('default/default', { revisions: [revision('a-00001')], gateways: [], warm: [] });
-  expect(await first).toMatchObject({ revisions: [{ name: 'a-00001' }] });
+  expect(await first).toMatchObject({ revisions: [{ template: { revision: 'a-00001' } }] });
 });
 
 test('`clrk dev` hears how many workers to run', async () => {

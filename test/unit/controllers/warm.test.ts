@@ -47,7 +47,11 @@ test('workers hear what to start ahead of the revision that serves; what they sa
   const images = [{ revision: 'default/a-00001', ready: true, digest: 'sha256:x', reason: '', message: '' }];
   desired.worker('0', { images });
   const target = await desired.until(() => desired.workers.get('default/default')?.warm[0]);
-  expect(target).toMatchObject({ size: 2, idleTtlMs: 60_000, template: { agent: 'a', revision: 'a-00001', image: 'demo:1', args: ['x'], gateways: [] } });
+  expect(target).toMatchObject({
+    size: 2,
+    idleTtlMs: 60_000,
+    template: { agent: 'a', revision: 'a-00001', image: 'demo:1@sha256:x', args: ['x'], gateways: [] },
+  });
   await eventually(client, taskAgents, 'a', (object) => conditionOf(object, 'WarmPool') === 'False/Starting');
   desired.worker('0', { images, warm: [warm('a-00001', 2, 2)] });
   const kept = await eventually(client, taskAgents, 'a', (object) => conditionOf(object, 'WarmPool') === 'True/Kept');

@@ -279,13 +279,52 @@ test('an unknown agent is 404, and one without a worker, pool or ready revision 
 test.each([
   ['delivery', { delivery: { mode: 'Metadata' as const } }],
   ['state', { state: { backend: 'sqlite' as const } }],
-  ['revisionName', { revisionName: 'future-00001' }],
   ['ingress', { ingress: { auth: { bearer: { secretRef: { name: 'callers' } } } } }],
 ])('an agent that sets %s, which is not built, does not run', async (field, spec) => {
   stack.agents.set('future', agentView('future', spec));
   const answer = await stack.post('/default/future');
   expect(answer).toMatchObject({ status: 503, json: { error: { reason: 'NotBuilt' } } });
   expect(answer.json.error.message).toContain(`spec.${field}`);
+});
+
+/** A view whose agent pins a revision of that name; `owner` is the uid of the agent it belongs to. */
+const pinned = (revisionName: string, { owner, digest }: { owner?: string; digest?: string } = {}) => {
+  const view = agentView('pinned', { revisionName });
+  const ownerReferences = [{ apiVersion: 'v1', kind: 'TaskAgent', name: 'x', uid: owner ?? view.agent.metadata.uid!, controller: true }];
+  const metadata = { ...view.revision.metadata, name: revisionName, ownerReferences };
+  const conditions = [{ type: 'Ready', status: 'False' as const, reason: 'ImageNotFound', message: 'no such image', lastTransitionTime: '' }];
+  return { ...view, revision: { ...view.revision, metadata, status: { conditions, ...(digest && { imageDigest: digest }) } } };
+};
+const DIGEST = `sha256:${'a'.repeat(64)}`;
+
+test('a pinned revision runs with the content it was first ready with, whatever the latest ready one is', async () => {
+  stack.agents.set('pinned', pinned('pinned-00007', { digest: DIGEST }));
+  const answer = stack.post('/default/pinned');
+  const run = await worker.next('assignment');
+  expect(run).toMatchObject({ revision: 'pinned-00007', image: `hello:1@${DIGEST}` });
+  worker.update(run.invocation, 'Succeeded');
+  expect((await answer).status).toBe(200);
+});
+
+test.each([
+  ['does not exist', { ...pinned('pinned-00007'), revision: undefined as never }, 'RevisionNotFound', 'pinned-00007, which does not exist'],
+  ['belongs to another agent', pinned('other-00001', { owner: 'other', digest: DIGEST }), 'RevisionNotOwned', 'belongs to another agent'],
+  ['was never ready', pinned('pinned-00009'), 'RevisionNotReady', 'ImageNotFound: no such image'],
+])('a pinned revision that %s runs nothing, although the status says that another one serves', async (_, view, reason, text) => {
+  const conditions = [{ type: 'Ready', status: 'True' as const, reason: 'RevisionReady', message: '', lastTransitionTime: '' }];
+  stack.agents.set('pinned', { ...view, agent: { ...view.agent, status: { ...view.agent.status, conditions } } });
+  const answer = await stack.post('/default/pinned');
+  expect(answer).toMatchObject({ status: 503, json: { error: { reason } } });
+  expect(answer.json.error.message).toContain(text);
+});
+
+test('a status that still tells of a bad pin does not stop the next one', async () => {
+  const view = pinned('pinned-00007', { digest: DIGEST });
+  const conditions = [{ type: 'Ready', status: 'False' as const, reason: 'RevisionNotFound', message: 'of before', lastTransitionTime: '' }];
+  stack.agents.set('pinned', { ...view, agent: { ...view.agent, status: { ...view.agent.status, conditions } } });
+  const answer = stack.post('/default/pinned');
+  worker.update((await worker.next('assignment')).invocation, 'Succeeded');
+  expect((await answer).status).toBe(200);
 });
 
 test('an environment value from elsewhere is not built, so the agent does not run', async () => {

@@ -64,37 +64,6 @@ export declare type WorkersWanted = Message<"clrk.control.v1.WorkersWanted"> & {
 export declare const WorkersWantedSchema: GenMessage<WorkersWanted>;
 
 /**
- * @generated from message clrk.control.v1.DesiredRevision
- */
-export declare type DesiredRevision = Message<"clrk.control.v1.DesiredRevision"> & {
-  /**
-   * @generated from field: string namespace = 1;
-   */
-  namespace: string;
-
-  /**
-   * @generated from field: string name = 2;
-   */
-  name: string;
-
-  /**
-   * @generated from field: string agent = 3;
-   */
-  agent: string;
-
-  /**
-   * @generated from field: string image = 4;
-   */
-  image: string;
-};
-
-/**
- * Describes the message clrk.control.v1.DesiredRevision.
- * Use `create(DesiredRevisionSchema)` to create a new message.
- */
-export declare const DesiredRevisionSchema: GenMessage<DesiredRevision>;
-
-/**
  * @generated from message clrk.control.v1.GatewayRoot
  */
 export declare type GatewayRoot = Message<"clrk.control.v1.GatewayRoot"> & {
@@ -180,6 +149,29 @@ export declare type RunTemplate = Message<"clrk.control.v1.RunTemplate"> & {
  * Use `create(RunTemplateSchema)` to create a new message.
  */
 export declare const RunTemplateSchema: GenMessage<RunTemplate>;
+
+/**
+ * @generated from message clrk.control.v1.DesiredRevision
+ */
+export declare type DesiredRevision = Message<"clrk.control.v1.DesiredRevision"> & {
+  /**
+   * @generated from field: clrk.control.v1.RunTemplate template = 1;
+   */
+  template?: RunTemplate | undefined;
+
+  /**
+   * A sandbox of it has started before, on this worker or another.
+   *
+   * @generated from field: bool proven = 2;
+   */
+  proven: boolean;
+};
+
+/**
+ * Describes the message clrk.control.v1.DesiredRevision.
+ * Use `create(DesiredRevisionSchema)` to create a new message.
+ */
+export declare const DesiredRevisionSchema: GenMessage<DesiredRevision>;
 
 /**
  * @generated from message clrk.control.v1.WarmTarget
