@@ -1,5 +1,7 @@
 import { parseDocument } from 'yaml';
 import { messageOf } from '#lib';
+import { below } from './json-path.ts';
+import { duplicateKeys, YAML_LIMITS, YAML_OPTIONS } from './yaml.ts';
 
 /** JSON as the server handles it: plain data that came in through `decode` or was made here. */
 export type JsonObject = { readonly [name: string]: unknown };
@@ -21,18 +23,15 @@ export class DecodeError extends Error {}
 
 const MAX_DEPTH = 256;
 
-/** The path of `name` below `path`: `spec.rules[0].matches`. */
-export const below = (path: string, name: string): string => (path ? `${path}.${name}` : name);
-
-/** Refuses what would make later code unsafe, whatever parser it came from. */
-const check = (value: unknown, depth = 0): void => {
+/** Refuses what would make later code unsafe, whatever parser it came from. Throws DecodeError. */
+export const assertPlain = (value: unknown, depth = 0): void => {
   if (depth > MAX_DEPTH) throw new DecodeError(`nested more than ${MAX_DEPTH} levels deep`);
   if (typeof value === 'number' && !Number.isFinite(value)) throw new DecodeError('a number is out of range');
-  if (Array.isArray(value)) for (const item of value) check(item, depth + 1);
+  if (Array.isArray(value)) for (const item of value) assertPlain(item, depth + 1);
   else if (isObject(value)) {
     for (const [name, child] of Object.entries(value)) {
       if (name === '__proto__') throw new DecodeError('a field must not be named "__proto__"');
-      check(child, depth + 1);
+      assertPlain(child, depth + 1);
     }
   } else if (typeof value === 'bigint' || typeof value === 'function' || typeof value === 'symbol') throw new DecodeError(`a ${typeof value} is not JSON`);
 };
@@ -147,13 +146,12 @@ class JsonReader {
 
 const decodeYaml = (text: string): Decoded => {
   try {
-    const document = parseDocument(text, { version: '1.1', schema: 'yaml-1.1', merge: true, uniqueKeys: false, logLevel: 'error' });
+    const document = parseDocument(text, YAML_OPTIONS);
     const problem = document.errors[0];
     if (problem) throw new DecodeError(problem.message);
-    const value: unknown = document.toJS({ maxAliasCount: 100 });
-    check(value);
-    const strict = parseDocument(text, { uniqueKeys: true, logLevel: 'error' });
-    return { value, duplicates: strict.errors.filter(({ code }) => code === 'DUPLICATE_KEY').map(({ linePos }) => `line ${linePos?.[0].line ?? 0}`) };
+    const value: unknown = document.toJS(YAML_LIMITS);
+    assertPlain(value);
+    return { value, duplicates: duplicateKeys(document).map(({ path }) => path) };
   } catch (error) {
     if (error instanceof DecodeError) throw error;
     // A RangeError of deep recursion ends here too.

@@ -1,4 +1,5 @@
-import { apiVersionOf, type Kind } from '#api';
+import { apiVersionOf, type JsonSchema, type Kind } from '#api';
+import { nearest } from '#lib';
 import { admit, metadataOf, newborn, withMetadata } from './admit.ts';
 import { get, isObject } from './json.ts';
 import { objectSchema } from './meta.ts';
@@ -13,6 +14,21 @@ export interface Problem {
   /** The field is there but has no place in the kind. */
   readonly unknown?: true;
 }
+
+/** The schema of the object that has a field, or undefined where the schema says nothing of it. */
+const parentSchema = (kind: Kind, field: string): JsonSchema | undefined => {
+  const steps = [...field.matchAll(/\[\d+\]|[^.[\]]+/g)].map(([step]) => step);
+  let schema: JsonSchema | undefined = objectSchema(kind);
+  for (const step of steps.slice(0, -1)) {
+    if (step.startsWith('[')) schema = schema?.items;
+    else schema = schema?.properties && Object.hasOwn(schema.properties, step) ? schema.properties[step] : schema?.additionalProperties;
+  }
+  return schema;
+};
+
+/** The name a field that is unknown was probably meant to have. */
+export const meantField = (kind: Kind, field: string): string | undefined =>
+  nearest(/[^.[\]]*$/.exec(field)![0], Object.keys(parentSchema(storedKind(kind), field)?.properties ?? {}));
 
 /** Stands for what only the server can give. */
 const BIRTH = { uid: '00000000-0000-0000-0000-000000000000', time: '1970-01-01T00:00:00Z' } as const;
@@ -36,7 +52,8 @@ export const judge = (kind: Kind, value: unknown, namespace: string): readonly P
   if (name === undefined || name === null || name === '') {
     const made = metadata['generateName'] ? '; a name made from generateName works with `kubectl create` only' : '';
     problems.push({ field: 'metadata.name', message: `Required value${made}` });
-  }
+  } else if (typeof name !== 'string') problems.push({ field: 'metadata.name', message: `Invalid value: ${JSON.stringify(name)}: must be text` });
+  if (!at.namespaced && metadata['namespace']) problems.push({ field: 'metadata.namespace', message: `must not be set: a ${at.kind} is in no namespace` });
   if (get(metadata, 'managedFields') !== undefined) problems.push({ field: 'metadata.managedFields', message: 'must not be applied: the server keeps it' });
   const placed = withMetadata(
     { ...pruned, apiVersion: apiVersionOf(at), kind: at.kind },

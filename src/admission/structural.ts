@@ -1,5 +1,6 @@
 import type { FieldError, JsonSchema } from '#api';
-import { below, get, isObject, type MutableJson } from './json.ts';
+import { below } from './json-path.ts';
+import { get, isObject, type MutableJson } from './json.ts';
 
 /** Pruning, defaulting and validation of values by structural schemas; messages are those of kube-apiserver. */
 

@@ -4,9 +4,8 @@ import { join } from 'node:path';
 import { egressGateways, taskAgents, type TaskAgent } from '#api';
 import { ClrkError, poll } from '#lib';
 import { startStack } from '#supervisor';
-import { applyDocument } from './apply.ts';
-import { manifestFiles, readManifests } from './documents.ts';
 import { exchangeTable, fetchExchanges, type Exchange } from './exchanges.ts';
+import { addressed, applyOne } from './manifests/apply.ts';
 import { progress, type Io } from './output.ts';
 import type { Urls } from './demo-keep.ts';
 import { applySecret } from './secrets.ts';
@@ -31,16 +30,14 @@ const AGENT = 'summarizer';
 
 /** The manifests of the quickstart, with the gateway's upstream pointed at the fixture instead of the real provider. */
 const applyManifests = async (target: Target, { manifests, provider }: DemoOptions): Promise<void> => {
-  for (const file of await manifestFiles([manifests])) {
-    for (const document of await readManifests(file)) {
-      const object = document.object as typeof document.object & { spec?: object };
-      if (provider.fixture && object.kind === egressGateways.kind) {
-        object.spec = {
-          ...object.spec,
-          upstreamTLS: { hostAliases: [{ ip: provider.fixture.ip, hostnames: ['api.openai.com'] }], additionalTrustBundleSecretRef: { name: 'fixture-ca' } },
-        };
-      }
-      await applyDocument(target, document, { namespace: NAMESPACE, force: true });
+  for (const item of await addressed(target, [manifests], { recursive: false, namespace: NAMESPACE })) {
+    const { manifest, kind } = item;
+    const { fixture } = provider;
+    if (!fixture || kind.kind !== egressGateways.kind) await applyOne(target, item, { force: true });
+    else {
+      const upstreamTLS = { hostAliases: [{ ip: fixture.ip, hostnames: ['api.openai.com'] }], additionalTrustBundleSecretRef: { name: 'fixture-ca' } };
+      const spec = { ...(manifest.value['spec'] as object), upstreamTLS };
+      await applyOne(target, { ...item, manifest: manifest.with({ spec }) }, { force: true });
     }
   }
 };

@@ -1,4 +1,5 @@
 import { stripVTControlCharacters, styleText } from 'node:util';
+import { ClrkError, messageOf } from '#lib';
 
 /** What a command writes to: results on stdout, everything else on stderr. */
 export interface Io {
@@ -33,6 +34,17 @@ export const table = (head: readonly string[], rows: readonly (readonly string[]
       .join('')
       .trimEnd();
   return `${[head, ...rows].map(line).join('\n')}\n`;
+};
+
+/** `1 file`, `3 files` */
+export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
+/** Prints an error the way people can act on it: what happened, then how to fix it. */
+export const printError = (io: Io, error: unknown): void => {
+  const lines = messageOf(error).split('\n').map(printable);
+  io.err(`${paint(io, 'red', 'Error:')} ${lines.join('\n')}\n`);
+  if (error instanceof ClrkError && error.fix) io.err(`${error.fix}\n`);
+  if (!(error instanceof ClrkError) && error instanceof Error && process.env['CLRK_LOG_LEVEL'] === 'debug') io.err(`${error.stack}\n`);
 };
 
 /** Steps of a long operation: a line when one starts and one when it is done, with its time. */

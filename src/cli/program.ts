@@ -1,10 +1,9 @@
 import { resolve } from 'node:path';
 import { homedir } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
-import { ClrkError, messageOf } from '#lib';
 import type { CommandContext, CommandSpec, GlobalFlags } from './command.ts';
 import { COMMANDS, GROUPS } from './commands/index.ts';
-import { paint, printable, processIo, type Io } from './output.ts';
+import { printError, processIo, type Io } from './output.ts';
 
 /** Exit codes of api and run outcomes are 0, 1, 77 and 124; a wrong command line is 2. */
 const USAGE = 2;
@@ -98,14 +97,6 @@ export const createProgram = (io: Io = processIo, done: (code: number) => void =
     if (spec.path.length === 1) groups.set(first!, command);
   }
   return program;
-};
-
-/** Prints an error the way people can act on it: what happened, then how to fix it. */
-export const printError = (io: Io, error: unknown): void => {
-  const lines = messageOf(error).split('\n').map(printable);
-  io.err(`${paint(io, 'red', 'Error:')} ${lines.join('\n')}\n`);
-  if (error instanceof ClrkError && error.fix) io.err(`${error.fix}\n`);
-  if (!(error instanceof ClrkError) && error instanceof Error && process.env['CLRK_LOG_LEVEL'] === 'debug') io.err(`${error.stack}\n`);
 };
 
 /** Runs a command line and resolves with its exit code. */

@@ -44,6 +44,16 @@ export interface ApplyOptions {
   readonly fieldManager: string;
   /** Take over fields that another manager owns. */
   readonly force?: boolean;
+  /** The server answers as if, and keeps nothing. */
+  readonly dryRun?: boolean;
+}
+
+export interface DeleteOptions {
+  /** What happens to the objects it owns; the server's default when absent. */
+  readonly propagationPolicy?: 'Background' | 'Foreground' | 'Orphan';
+  /** Refused with Conflict when the object is another one by now. */
+  readonly uid?: string;
+  readonly dryRun?: boolean;
 }
 
 /** What is written: as little of an object as the call needs. `apiVersion` and `kind` come from the kind. */
@@ -66,7 +76,7 @@ export interface Client extends AsyncDisposable {
   apply<T extends KubeObject>(kind: ResourceKind<T>, object: Body<T>, options: ApplyOptions): Promise<T>;
   applyStatus<T extends KubeObject>(kind: ResourceKind<T>, object: Body<T>, options: ApplyOptions): Promise<T>;
   /** False when there was none. */
-  delete(kind: ResourceKind, namespace: string, name: string): Promise<boolean>;
+  delete(kind: ResourceKind, namespace: string, name: string, options?: DeleteOptions): Promise<boolean>;
   /** Ends when the server ends the watch; a refusal, also one inside the stream (410), throws ApiError. */
   watch<T extends KubeObject>(
     kind: ResourceKind<T>,
@@ -77,6 +87,16 @@ export interface Client extends AsyncDisposable {
   /** Any call with a JSON answer; a status of 400 or more throws ApiError. */
   json<T>(method: string, path: string, options?: RawOptions): Promise<T>;
 }
+
+const jsonBody = (body: object, type = 'application/json'): RawOptions => ({ headers: { 'content-type': type }, body: JSON.stringify(body) });
+
+const deleteBody = ({ propagationPolicy, uid, dryRun }: DeleteOptions): object => ({
+  apiVersion: 'v1',
+  kind: 'DeleteOptions',
+  ...(propagationPolicy && { propagationPolicy }),
+  ...(uid && { preconditions: { uid } }),
+  ...(dryRun && { dryRun: ['All'] }),
+});
 
 /** Ordinary calls may be silent this long. */
 const IDLE_MS = 30_000;
@@ -119,15 +139,14 @@ export const createClient = (config: ClientConfig): Client => {
     return JSON.parse(text) as T;
   };
 
-  const send = <T>(method: string, path: string, body: object, type = 'application/json'): Promise<T> =>
-    json<T>(method, path, { headers: { 'content-type': type }, body: JSON.stringify(body) });
+  const send = <T>(method: string, path: string, body: object, type?: string): Promise<T> => json<T>(method, path, jsonBody(body, type));
   const whole = (kind: ResourceKind, object: Writable | KubeObject): object => ({ ...object, apiVersion: apiVersionOf(kind), kind: kind.kind });
   const at = (kind: ResourceKind, { metadata }: Writable | KubeObject, subresource?: string): string =>
     pathOf(kind, metadata.namespace, metadata.name, subresource);
-  const applyTo = <T>(path: string, body: object, { fieldManager, force }: ApplyOptions): Promise<T> =>
+  const applyTo = <T>(path: string, body: object, { fieldManager, force, dryRun }: ApplyOptions): Promise<T> =>
     send(
       'PATCH',
-      `${path}${queryOf({ fieldManager, force: force ? true : undefined, fieldValidation: 'Strict' })}`,
+      `${path}${queryOf({ fieldManager, force: force ? true : undefined, dryRun: dryRun ? 'All' : undefined, fieldValidation: 'Strict' })}`,
       // YAML of an apply patch: JSON is a part of it.
       body,
       'application/apply-patch+yaml',
@@ -150,8 +169,8 @@ export const createClient = (config: ClientConfig): Client => {
     patchStatus: (kind, namespace, name, status) => send('PATCH', pathOf(kind, namespace, name, 'status'), { status }, 'application/merge-patch+json'),
     apply: (kind, object, options) => applyTo(at(kind, object), whole(kind, object), options),
     applyStatus: (kind, object, options) => applyTo(at(kind, object, 'status'), whole(kind, object), options),
-    delete: (kind, namespace, name) =>
-      json('DELETE', pathOf(kind, namespace, name)).then(
+    delete: (kind, namespace, name, options) =>
+      json('DELETE', pathOf(kind, namespace, name), options && jsonBody(deleteBody(options))).then(
         () => true,
         (error) => orAbsent(error, false),
       ),

@@ -15,7 +15,7 @@ interface ErrorSpec {
 
 export const CATALOGUE = {
   BadArgument: { fault: 'user', what: '{what}', fix: '{fix}' },
-  BadYaml: { fault: 'user', what: '{file}:{line}:{column}: {problem}', fix: 'Correct the document and apply it again.' },
+  BadManifests: { fault: 'user', what: '{problems}', fix: '{fix}' },
   FileUnreadable: { fault: 'user', what: 'Cannot read {path}: {cause}', fix: 'Check the path and its permissions.' },
   StackRunning: {
     fault: 'user',

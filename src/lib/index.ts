@@ -18,5 +18,6 @@ export * from './quantity.ts';
 export * from './record-file.ts';
 export * from './regex.ts';
 export * from './retry.ts';
+export * from './similar.ts';
 export * from './sqlite.ts';
 export * from './tail.ts';

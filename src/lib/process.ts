@@ -95,11 +95,19 @@ export interface RunResult {
   readonly stderr: string;
 }
 
-/** Runs a short command to its end; throws ChildFailed with its stderr when it fails. Output is bounded at 16 MiB. */
+/** Runs a short command to its end; throws ChildFailed with its stderr when it fails. Output is bounded at 16 MiB. `accept` are exit codes beside 0 that are no failure. */
 export const run = async (
   command: string,
   args: readonly string[],
-  options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv; cwd?: string; netns?: string; signal?: AbortSignal; timeoutMs?: number } = {},
+  options: {
+    input?: string | Uint8Array;
+    env?: NodeJS.ProcessEnv;
+    cwd?: string;
+    netns?: string;
+    signal?: AbortSignal;
+    timeoutMs?: number;
+    accept?: readonly number[];
+  } = {},
 ): Promise<RunResult> => {
   const argv = options.netns ? ['nsenter', `--net=${options.netns}`, '--', command, ...args] : [command, ...args];
   const child = spawn(argv[0]!, argv.slice(1), {
@@ -123,7 +131,7 @@ export const run = async (
     if (error.code === 'ENOENT') throw new ClrkError('ToolMissing', { tool: argv[0]! }, { cause: error });
     throw error;
   });
-  if (exit.code !== 0) {
+  if (exit.code !== 0 && !options.accept?.includes(exit.code ?? -1)) {
     throw new ClrkError('ChildFailed', { command: [command, ...args].join(' '), outcome: describeExit(exit), stderr: stderr.trim().slice(-2000) });
   }
   return { stdout, stderr };

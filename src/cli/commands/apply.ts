@@ -1,23 +1,39 @@
-import { ClrkError } from '#lib';
-import { applyFiles } from '../apply.ts';
-import { NAMESPACE_FLAG, type CommandSpec } from '../command.ts';
+import type { CommandSpec } from '../command.ts';
+import { appliedLine, applyFiles } from '../manifests/apply.ts';
+import { OUTPUT_FLAG, outputOf, printObjects } from '../objects.ts';
 import { targetOf } from '../target.ts';
+import { FILE_FLAGS, PATH_ARG, pathsOf } from './manifest-flags.ts';
+import type { KubeObject } from '#api';
 
 export const applyCommand: CommandSpec = {
   path: ['apply'],
   summary: 'Apply manifests (server-side apply)',
-  args: [{ name: 'PATH', help: 'files or directories, like -f', optional: true, variadic: true }],
+  details:
+    'Reads everything before it applies anything: when a file is not YAML or a kind is unknown, nothing changes. Then every object is tried, and what\n' +
+    'the API refuses is told with file, line and field.',
+  args: [PATH_ARG],
   flags: [
-    { name: 'filename', short: 'f', value: 'PATH', repeatable: true, help: 'file or directory; - for stdin' },
-    { name: 'recursive', short: 'R', help: 'look for manifests below directories too' },
+    ...FILE_FLAGS,
     { name: 'force-conflicts', help: 'take over fields another manager owns' },
-    NAMESPACE_FLAG,
+    { name: 'dry-run', help: 'have the server judge it, and change nothing' },
+    OUTPUT_FLAG,
   ],
-  examples: ['clrk apply -f examples/quickstart/manifests', 'cat agent.yaml | clrk apply -f -'],
-  run: async ({ io, global, args, flag, flags, has }) => {
-    const paths = [...flags('filename'), ...args];
-    if (paths.length === 0) throw new ClrkError('BadArgument', { what: 'clrk apply needs a file or directory.', fix: 'For example: clrk apply -f agent.yaml' });
+  examples: ['clrk apply -f examples/quickstart/manifests', 'cat agent.yaml | clrk apply -f -', 'clrk apply --dry-run -R -f deploy -n finance'],
+  run: async (context) => {
+    const { io, global, flag, has } = context;
+    const paths = pathsOf(context, 'clrk apply');
+    const output = outputOf(context, ['json', 'yaml', 'name']);
     const target = await targetOf(global, io);
-    await applyFiles(io, target, paths, { recursive: has('recursive'), namespace: flag('namespace') ?? target.namespace, force: has('force-conflicts') });
+    const dryRun = has('dry-run');
+    const options = { recursive: has('recursive'), namespace: flag('namespace') ?? target.namespace, force: has('force-conflicts'), dryRun };
+    const objects: KubeObject[] = [];
+    try {
+      await applyFiles(target, paths, options, (item, applied) => {
+        objects.push(applied.object);
+        if (!output) io.out(appliedLine(io, item, applied, dryRun));
+      });
+    } finally {
+      if (output && objects.length > 0) printObjects(io, output, objects);
+    }
   },
 };

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { DEFAULT_POOL, workerPools } from '#api';
 import { enterPrivateMounts, startStack, toolsDirOf } from '#supervisor';
-import { applyFiles } from '../apply.ts';
+import { appliedLine, applyFiles } from '../manifests/apply.ts';
 import type { CommandSpec } from '../command.ts';
 import { ClrkError, poll } from '#lib';
 import { localTarget } from '../target.ts';
@@ -65,7 +65,10 @@ export const devCommand: CommandSpec = {
       await applySecret(target, 'default', name, Object.fromEntries(entries.map(({ key, value }) => [key, value])));
       io.err(`secret/${name} applied\n`);
     }
-    if (flags('apply').length > 0) await applyFiles(io, target, flags('apply'), { recursive: has('recursive'), namespace: 'default', force: true });
+    if (flags('apply').length > 0) {
+      const options = { recursive: has('recursive'), namespace: 'default', force: true };
+      await applyFiles(target, flags('apply'), options, (item, applied) => io.err(appliedLine(io, item, applied)));
+    }
     // After the manifests: what the command line says wins.
     if (workers !== undefined) {
       await poll(() => target.client.get(workerPools, DEFAULT_POOL, DEFAULT_POOL), 50, signal); // made at the first start

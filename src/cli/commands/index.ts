@@ -5,15 +5,19 @@ import { agentsListCommand } from './agents-list.ts';
 import { agentsLogsCommand } from './agents-logs.ts';
 import { applyCommand } from './apply.ts';
 import { benchCommand } from './bench.ts';
+import { deleteCommand } from './delete.ts';
 import { demoCommand, demoStageCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
+import { diffCommand } from './diff.ts';
 import { doctorCommand } from './doctor.ts';
 import { egressLogCommand } from './egress-log.ts';
+import { getCommand } from './get.ts';
 import { imageBuildCommand } from './image-build.ts';
 import { runTaskCommand } from './run-task.ts';
 import { secretSetCommand } from './secret-set.ts';
 import { setupCommand } from './setup.ts';
 import { testCommand } from './test.ts';
+import { validateCommand } from './validate.ts';
 import { waitReadyCommand } from './wait-ready.ts';
 
 /** The command table, in the order of help. */
@@ -24,6 +28,10 @@ export const COMMANDS: readonly CommandSpec[] = [
   devCommand,
   waitReadyCommand,
   applyCommand,
+  validateCommand,
+  diffCommand,
+  deleteCommand,
+  getCommand,
   secretSetCommand,
   imageBuildCommand,
   agentsListCommand,

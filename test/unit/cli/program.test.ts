@@ -7,13 +7,8 @@ import { COMMANDS } from '../../../src/cli/commands/index.ts';
 import { parseSecretFlag, parseWorkers } from '../../../src/cli/commands/dev.ts';
 import { exchangeLine } from '../../../src/cli/exchanges.ts';
 import { logText } from '../../../src/cli/logs.ts';
-import { printable, table, type Io } from '../../../src/cli/output.ts';
-
-const capture = (env: NodeJS.ProcessEnv = {}) => {
-  const seen = { out: '', err: '' };
-  const io: Io = { out: (text) => void (seen.out += text), err: (text) => void (seen.err += text), terminal: false, env: { HOME: '/nonexistent', ...env } };
-  return { io, seen };
-};
+import { printable, table } from '../../../src/cli/output.ts';
+import { capture } from './capture.ts';
 
 describe('help', () => {
   test.each(COMMANDS.filter(({ hidden }) => !hidden).map(({ path }) => [path]))('%j shows what it does and examples', async (path) => {

@@ -1,0 +1,48 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { ClrkError, messageOf } from '#lib';
+
+const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
+
+/** The manifest files of paths: a file as it is, a directory's YAML and JSON files by name (`recursive` = below it too), `-` = stdin. */
+export const manifestFiles = async (paths: readonly string[], recursive = false): Promise<string[]> => {
+  const files: string[] = [];
+  for (const path of paths) {
+    if (path === '-') {
+      files.push(path);
+      continue;
+    }
+    const info = await stat(path).catch((error: unknown) => {
+      throw new ClrkError('FileUnreadable', { path, cause: messageOf(error) });
+    });
+    if (!info.isDirectory()) {
+      files.push(path);
+      continue;
+    }
+    const entries = (await readdir(path, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1));
+    for (const entry of entries) {
+      const inside = join(path, entry.name);
+      // A link may be to either; one that leads nowhere is told when it is read.
+      const directory = entry.isSymbolicLink() ? await stat(inside).then((target) => target.isDirectory(), () => false) : entry.isDirectory();
+      if (!directory && EXTENSIONS.has(extname(entry.name))) files.push(inside);
+      // Links to directories are not followed: they may lead back.
+      if (entry.isDirectory() && recursive) files.push(...(await manifestFiles([inside], true)));
+    }
+  }
+  return files;
+};
+
+const readStdin = async (): Promise<string> => {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
+};
+
+/** Text of a manifest file, and its name in messages. */
+export const readManifestFile = async (file: string): Promise<{ name: string; text: string }> => {
+  try {
+    return file === '-' ? { name: 'stdin', text: await readStdin() } : { name: file, text: await readFile(file, 'utf8') };
+  } catch (error) {
+    throw new ClrkError('FileUnreadable', { path: file, cause: messageOf(error) });
+  }
+};
