@@ -11,6 +11,8 @@ export interface Happening {
   /** CamelCase; with the object and the type it says what counts as the same happening again. */
   readonly reason: string;
   readonly message: string;
+  /** What it is about besides the object: happenings of different ones are told apart, not counted together. */
+  readonly of?: string;
 }
 
 export interface EventRecorder extends AsyncDisposable {
@@ -65,11 +67,11 @@ class Recorder implements EventRecorder {
     this.#options = { everyMs: 10_000, perMinute: 120, ...options };
   }
 
-  record<T extends KubeObject>(kind: ResourceKind<T>, about: T, { type, reason, message }: Happening): void {
+  record<T extends KubeObject>(kind: ResourceKind<T>, about: T, { type, reason, message, of = '' }: Happening): void {
     if (this.#ended) return;
     const { component, clock } = this.#options;
     const { name, namespace, uid, resourceVersion } = about.metadata;
-    const key = [apiVersionOf(kind), kind.kind, uid, type, reason].join('\n');
+    const key = [apiVersionOf(kind), kind.kind, uid, type, reason, of].join('\n');
     const now = clock.now();
     const series = this.#series.get(key) ?? {
       event: {

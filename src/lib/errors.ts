@@ -57,6 +57,11 @@ export const CATALOGUE = {
   ImageBuildFailed: { fault: 'user', what: 'Building {image} from {dir} failed: {cause}', fix: '{fix}' },
   ChildFailed: { fault: 'system', what: '{command} ended with {outcome}: {stderr}', fix: '' },
   AgentNotFound: { fault: 'user', what: 'There is no TaskAgent {agent}.', fix: 'Check namespace and name with `clrk agents list`.' },
+  RevisionNotFound: {
+    fault: 'user',
+    what: 'Agent {agent} has no revision {revision}.',
+    fix: 'It has: {known}.',
+  },
   InvocationNotFound: {
     fault: 'user',
     what: 'TaskAgent {agent} has no invocation {invocation}.',

@@ -1,8 +1,11 @@
 import type { CommandSpec } from '../command.ts';
 import { agentsGetCommand } from './agents-get.ts';
+import { agentsDiffCommand } from './agents-diff.ts';
+import { agentsHistoryCommand } from './agents-history.ts';
 import { agentsInvocationsCommand } from './agents-invocations.ts';
 import { agentsListCommand } from './agents-list.ts';
 import { agentsLogsCommand } from './agents-logs.ts';
+import { agentsRollbackCommand } from './agents-rollback.ts';
 import { applyCommand } from './apply.ts';
 import { benchCommand } from './bench.ts';
 import { deleteCommand } from './delete.ts';
@@ -36,6 +39,9 @@ export const COMMANDS: readonly CommandSpec[] = [
   imageBuildCommand,
   agentsListCommand,
   agentsGetCommand,
+  agentsHistoryCommand,
+  agentsDiffCommand,
+  agentsRollbackCommand,
   agentsInvocationsCommand,
   agentsLogsCommand,
   runTaskCommand,

@@ -1,0 +1,46 @@
+import { ClrkError } from '#lib';
+import { stringify } from 'yaml';
+import { NAMESPACE_FLAG, type CommandSpec } from '../command.ts';
+import { paint, printable, type Io } from '../output.ts';
+import { findAgent, pickRevision, templateOf } from '../revisions.ts';
+import { targetOf } from '../target.ts';
+import { unifiedDiff } from '../unified-diff.ts';
+
+const coloured = (io: Io, line: string): string => {
+  if (line.startsWith('---') || line.startsWith('+++')) return paint(io, 'bold', line);
+  if (line.startsWith('@@')) return paint(io, 'dim', line);
+  return line.startsWith('-') ? paint(io, 'red', line) : line.startsWith('+') ? paint(io, 'green', line) : line;
+};
+
+export const agentsDiffCommand: CommandSpec = {
+  path: ['agents', 'diff'],
+  summary: 'Compare two revisions of an agent',
+  details:
+    'With no revision, the newest against the one before it; with one, the newest against that; with two, the second against the first. A revision is given by name or number. imageDigest is the content the image name stood for. The exit code is 0 whether they differ or not.',
+  args: [
+    { name: 'NAME', help: 'the agent; taskagent/NAME or daemonagent/NAME when there are both' },
+    { name: 'FROM', help: 'the older revision', optional: true },
+    { name: 'TO', help: 'the newer one', optional: true },
+  ],
+  flags: [NAMESPACE_FLAG],
+  examples: ['clrk agents diff summarizer', 'clrk agents diff summarizer 3', 'clrk agents diff summarizer summarizer-00001 summarizer-00003'],
+  run: async ({ io, global, args, flag }) => {
+    const target = await targetOf(global, io);
+    const [name, older, newer] = args;
+    const found = await findAgent(target.client, flag('namespace') ?? target.namespace, name!);
+    const from = older === undefined ? found.revisions[1] : pickRevision(found, older);
+    const to = newer === undefined ? found.revisions[0] : pickRevision(found, newer);
+    if (!from || !to)
+      throw new ClrkError('BadArgument', {
+        what: `${name} has ${found.revisions.length} revisions: there are no two to compare.`,
+        fix: 'Change its template first.',
+      });
+    const [before, after] = [from, to].map((revision) => ({ name: revision.metadata.name, text: stringify(templateOf(revision), { lineWidth: 0 }) })) as [
+      { name: string; text: string },
+      { name: string; text: string },
+    ];
+    const lines = unifiedDiff(before, after);
+    if (lines.length === 0) return io.err(`${before.name} and ${after.name} are equal.\n`);
+    io.out(lines.map((line) => `${coloured(io, printable(line))}\n`).join(''));
+  },
+};
