@@ -1,16 +1,10 @@
+import type { AgentSandboxRevision } from '#api';
 import { ClrkError } from '#lib';
 import { stringify } from 'yaml';
 import { NAMESPACE_FLAG, type CommandSpec } from '../command.ts';
-import { paint, printable, type Io } from '../output.ts';
 import { findAgent, pickRevision, templateOf } from '../revisions.ts';
 import { targetOf } from '../target.ts';
-import { unifiedDiff } from '../unified-diff.ts';
-
-const coloured = (io: Io, line: string): string => {
-  if (line.startsWith('---') || line.startsWith('+++')) return paint(io, 'bold', line);
-  if (line.startsWith('@@')) return paint(io, 'dim', line);
-  return line.startsWith('-') ? paint(io, 'red', line) : line.startsWith('+') ? paint(io, 'green', line) : line;
-};
+import { paintDiff, unifiedDiff } from '../text-diff.ts';
 
 export const agentsDiffCommand: CommandSpec = {
   path: ['agents', 'diff'],
@@ -35,12 +29,9 @@ export const agentsDiffCommand: CommandSpec = {
         what: `${name} has ${found.revisions.length} revisions: there are no two to compare.`,
         fix: 'Change its template first.',
       });
-    const [before, after] = [from, to].map((revision) => ({ name: revision.metadata.name, text: stringify(templateOf(revision), { lineWidth: 0 }) })) as [
-      { name: string; text: string },
-      { name: string; text: string },
-    ];
-    const lines = unifiedDiff(before, after);
-    if (lines.length === 0) return io.err(`${before.name} and ${after.name} are equal.\n`);
-    io.out(lines.map((line) => `${coloured(io, printable(line))}\n`).join(''));
+    const sideOf = (revision: AgentSandboxRevision) => ({ label: revision.metadata.name, text: stringify(templateOf(revision), { lineWidth: 0 }) });
+    const difference = await unifiedDiff(sideOf(from), sideOf(to));
+    if (!difference) return io.err(`${from.metadata.name} and ${to.metadata.name} are equal.\n`);
+    io.out(paintDiff(io, difference));
   },
 };

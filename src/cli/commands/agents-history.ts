@@ -2,6 +2,7 @@ import { findCondition, isProven, isTrue } from '#api';
 import { formatAge } from '#lib';
 import { stringify } from 'yaml';
 import { NAMESPACE_FLAG, OUTPUT_FLAG, type CommandSpec } from '../command.ts';
+import { outputOf } from '../objects.ts';
 import { paint, printable, table, type Io } from '../output.ts';
 import { changesBetween, findAgent, type FoundAgent } from '../revisions.ts';
 import { targetOf } from '../target.ts';
@@ -66,10 +67,11 @@ export const agentsHistoryCommand: CommandSpec = {
   args: [{ name: 'NAME', help: 'the agent; taskagent/NAME or daemonagent/NAME when there are both' }],
   flags: [NAMESPACE_FLAG, OUTPUT_FLAG],
   examples: ['clrk agents history summarizer', 'clrk agents history summarizer -n finance -o json'],
-  run: async ({ io, global, args, flag }) => {
+  run: async (context) => {
+    const { io, global, args, flag } = context;
+    const output = outputOf(context, ['json', 'yaml']);
     const target = await targetOf(global, io);
     const entries = entriesOf(await findAgent(target.client, flag('namespace') ?? target.namespace, args[0]!));
-    const output = flag('output');
     if (output === 'json') return io.out(`${JSON.stringify(entries, null, 2)}\n`);
     if (output === 'yaml') return io.out(stringify(entries));
     if (entries.length === 0) return io.err(`${args[0]} has no revision yet.\n`);

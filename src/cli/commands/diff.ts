@@ -1,9 +1,10 @@
 import { ClrkError } from '#lib';
 import type { CommandSpec } from '../command.ts';
 import { addressed } from '../manifests/apply.ts';
-import { diffOne, paintDiff } from '../manifests/diff.ts';
+import { diffOne } from '../manifests/diff.ts';
 import { printError } from '../output.ts';
 import { targetOf } from '../target.ts';
+import { paintDiff } from '../text-diff.ts';
 import { FILE_FLAGS, PATH_ARG, pathsOf } from './manifest-flags.ts';
 
 /** As diff(1) and `kubectl diff` end. */

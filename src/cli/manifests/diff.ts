@@ -1,12 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { isObject, type JsonObject } from '#admission';
 import { ApiError } from '#kube';
-import { run } from '#lib';
-import { paint, printable, type Io } from '../output.ts';
 import type { Target } from '../target.ts';
+import { unifiedDiff } from '../text-diff.ts';
 import { bodyOf, shortName, type Addressed } from './apply.ts';
 import { badManifests, serverProblems } from './problems.ts';
 
@@ -33,20 +29,6 @@ const masked = (before: JsonObject | undefined, after: JsonObject | undefined): 
 
 const text = (object: JsonObject | undefined): string => (object ? stringify(object, { lineWidth: 0, sortMapEntries: true, aliasDuplicateObjects: false }) : '');
 
-/** The difference of two texts in the unified form of diff(1); empty when there is none. */
-const unified = async (name: string, before: string, after: string): Promise<string> => {
-  if (before === after) return '';
-  const dir = await mkdtemp(join(tmpdir(), 'clrk-diff-')); // mode 0700
-  try {
-    const [live, merged] = [join(dir, 'live'), join(dir, 'merged')];
-    await Promise.all([writeFile(live, before), writeFile(merged, after)]);
-    const labels = ['--label', `live/${name}`, '--label', `applied/${name}`];
-    return (await run('diff', ['-u', '--text', ...labels, live, merged], { accept: [1] })).stdout;
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
-};
-
 /** Empty when applying the manifest would change nothing. Throws BadManifests when the server would refuse it. */
 export const diffOne = async ({ client }: Target, item: Addressed, force: boolean): Promise<string> => {
   const { manifest, kind, name, namespace } = item;
@@ -55,23 +37,10 @@ export const diffOne = async ({ client }: Target, item: Addressed, force: boolea
     const applied = (await client.apply(kind, bodyOf(item), { fieldManager: 'clrk', force, dryRun: true })) as unknown as JsonObject;
     const sides = [comparable(live), comparable(applied)] as const;
     const [before, after] = kind.kind === 'Secret' && kind.group === '' ? masked(...sides) : sides;
-    return await unified(namespace ? `${namespace}/${shortName(item)}` : shortName(item), text(before), text(after));
+    const label = namespace ? `${namespace}/${shortName(item)}` : shortName(item);
+    return await unifiedDiff({ label: `live/${label}`, text: text(before) }, { label: `applied/${label}`, text: text(after) });
   } catch (error) {
     if (error instanceof ApiError) throw badManifests(serverProblems(manifest, error));
     throw error;
   }
 };
-
-const styleOf = (line: string): 'bold' | 'dim' | 'green' | 'red' | undefined =>
-  /^(---|\+\+\+) /.test(line) ? 'bold' : line.startsWith('@@') ? 'dim' : line.startsWith('+') ? 'green' : line.startsWith('-') ? 'red' : undefined;
-
-/** A unified difference in colours, where there are any. */
-export const paintDiff = (io: Io, difference: string): string =>
-  difference
-    .trimEnd()
-    .split('\n')
-    .map((line) => {
-      const style = styleOf(line);
-      return `${style ? paint(io, style, printable(line)) : printable(line)}\n`;
-    })
-    .join('');
