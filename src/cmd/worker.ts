@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ClrkError, DRAIN_SIGNAL, runProgram, sweepTemporaries, systemClock, type Program } from '#lib';
+import { ClrkError, Commands, DRAIN_SIGNAL, runProgram, sweepTemporaries, systemClock, type Program } from '#lib';
 import { sweepStore } from '#image';
 import { identities, layout, type ClaimsPort } from '#model';
 import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
@@ -21,7 +21,8 @@ const main = async (program: Program): Promise<void> => {
   const stack = layout(state, run);
   const at = stack.worker(worker);
   const ids = identities(Number(uids)).worker(worker);
-  const runsc = new Runsc(join(tools, 'bin', 'runsc'), at.runsc);
+  const { run: command } = resources.use(new Commands());
+  const runsc = new Runsc(join(tools, 'bin', 'runsc'), at.runsc, command);
 
   // Consumes what an earlier life left; produces empty directories. The same again at the end.
   const clean = (): ReturnType<typeof sweep> => sweep(at.dir, at.runsc, runsc, log);
@@ -34,7 +35,7 @@ const main = async (program: Program): Promise<void> => {
   const cgroups = resources.use(await Cgroups.open(at.cgroup));
 
   // Produces the namespace sandboxes are attached to, with its rules, and the service by which `egress` uses it.
-  const gateway = resources.use(await GatewayNamespace.create(at.gatewayNetns));
+  const gateway = resources.use(await GatewayNamespace.create(at.gatewayNetns, command));
   const earlier = (await readdir(at.records)).flatMap((file) => /^envoy-(\d+)$/.exec(file)?.[1] ?? []).map(Number);
   const envoys = resources.use(new Envoys({ binary: join(tools, 'bin', 'envoy'), at, ids, log, earlier }));
   let front: Promise<AsyncDisposable> | undefined;

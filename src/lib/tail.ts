@@ -54,7 +54,8 @@ export class Tail {
     const mark = this.#mark!;
     const { size } = await this.#file!.stat();
     if (size < mark.offset) this.#mark = { inode: mark.inode, born: mark.born, offset: 0 }; // truncated
-    const { lines, consumed } = await this.#lines(Math.max(maxBytes, MAX_LINE + 1));
+    // No more than there is: most reads find nothing, and a buffer for each would keep the garbage collector busy.
+    const { lines, consumed } = await this.#lines(Math.min(size - this.#mark!.offset, Math.max(maxBytes, MAX_LINE + 1)));
     const rotated = current !== undefined && !isSame(current, this.#mark);
     if (consumed > 0 || !rotated) return { lines, drained: !rotated && (consumed === 0 || this.#mark!.offset >= size) };
     await this.#file!.close();
@@ -66,6 +67,7 @@ export class Tail {
 
   /** One read of the file, cut into lines; a last line without its end stays for the next time. */
   async #lines(bytes: number): Promise<{ lines: readonly Line[]; consumed: number }> {
+    if (bytes === 0) return { lines: [], consumed: 0 };
     const { inode, born, offset, skipping } = this.#mark!;
     const buffer = Buffer.allocUnsafe(bytes);
     const { bytesRead } = await this.#file!.read(buffer, 0, bytes, offset);

@@ -1,5 +1,5 @@
 import { isIPv4 } from 'node:net';
-import { run } from '#lib';
+import { run as runCommand, type RunCommand } from '#lib';
 import { createNetns, ipBatch, removeNetns } from './netns.ts';
 import { Nft } from './nft.ts';
 import { RULESET, TABLE } from './ruleset.ts';
@@ -26,17 +26,21 @@ export class GatewayNamespace implements AsyncDisposable {
   readonly #elements = new Map<string, RouteElement>();
   readonly #nft: Nft;
 
-  private constructor(path: string) {
+  /** How short commands are run. */
+  readonly run: RunCommand;
+
+  private constructor(path: string, run: RunCommand) {
     this.path = path;
+    this.run = run;
     this.#nft = new Nft(path);
   }
 
-  static async create(path: string): Promise<GatewayNamespace> {
-    await createNetns(path);
-    const namespace = new GatewayNamespace(path);
+  static async create(path: string, run: RunCommand = runCommand): Promise<GatewayNamespace> {
+    await createNetns(run, path);
+    const namespace = new GatewayNamespace(path, run);
     try {
       await run('nft', ['-f', '-'], { netns: path, input: RULESET });
-      await ipBatch(path, ['link set lo up']);
+      await ipBatch(run, path, ['link set lo up']);
     } catch (error) {
       await namespace[Symbol.asyncDispose]();
       throw error;
@@ -80,7 +84,7 @@ export class GatewayNamespace implements AsyncDisposable {
   /** Resets every connection of a sandbox address that ends in this namespace. */
   async closeConnections(address: string): Promise<void> {
     if (!isIPv4(address)) throw new RangeError(`${address} is not an IPv4 address`);
-    await run('ss', ['--kill', '--no-header', '--numeric', 'dst', address], { netns: this.path });
+    await this.run('ss', ['--kill', '--no-header', '--numeric', 'dst', address], { netns: this.path });
   }
 
   /** The last change asked for: who finds nothing to change waits for those who did. */
@@ -95,7 +99,7 @@ export class GatewayNamespace implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#settled;
     await this.#nft[Symbol.asyncDispose]();
-    await removeNetns(this.path);
+    await removeNetns(this.run, this.path);
   }
 }
 

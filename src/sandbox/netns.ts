@@ -1,5 +1,5 @@
 import { rm, writeFile } from 'node:fs/promises';
-import { ClrkError, run } from '#lib';
+import { ClrkError, type RunCommand } from '#lib';
 
 /**
  * Network namespaces that live as long as a file: unshare(1) binds the new namespace to it, others enter by that path.
@@ -7,13 +7,13 @@ import { ClrkError, run } from '#lib';
  */
 
 /** Makes an empty namespace; nothing but a loopback that is down. */
-export const createNetns = async (file: string): Promise<void> => {
+export const createNetns = async (run: RunCommand, file: string): Promise<void> => {
   await writeFile(file, '');
   await run('unshare', [`--net=${file}`, 'true']);
 };
 
 /** Unbinds a namespace, which ends when the last process in it does. Does nothing when it is not there. */
-export const removeNetns = async (file: string): Promise<void> => {
+export const removeNetns = async (run: RunCommand, file: string): Promise<void> => {
   await run('umount', [file]).catch((error: unknown) => {
     if (!(error instanceof ClrkError) || !/not mounted|no mount point|not found|No such file/.test(error.message)) throw error;
   });
@@ -21,4 +21,5 @@ export const removeNetns = async (file: string): Promise<void> => {
 };
 
 /** Runs lines of ip(8) inside a namespace in one process. */
-export const ipBatch = (netns: string, lines: readonly string[]): Promise<unknown> => run('ip', ['-batch', '-'], { netns, input: `${lines.join('\n')}\n` });
+export const ipBatch = (run: RunCommand, netns: string, lines: readonly string[]): Promise<unknown> =>
+  run('ip', ['-batch', '-'], { netns, input: `${lines.join('\n')}\n` });

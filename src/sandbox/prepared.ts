@@ -95,7 +95,7 @@ export class PreparedSandbox implements AsyncDisposable {
     await mkdir(dir);
     this.#cleanup.defer(() => rm(dir, { recursive: true, force: true }));
     this.#group = this.#cleanup.use(await cgroups.create(String(this.#number), groupLimits(this.#template)));
-    const { netns } = this.#cleanup.use(await createSandboxNetwork(gateway.path, dir, `sb${this.#number}`, pair));
+    const { netns } = this.#cleanup.use(await createSandboxNetwork(gateway.path, dir, `sb${this.#number}`, pair, gateway.run));
     signal.throwIfAborted();
 
     const roots = await poll(() => allOf(gateways.map(rootOf)), 50, AbortSignal.any([signal, AbortSignal.timeout(EGRESS_WAIT_MS)])).catch(() => {

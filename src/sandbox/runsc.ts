@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfExists, run, spawnChild } from '#lib';
+import { readIfExists, run as runCommand, spawnChild, type RunCommand } from '#lib';
 import { inGroup } from './cgroup/index.ts';
 import { ControlSocket, type SandboxSignal } from './control.ts';
 
@@ -17,9 +17,13 @@ export class Runsc {
   readonly #binary: string;
   readonly #root: string;
 
-  constructor(binary: string, root: string) {
+  readonly #runCommand: RunCommand;
+
+  /** `run`: how its short commands are run. */
+  constructor(binary: string, root: string, run: RunCommand = runCommand) {
     this.#binary = binary;
     this.#root = root;
+    this.#runCommand = run;
   }
 
   /** Only what it needs: the environment of a runtime that fails is printed in crash output. */
@@ -70,18 +74,18 @@ export class Runsc {
   }
 
   async #signalAllByCommand(id: string, signal: SandboxSignal): Promise<void> {
-    await run(this.#binary, [`--root=${this.#root}`, 'kill', '--all', id, signal], { env: this.#env, timeoutMs: 2_000 });
+    await this.#runCommand(this.#binary, [`--root=${this.#root}`, 'kill', '--all', id, signal], { timeoutMs: 2_000 });
   }
 
   /** Ends a sandbox and forgets it; fine when there is nothing left of it. */
   async delete(id: string): Promise<void> {
     const left = (await readdir(this.#root).catch(() => [])).some((name) => name.includes(id));
-    if (left) await run(this.#binary, [`--root=${this.#root}`, 'delete', '--force', id], { env: this.#env, timeoutMs: 10_000 });
+    if (left) await this.#runCommand(this.#binary, [`--root=${this.#root}`, 'delete', '--force', id], { timeoutMs: 10_000 });
   }
 
   /** Ids of all sandboxes with state, running or not. */
   async list(): Promise<string[]> {
-    const { stdout } = await run(this.#binary, [`--root=${this.#root}`, 'list', '--format=json'], { env: this.#env, timeoutMs: 10_000 });
+    const { stdout } = await runCommand(this.#binary, [`--root=${this.#root}`, 'list', '--format=json'], { env: this.#env, timeoutMs: 10_000 });
     return ((JSON.parse(stdout) as { id: string }[] | null) ?? []).map(({ id }) => id);
   }
 }

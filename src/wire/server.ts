@@ -3,6 +3,8 @@ import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { create, fromBinary, toBinary, type DescMethod, type DescService, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
 import { AsyncQueue } from '#lib';
+import { drained, frameOf, frames, MIB, pathOf } from './frame.ts';
+import { RpcError, status } from './status.ts';
 
 /**
  * gRPC servers on Unix sockets, straight on `node:http2`: a call costs a quarter of one by grpc-js [measured], and Envoy makes
@@ -27,36 +29,6 @@ type Handler<M extends DescMethod> = M['methodKind'] extends 'unary'
 /** The handlers of a service: one function for each method, by its local name. */
 export type Implementation<S extends DescService> = { readonly [K in keyof S['method']]: Handler<S['method'][K]> };
 
-/** https://grpc.io/docs/guides/status-codes/ */
-export const status = {
-  OK: 0,
-  CANCELLED: 1,
-  UNKNOWN: 2,
-  INVALID_ARGUMENT: 3,
-  DEADLINE_EXCEEDED: 4,
-  NOT_FOUND: 5,
-  ALREADY_EXISTS: 6,
-  PERMISSION_DENIED: 7,
-  RESOURCE_EXHAUSTED: 8,
-  FAILED_PRECONDITION: 9,
-  ABORTED: 10,
-  OUT_OF_RANGE: 11,
-  UNIMPLEMENTED: 12,
-  INTERNAL: 13,
-  UNAVAILABLE: 14,
-  DATA_LOSS: 15,
-  UNAUTHENTICATED: 16,
-} as const;
-
-/** An error a handler throws to answer with a chosen gRPC status. Other errors answer INTERNAL with their message. */
-export class RpcError extends Error {
-  readonly code: number;
-  constructor(code: keyof typeof status, message: string) {
-    super(message);
-    this.code = status[code];
-  }
-}
-
 /** A server of one or more services on a Unix socket. Ends with `await using`. */
 export interface RpcServer extends AsyncDisposable {
   /** `served` chooses among the methods, for a socket whose clients may call only some; others answer UNIMPLEMENTED. */
@@ -64,12 +36,6 @@ export interface RpcServer extends AsyncDisposable {
   /** Who may enter the socket's directory may call: the socket is open to its group, which the directory hands on. */
   listen(socket: string): Promise<void>;
 }
-
-export const pathOf = (service: DescService, method: DescMethod): string => `/${service.typeName}/${method.name}`;
-
-export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
-const PREFIX_BYTES = 5;
-const MIB = 1024 * 1024;
 
 interface Method {
   readonly desc: DescMethod;
@@ -231,52 +197,3 @@ const trailersOf = (error: unknown): Record<string, string> => {
   const code = error instanceof RpcError ? error.code : status.INTERNAL;
   return { 'grpc-status': String(code), 'grpc-message': encodeURI((error instanceof Error ? error.message : String(error)).toWellFormed()) };
 };
-
-/** A message with its prefix: a zero for "not compressed", and its length. */
-const frameOf = (message: Uint8Array): Buffer => {
-  const frame = Buffer.allocUnsafe(PREFIX_BYTES + message.byteLength);
-  frame[0] = 0;
-  frame.writeUInt32BE(message.byteLength, 1);
-  frame.set(message, PREFIX_BYTES);
-  return frame;
-};
-
-/** Takes chunks as they come and gives whole messages. */
-const frames = (take: (message: Uint8Array) => void): ((chunk: Buffer) => void) => {
-  let parts: Buffer[] = [];
-  let held = 0;
-  /** Bytes until there is something to do: a prefix, then the message behind it. */
-  let needed = PREFIX_BYTES;
-  return (chunk) => {
-    parts.push(chunk);
-    held += chunk.byteLength;
-    if (held < needed) return;
-    let rest = parts.length === 1 ? chunk : Buffer.concat(parts, held);
-    for (;;) {
-      needed = rest.byteLength < PREFIX_BYTES ? PREFIX_BYTES : PREFIX_BYTES + lengthOf(rest);
-      if (rest.byteLength < needed) break;
-      take(rest.subarray(PREFIX_BYTES, needed));
-      rest = rest.subarray(needed);
-    }
-    parts = rest.byteLength > 0 ? [rest] : [];
-    held = rest.byteLength;
-  };
-};
-
-const lengthOf = (frame: Buffer): number => {
-  const length = frame.readUInt32BE(1);
-  if (frame[0] !== 0) throw new RpcError('UNIMPLEMENTED', 'compressed messages are not understood');
-  if (length > MAX_MESSAGE_BYTES) throw new RpcError('RESOURCE_EXHAUSTED', `a message of ${length} bytes is too large`);
-  return length;
-};
-
-const drained = (stream: ServerHttp2Stream): Promise<void> =>
-  new Promise((resolve) => {
-    const done = (): void => {
-      stream.off('drain', done);
-      stream.off('close', done);
-      resolve();
-    };
-    stream.on('drain', done);
-    stream.on('close', done);
-  });

@@ -64,7 +64,7 @@ it.each([
   ['ClickHouse outside of its store', 'telemetry/a.ts', `import { Session } from 'chdb';`, /only telemetry\/store may/],
   ['the store beside its door', 'telemetry/a.ts', `import { openStore } from './store/store.ts';`, /#telemetry\/store/],
   ['the store in another module', 'runtime/a.ts', `import { openStore } from '#telemetry/store';`, /only cmd may: ClickHouse/],
-  ['grpc outside of wire', 'egress/a.ts', `import * as grpc from '@grpc/grpc-js';`, /only wire may/],
+  ['protobuf outside of wire', 'egress/a.ts', `import { create } from '@bufbuild/protobuf';`, /only wire may/],
   ['a part of protobuf outside of wire', 'telemetry/a.ts', `import { x } from '@bufbuild/protobuf/wkt';`, /only wire may/],
   ['certificates outside of lib/x509', 'lib/a.ts', `import * as x509 from '@peculiar/x509';`, /only lib\/x509\.ts may/],
   ['children without the helper', 'sandbox/a.ts', `import { spawn, type ChildProcess } from 'node:child_process';`, /one helper/],

@@ -74,7 +74,6 @@ export const PACKAGES: Readonly<Record<string, PackageRule>> = {
   '@bufbuild/re2': oneOwner('lib'),
   croner: oneOwner('lib'),
   'fast-json-patch': oneOwner('apiserver'),
-  '@grpc/grpc-js': oneOwner('wire'),
   '@peculiar/x509': oneOwner('lib/x509.ts'),
   'reflect-metadata': oneOwner('lib/x509.ts'),
   chdb: oneOwner('telemetry/store'),

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { silentLogger, sleep, systemClock } from '#lib';
+import { Commands, silentLogger, sleep, systemClock } from '#lib';
 import type { ClaimsPort, RunTemplate } from '#model';
 import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, StdioLog, sweep, type RunContext } from '#sandbox';
 import { PreparedSandbox } from '../../src/sandbox/prepared.ts';
@@ -44,8 +44,9 @@ afterAll(async () => {
 const bareParts = async () => {
   const dir = await mkdtemp('/run/clrk-bench-');
   for (const part of ['runsc', 'sandboxes']) await mkdir(join(dir, part));
-  const runsc = new Runsc(join(TOOLS, 'bin', 'runsc'), join(dir, 'runsc'));
-  const gateway = await GatewayNamespace.create(join(dir, 'gw.netns'));
+  const commands = new Commands();
+  const runsc = new Runsc(join(TOOLS, 'bin', 'runsc'), join(dir, 'runsc'), commands.run);
+  const gateway = await GatewayNamespace.create(join(dir, 'gw.netns'), commands.run);
   const cgroups = await Cgroups.open(`clrk-bench-${process.pid}`);
   const stdio = new StdioLog({ path: join(dir, 'stdio.jsonl'), log: silentLogger });
   const context: RunContext = {
@@ -85,6 +86,7 @@ const bareParts = async () => {
       await gateway[Symbol.asyncDispose]();
       await stdio[Symbol.asyncDispose]();
       await cgroups[Symbol.asyncDispose]();
+      await commands[Symbol.asyncDispose]();
       await sweep(dir, join(dir, 'runsc'), runsc, silentLogger);
       await rm(dir, { recursive: true, force: true });
     },

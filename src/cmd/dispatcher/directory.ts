@@ -116,6 +116,8 @@ export interface Directory extends AgentDirectory, AsyncDisposable {
 export const openDirectory = async (path: string, client: Client, log: Logger): Promise<Directory> => {
   await using opened = new AsyncDisposableStack();
   const db = openDatabase(path, MIGRATIONS, 'agents');
+  // What a power cut takes of a cache is read again; a sync for each status that changes would hold up runs.
+  db.exec('PRAGMA synchronous=NORMAL');
   opened.defer(() => db.close());
   let listener: () => void = () => {};
   let due: NodeJS.Immediate | undefined;

@@ -21,7 +21,7 @@ test('unary calls carry records both ways and errors keep their code and text', 
   const client = connect(Names, socket);
   const answer = await client.resolve({ source: 's', name: 'n', type: 'A' });
   expect(answer).toMatchObject({ rcode: 'n A', addresses: ['192.0.2.1'], ttl: 5 });
-  await expect(client.resolve({ name: 'bad' })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT, details: 'no: 100% \u2013 \ufffd' });
+  await expect(client.resolve({ name: 'bad' })).rejects.toMatchObject({ code: status.INVALID_ARGUMENT, message: 'no: 100% \u2013 \ufffd' });
   client.close();
 });
 
