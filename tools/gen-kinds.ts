@@ -29,11 +29,14 @@ const typeOf = ({ type, format, items, additionalProperties, enum: values }: Jso
   return format === 'date-time' ? 'time' : (format ?? type ?? 'any');
 };
 
+/** Limits that the type of a number already says. */
+const OF_TYPE: readonly number[] = [-(2 ** 31), 2 ** 31 - 1, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER];
+
 const rulesOf = (schema: JsonSchema): string => {
   const { minimum, maximum, minLength, minItems, maxItems, pattern, items } = schema;
   const rules = [
-    minimum !== undefined && `>= ${minimum}`,
-    maximum !== undefined && `<= ${maximum}`,
+    minimum !== undefined && !OF_TYPE.includes(minimum) && `>= ${minimum}`,
+    maximum !== undefined && !OF_TYPE.includes(maximum) && `<= ${maximum}`,
     minLength !== undefined && minLength > 0 && 'not empty',
     schema.maxLength !== undefined && `at most ${schema.maxLength} characters`,
     minItems !== undefined && `at least ${minItems}`,
@@ -120,6 +123,7 @@ const strict = (schema: JsonSchema): object => {
   const open = schema['x-kubernetes-preserve-unknown-fields'] || schema.type !== 'object';
   return {
     ...plain,
+    ...(schema['x-kubernetes-int-or-string'] && { type: ['integer', 'string'] }),
     ...(properties && { properties: Object.fromEntries(Object.entries(properties).map(([name, child]) => [name, strict(child)])) }),
     ...(items && { items: strict(items) }),
     ...(additionalProperties ? { additionalProperties: strict(additionalProperties) } : properties && !open ? { additionalProperties: false } : {}),

@@ -1,7 +1,9 @@
 import type { FieldError, Kind, KubeObject } from '#api';
-import { checkRules } from './cel.ts';
+import { checkRules, hasRules } from './cel.ts';
+import { checkMetadata } from './check-metadata.ts';
+import { checkScale } from './check-scale.ts';
 import { isObject, sameJson, type JsonObject, type MutableJson } from './json.ts';
-import { checkMetadata, objectSchema } from './meta.ts';
+import { objectSchema } from './meta.ts';
 import { validate, withDefaults } from './structural.ts';
 
 /** Whether an object may be stored, and as what. */
@@ -41,20 +43,34 @@ export const newborn = (kind: Kind, incoming: JsonObject, { name, uid, time }: B
     resourceVersion: undefined,
   });
 
+/** What keeps rules from being checked, because they rely on it. */
+const BLOCKING: readonly FieldError['reason'][] = [
+  'FieldValueNotSupported',
+  'FieldValueRequired',
+  'FieldValueTooLong',
+  'FieldValueTooMany',
+  'FieldValueTypeInvalid',
+];
 const UNCHECKED: FieldError = {
   field: '<nil>',
   reason: 'FieldValueInvalid',
   message: 'Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation',
 };
 
-const violations = (kind: Kind, object: JsonObject, old: JsonObject | undefined): readonly FieldError[] => {
+const wrongKind = (kind: Kind, object: JsonObject): readonly FieldError[] =>
+  object['kind'] === kind.kind
+    ? []
+    : [{ field: 'kind', reason: 'FieldValueInvalid', message: `Invalid value: ${JSON.stringify(object['kind'])}: must be ${kind.kind}` }];
+
+const violations = (kind: Kind, object: JsonObject, old: JsonObject | undefined, statusOnly: boolean): readonly FieldError[] => {
   const schema = objectSchema(kind);
-  const structural = validate(schema, object);
-  const metadata = structural.some(({ field }) => field.startsWith('metadata')) ? [] : checkMetadata(kind, metadataOf(object));
-  if (structural.length > 0) return [...structural, ...metadata, ...(kind.native ? [] : [UNCHECKED])];
-  const unchanged = old !== undefined && sameJson(desired(kind, object), desired(kind, old));
-  const admitted = unchanged ? [] : (kind.admission?.(object as unknown as KubeObject, old as unknown as KubeObject | undefined) ?? []);
-  return [...metadata, ...checkRules(schema, object, old), ...admitted];
+  const structural = statusOnly ? validate(kind.schema.properties?.['status'] ?? {}, object['status'] ?? {}, 'status', '') : validate(kind.schema, object);
+  const found = [...wrongKind(kind, object), ...checkMetadata(kind, metadataOf(object)), ...structural, ...checkScale(kind, object)];
+  if (found.some(({ reason }) => BLOCKING.includes(reason))) return [...found, ...(hasRules(schema) ? [UNCHECKED] : [])];
+  const broken = [...found, ...checkRules(schema, object, old)];
+  // What code of ours judges, it may take for valid.
+  if (found.length > 0 || (old !== undefined && sameJson(desired(kind, object), desired(kind, old)))) return broken;
+  return [...broken, ...(kind.admission?.(object as unknown as KubeObject, old as unknown as KubeObject | undefined) ?? [])];
 };
 
 /** Empty lists and maps of metadata are as good as absent, and are left out. */
@@ -70,11 +86,14 @@ export interface Admitted {
   readonly errors: readonly FieldError[];
 }
 
-/** Normalises, defaults and validates a pruned object; `old` is what it replaces, if anything. */
-export const admit = (kind: Kind, object: JsonObject, old: JsonObject | undefined): Admitted => {
+/**
+ * Normalises, defaults and validates a pruned object; `old` is what it replaces, if anything. `statusOnly`: as the status
+ * endpoint does, which judges the status and calls its fields by their names in it.
+ */
+export const admit = (kind: Kind, object: JsonObject, old: JsonObject | undefined, statusOnly = false): Admitted => {
   const schema = objectSchema(kind);
-  const shaped = validate(schema, object);
-  const normalised = shaped.length === 0 && kind.normalise ? (kind.normalise(object as unknown as KubeObject) as unknown as JsonObject) : object;
+  const normalises = kind.normalise !== undefined && validate(schema, object).length === 0;
+  const normalised = normalises ? (kind.normalise!(object as unknown as KubeObject) as unknown as JsonObject) : object;
   const complete = withDefaults(schema, withoutEmptyMetadata(normalised)) as MutableJson;
-  return { object: complete, errors: violations(kind, complete, old) };
+  return { object: complete, errors: violations(kind, complete, old, statusOnly) };
 };

@@ -1,13 +1,33 @@
-import { celEnv, isCelError, parse, plan, type CelInput, type CelResult } from '@bufbuild/cel';
+import { celEnv, celFunc, celMethod, CelScalar, celType, isCelError, parse, plan, type CelInput, type CelResult, type CelValue } from '@bufbuild/cel';
 import type { FieldError, JsonSchema, Rule } from '#api';
-import { messageOf } from '#lib';
+import { isCidr, messageOf, parseDuration } from '#lib';
 import { get, isObject } from './json.ts';
 
 /** CEL rules (`x-kubernetes-validations`). Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules */
 
 type Evaluate = (bindings: Record<string, CelInput>) => CelResult;
 
-const environment = celEnv();
+const standardDuration = plan(celEnv(), parse('duration(text)')) as Evaluate;
+
+/** As strict as Go, which also refuses empty text; with the words of Kubernetes. */
+const duration = (text: string): CelValue => {
+  const value = parseDuration(text) === undefined ? undefined : standardDuration({ text });
+  if (value === undefined || isCelError(value)) throw new Error("type conversion error from 'string' to 'google.protobuf.Duration'");
+  return value;
+};
+
+function lowerAscii(this: string): string {
+  return this.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
+}
+
+/** What Kubernetes has beyond standard CEL, as far as rules of ours use it. Source: https://kubernetes.io/docs/reference/using-api/cel/ */
+const environment = celEnv({
+  funcs: [
+    celFunc('duration', [CelScalar.STRING], celType(standardDuration({ text: '1s' }) as CelValue), duration as (text: string) => CelInput),
+    celFunc('isIP', [CelScalar.STRING], CelScalar.BOOL, (text) => !text.includes('/') && isCidr(text)),
+    celMethod('lowerAscii', CelScalar.STRING, [], CelScalar.STRING, lowerAscii),
+  ],
+});
 const compiled = new Map<string, Evaluate>();
 
 const compile = (rule: string): Evaluate => {
@@ -41,16 +61,36 @@ const asError = (rule: Rule, value: unknown, path: string, why: string): FieldEr
   return { field, reason, message: `Invalid value: ${show(value)}${why}` };
 };
 
+/** A rule that has no answer for the value. */
+const failed = (rule: Rule, schema: JsonSchema, path: string, why: string): FieldError => ({
+  field: path,
+  reason: 'FieldValueInvalid',
+  message: `Invalid value: ${JSON.stringify(schema.type ?? '')}: ${why} evaluating rule: ${rule.message}`,
+});
+
 const checkRule = (rule: Rule, schema: JsonSchema, value: unknown, old: unknown, path: string): FieldError[] => {
   const transition = /\boldSelf\b/.test(rule.rule);
   if (transition && old === undefined) return [];
   try {
     const result = compile(rule.rule)({ self: toCel(schema, value), ...(transition && { oldSelf: toCel(schema, old) }) });
-    if (isCelError(result)) return [asError(rule, value, path, `rule ${rule.rule} failed: ${result.message}`)];
+    if (isCelError(result)) return [failed(rule, schema, path, result.message)];
     return result === true ? [] : [asError(rule, value, path, rule.message)];
   } catch (error) {
-    return [asError(rule, value, path, `rule ${rule.rule} failed: ${messageOf(error)}`)];
+    return [failed(rule, schema, path, messageOf(error))];
   }
+};
+
+const withRules = new WeakMap<JsonSchema, boolean>();
+
+/** Whether a schema has a rule anywhere. */
+export const hasRules = (schema: JsonSchema): boolean => {
+  let known = withRules.get(schema);
+  if (known === undefined) {
+    const parts = [...Object.values(schema.properties ?? {}), schema.items, schema.additionalProperties];
+    known = (schema['x-kubernetes-validations']?.length ?? 0) > 0 || parts.some((part) => part !== undefined && hasRules(part));
+    withRules.set(schema, known);
+  }
+  return known;
 };
 
 /** The old value an item of a list is compared with: the one with the same keys in a map list, none in other lists. */

@@ -1,7 +1,8 @@
 import { apiVersionOf, type JsonSchema, type Kind } from '#api';
 import { nearest } from '#lib';
 import { admit, metadataOf, newborn, withMetadata } from './admit.ts';
-import { get, isObject } from './json.ts';
+import { decodeMetadata, WrongType } from './decode-metadata.ts';
+import { get, isObject, type JsonObject } from './json.ts';
 import { objectSchema } from './meta.ts';
 import { prune } from './structural.ts';
 import { storedKind, toStored } from './view.ts';
@@ -42,9 +43,15 @@ export const judge = (kind: Kind, value: unknown, namespace: string): readonly P
   const at = storedKind(kind);
   const given = toStored(kind, value);
   if (!isObject(given)) return [{ field: '', message: 'is not an object' }];
-  if (given['metadata'] !== undefined && !isObject(given['metadata'])) return [{ field: 'metadata', message: 'is not an object' }];
+  let decoded: JsonObject;
+  try {
+    decoded = decodeMetadata(given);
+  } catch (error) {
+    if (!(error instanceof WrongType)) throw error;
+    return [{ field: error.field, message: error.message }];
+  }
   const paths: string[] = [];
-  const pruned = prune(objectSchema(at), given, paths);
+  const pruned = prune(objectSchema(at), { ...given, metadata: decoded }, paths);
   const problems: Problem[] = paths.map((field) => ({ field, message: 'unknown field', unknown: true }));
   if (!isObject(pruned)) return problems;
   const metadata = metadataOf(pruned);
@@ -54,7 +61,8 @@ export const judge = (kind: Kind, value: unknown, namespace: string): readonly P
     problems.push({ field: 'metadata.name', message: `Required value${made}` });
   } else if (typeof name !== 'string') problems.push({ field: 'metadata.name', message: `Invalid value: ${JSON.stringify(name)}: must be text` });
   if (!at.namespaced && metadata['namespace']) problems.push({ field: 'metadata.namespace', message: `must not be set: a ${at.kind} is in no namespace` });
-  if (get(metadata, 'managedFields') !== undefined) problems.push({ field: 'metadata.managedFields', message: 'must not be applied: the server keeps it' });
+  if ((get(get(given, 'metadata'), 'managedFields') ?? undefined) !== undefined)
+    problems.push({ field: 'metadata.managedFields', message: 'must not be applied: the server keeps it' });
   const placed = withMetadata(
     { ...pruned, apiVersion: apiVersionOf(at), kind: at.kind },
     {
@@ -65,5 +73,5 @@ export const judge = (kind: Kind, value: unknown, namespace: string): readonly P
   );
   const { errors } = admit(at, newborn(at, placed, { name: typeof name === 'string' && name !== '' ? name : 'unnamed', ...BIRTH }), undefined);
   // The last only says that rules were not checked, which the others say by being there.
-  return [...problems, ...errors.filter(({ field }) => field !== '<nil>').map(({ field, message }) => ({ field, message }))];
+  return [...problems, ...errors.filter(({ field }) => field !== '<nil>').map(({ field, message }) => ({ field: field.replace(/^\./, ''), message }))];
 };

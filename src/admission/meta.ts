@@ -1,5 +1,4 @@
-import type { FieldError, JsonSchema, Kind } from '#api';
-import { isObject, type JsonObject } from './json.ts';
+import type { JsonSchema, Kind } from '#api';
 
 /** What every object has: type and metadata. */
 
@@ -66,72 +65,4 @@ export const objectSchema = (kind: Kind): JsonSchema => {
     schemas.set(kind, schema);
   }
   return schema;
-};
-
-const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
-const DNS_LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
-const NAME_PART = /^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/;
-const LABEL_VALUE = /^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$/;
-const MAX_ANNOTATIONS = 256 * 1024;
-
-const invalidValue = (field: string, value: unknown, why: string): FieldError => ({
-  field,
-  reason: 'FieldValueInvalid',
-  message: `Invalid value: ${JSON.stringify(value)}: ${why}`,
-});
-
-/** `prefix/name` or `name`, as keys of labels and annotations are. */
-const isQualifiedName = (key: string): boolean => {
-  const [first, second, more] = key.split('/');
-  const name = second ?? first!;
-  if (more !== undefined || name.length > 63 || !NAME_PART.test(name)) return false;
-  return second === undefined || (first!.length <= 253 && SUBDOMAIN.test(first!));
-};
-
-const checkName = (kind: Kind, name: string): FieldError[] => {
-  if (kind.kind === 'Namespace') {
-    return name.length <= 63 && DNS_LABEL.test(name)
-      ? []
-      : [
-          invalidValue(
-            'metadata.name',
-            name,
-            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', start and end with one, and have at most 63 of them",
-          ),
-        ];
-  }
-  return name.length <= 253 && SUBDOMAIN.test(name)
-    ? []
-    : [
-        invalidValue(
-          'metadata.name',
-          name,
-          "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
-        ),
-      ];
-};
-
-/** What the schema of metadata cannot say. `metadata` has passed its schema. */
-export const checkMetadata = (kind: Kind, metadata: JsonObject): FieldError[] => {
-  const labels = isObject(metadata['labels']) ? metadata['labels'] : {};
-  const annotations = isObject(metadata['annotations']) ? metadata['annotations'] : {};
-  const keyError = "must consist of alphanumeric characters, '-', '_' or '.', with an optional DNS subdomain prefix and '/'";
-  const errors = checkName(kind, String(metadata['name'] ?? ''));
-  for (const [key, value] of Object.entries(labels)) {
-    if (!isQualifiedName(key)) errors.push(invalidValue('metadata.labels', key, `name part ${keyError}`));
-    if (String(value).length > 63 || !LABEL_VALUE.test(String(value))) {
-      errors.push(invalidValue('metadata.labels', value, "a valid label must be empty or consist of at most 63 alphanumeric characters, '-', '_' or '.'"));
-    }
-  }
-  for (const key of Object.keys(annotations)) {
-    if (!isQualifiedName(key.toLowerCase())) errors.push(invalidValue('metadata.annotations', key, `name part ${keyError}`));
-  }
-  if (Buffer.byteLength(JSON.stringify(annotations)) > MAX_ANNOTATIONS) {
-    errors.push({ field: 'metadata.annotations', reason: 'FieldValueTooLong', message: `Too long: may not be more than ${MAX_ANNOTATIONS} bytes` });
-  }
-  const controllers = Array.isArray(metadata['ownerReferences'])
-    ? metadata['ownerReferences'].filter((owner) => isObject(owner) && owner['controller'] === true)
-    : [];
-  if (controllers.length > 1) errors.push(invalidValue('metadata.ownerReferences', controllers.length, 'only one reference can have controller set to true'));
-  return errors;
 };

@@ -23,14 +23,17 @@ export const prune = (schema: JsonSchema, value: unknown, unknown: string[], pat
   return out;
 };
 
-/** A copy of `value` with absent fields set to their defaults; a missing parent is never made to hold one. */
+/**
+ * A copy of `value` with absent fields set to their defaults; a missing parent is never made to hold one. A field that is null
+ * counts as absent, since no schema of ours is nullable.
+ */
 export const withDefaults = (schema: JsonSchema, value: unknown): unknown => {
   if (Array.isArray(value)) return schema.items ? value.map((item) => withDefaults(schema.items!, item)) : value;
   if (!isObject(value)) return value;
   const out: MutableJson = {};
   for (const [name, child] of Object.entries(value)) {
     const known = property(schema, name);
-    if (child === null && known?.default !== undefined) continue;
+    if (child === null && known) continue;
     out[name] = known ? withDefaults(known, child) : child;
   }
   for (const [name, known] of Object.entries(schema.properties ?? {})) {
@@ -39,10 +42,11 @@ export const withDefaults = (schema: JsonSchema, value: unknown): unknown => {
   return out;
 };
 
+/** Integers beyond what Kubernetes keeps as such are numbers to it. */
 const typeName = (value: unknown): string => {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'array';
-  if (typeof value === 'number') return Number.isInteger(value) ? 'integer' : 'number';
+  if (typeof value === 'number') return Number.isInteger(value) && Math.abs(value) < 2 ** 63 ? 'integer' : 'number';
   return typeof value;
 };
 
@@ -52,7 +56,15 @@ const hasType = (schema: JsonSchema, value: unknown): boolean => {
   return schema.type === undefined || actual === schema.type || (schema.type === 'number' && actual === 'integer');
 };
 
-type Report = (field: string, reason: FieldError['reason'], message: string) => void;
+/** Where a value is, and what its place is called in messages: the status endpoint names it from `status` on. */
+interface Place {
+  readonly path: string;
+  readonly shown: string;
+}
+const inside = ({ path, shown }: Place, name: string): Place => ({ path: below(path, name), shown: below(shown, name) });
+const item = ({ path, shown }: Place, index: number): Place => ({ path: `${path}[${index}]`, shown: `${shown}[${index}]` });
+
+type Report = (place: Place, reason: FieldError['reason'], message: string) => void;
 
 const patterns = new Map<string, RegExp>();
 const matches = (pattern: string, text: string): boolean => {
@@ -61,72 +73,117 @@ const matches = (pattern: string, text: string): boolean => {
   return known.test(text);
 };
 
-const RFC3339 = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
-const INT_RANGE: Readonly<Record<string, number>> = { int32: 2 ** 31, int64: Number.MAX_SAFE_INTEGER };
+const RFC3339 = /^(\d{4}-\d\d-\d\d)[Tt](?:[01]\d|2[0-3]):\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
 
-const validateString = (schema: JsonSchema, value: string, path: string, report: Report): void => {
-  const bad = (why: string): void => report(path, 'FieldValueInvalid', `Invalid value: ${JSON.stringify(value)}: ${path} in body ${why}`);
+/** JavaScript takes the 30th of February for the 2nd of March. */
+const isTime = (text: string): boolean => {
+  const day = RFC3339.exec(text)?.[1];
+  return day !== undefined && !Number.isNaN(Date.parse(text)) && new Date(`${day}T00:00:00Z`).toISOString().startsWith(day);
+};
+
+const quoted = (values: readonly string[]): string => values.map((value) => JSON.stringify(value)).join(', ');
+
+/** Of length and pattern, the first that is broken is told. */
+const lengthError = (schema: JsonSchema, value: string): string | undefined => {
+  if (schema.minLength !== undefined && [...value].length < schema.minLength) return `should be at least ${schema.minLength} chars long`;
+  if (schema.pattern !== undefined && !matches(schema.pattern, value)) return `should match '${schema.pattern}'`;
+  return undefined;
+};
+
+const validateString = (schema: JsonSchema, value: string, place: Place, report: Report): void => {
+  const text = JSON.stringify(value);
   if (schema.maxLength !== undefined && [...value].length > schema.maxLength) {
-    return report(path, 'FieldValueTooLong', `Too long: may not be more than ${schema.maxLength} bytes`);
+    report(place, 'FieldValueTooLong', `Too long: may not be more than ${schema.maxLength} bytes`);
+  } else {
+    const broken = lengthError(schema, value);
+    if (broken) report(place, 'FieldValueInvalid', `Invalid value: ${text}: ${place.shown} in body ${broken}`);
   }
-  if (schema.minLength !== undefined && value.length < schema.minLength) bad(`should be at least ${schema.minLength} chars long`);
-  if (schema.pattern !== undefined && !matches(schema.pattern, value)) bad(`should match '${schema.pattern}'`);
-  if (schema.format === 'date-time' && !(RFC3339.test(value) && !Number.isNaN(Date.parse(value)))) bad(`must be of type date-time: ${JSON.stringify(value)}`);
-  if (schema.enum && !schema.enum.includes(value)) {
-    report(
-      path,
-      'FieldValueNotSupported',
-      `Unsupported value: ${JSON.stringify(value)}: supported values: ${schema.enum.map((item) => JSON.stringify(item)).join(', ')}`,
-    );
+  if (schema.format === 'date-time' && !isTime(value)) {
+    report(place, 'FieldValueTypeInvalid', `Invalid value: ${text}: ${place.shown} in body must be of type date-time: ${text}`);
   }
 };
 
-const validateNumber = (schema: JsonSchema, value: number, path: string, report: Report): void => {
-  const bad = (why: string): void => report(path, 'FieldValueInvalid', `Invalid value: ${value}: ${path} in body ${why}`);
-  const range = INT_RANGE[schema.format ?? ''];
-  if (range !== undefined && (value >= range || value < -range)) return bad(`must be of type ${schema.format}: ${value}`);
-  if (schema.minimum !== undefined && value < schema.minimum) bad(`should be greater than or equal to ${schema.minimum}`);
-  if (schema.maximum !== undefined && value > schema.maximum) bad(`should be less than or equal to ${schema.maximum}`);
+const validateEnum = (schema: JsonSchema, value: unknown, place: Place, report: Report): void => {
+  if (!schema.enum || (schema.enum as readonly unknown[]).includes(value)) return;
+  report(place, 'FieldValueNotSupported', `Unsupported value: ${JSON.stringify(value)}: supported values: ${quoted(schema.enum)}`);
 };
 
-const validateList = (schema: JsonSchema, value: readonly unknown[], path: string, report: Report): void => {
+/** A number as Go prints what it does not hold as an integer. */
+const goFloat = (value: number): string => (Math.abs(value) >= 1e6 ? value.toExponential().replace(/e\+(\d)$/, 'e+0$1') : String(value));
+
+const validateNumber = (schema: JsonSchema, value: number, place: Place, report: Report): void => {
+  const print = typeName(value) === 'integer' ? String : goFloat;
+  const bad = (why: string): void => report(place, 'FieldValueInvalid', `Invalid value: ${print(value)}: ${place.shown} in body ${why}`);
+  if (schema.minimum !== undefined && value < schema.minimum) bad(`should be greater than or equal to ${print(schema.minimum)}`);
+  if (schema.maximum !== undefined && value > schema.maximum) bad(`should be less than or equal to ${print(schema.maximum)}`);
+};
+
+const validateList = (schema: JsonSchema, value: readonly unknown[], place: Place, report: Report): void => {
   if (schema.minItems !== undefined && value.length < schema.minItems) {
-    report(path, 'FieldValueInvalid', `Invalid value: ${value.length}: ${path} in body should have at least ${schema.minItems} items`);
+    report(place, 'FieldValueInvalid', `Invalid value: ${value.length}: ${place.shown} in body should have at least ${schema.minItems} items`);
   }
   if (schema.maxItems !== undefined && value.length > schema.maxItems) {
-    return report(path, 'FieldValueTooMany', `Too many: ${value.length}: must have at most ${schema.maxItems} items`);
+    return report(place, 'FieldValueTooMany', `Too many: ${value.length}: must have at most ${schema.maxItems} items`);
   }
-  value.forEach((item, index) => validateValue(schema.items ?? {}, item, `${path}[${index}]`, report));
-  const keys = schema['x-kubernetes-list-map-keys'];
-  if (!keys && schema['x-kubernetes-list-type'] !== 'set') return;
-  const seen = new Set<string>();
-  value.forEach((item, index) => {
-    const identity = JSON.stringify(keys ? Object.fromEntries(keys.map((key) => [key, get(item, key)])) : item);
-    if (seen.has(identity)) report(`${path}[${index}]`, 'FieldValueDuplicate', `Duplicate value: ${identity}`);
-    seen.add(identity);
-  });
+  value.forEach((child, index) => validateValue(schema.items ?? {}, child, item(place, index), report));
 };
 
-const validateValue = (schema: JsonSchema, value: unknown, path: string, report: Report): void => {
-  if (!hasType(schema, value)) {
-    const actual = JSON.stringify(typeName(value));
-    return report(path, 'FieldValueTypeInvalid', `Invalid value: ${actual}: ${path} in body must be of type ${schema.type ?? 'integer,string'}: ${actual}`);
-  }
-  if (typeof value === 'string') validateString(schema, value, path, report);
-  else if (typeof value === 'number') validateNumber(schema, value, path, report);
-  else if (Array.isArray(value)) validateList(schema, value, path, report);
+/** Times are told apart by other names. */
+const GO_TYPES: Readonly<Record<string, string>> = { integer: 'int64', number: 'float64', boolean: 'bool' };
+
+const wrongType = (schema: JsonSchema, value: unknown, place: Place, report: Report): void => {
+  const isTimeField = schema.format === 'date-time';
+  const actual = JSON.stringify(isTimeField ? (GO_TYPES[typeName(value)] ?? '') : typeName(value));
+  const wanted = isTimeField ? schema.format : (schema.type ?? 'integer,string');
+  report(place, 'FieldValueTypeInvalid', `Invalid value: ${actual}: ${place.shown} in body must be of type ${wanted}: ${actual}`);
+  if (typeof value === 'number') validateNumber(schema, value, place, report);
+};
+
+const validateValue = (schema: JsonSchema, value: unknown, place: Place, report: Report): void => {
+  validateEnum(schema, value, place, report);
+  if (!hasType(schema, value)) return wrongType(schema, value, place, report);
+  if (typeof value === 'string') validateString(schema, value, place, report);
+  else if (typeof value === 'number') validateNumber(schema, value, place, report);
+  else if (Array.isArray(value)) validateList(schema, value, place, report);
   else if (isObject(value)) {
-    for (const name of schema.required ?? []) if (!Object.hasOwn(value, name)) report(below(path, name), 'FieldValueRequired', 'Required value');
+    for (const name of schema.required ?? []) if (!Object.hasOwn(value, name)) report(inside(place, name), 'FieldValueRequired', 'Required value');
     for (const [name, child] of Object.entries(value)) {
       const known = property(schema, name);
-      if (known) validateValue(known, child, below(path, name), report);
+      if (known) validateValue(known, child, inside(place, name), report);
     }
   }
 };
 
-/** Every way in which `value` breaks the schema (rules apart). */
-export const validate = (schema: JsonSchema, value: unknown, path = ''): FieldError[] => {
+/** Items of sets and map lists that cannot be told apart. Judged apart from the schema: it needs no valid items. */
+const validateKeys = (schema: JsonSchema, value: unknown, place: Place, report: Report): void => {
+  if (isObject(value)) {
+    for (const [name, child] of Object.entries(value)) {
+      const known = property(schema, name);
+      if (known) validateKeys(known, child, inside(place, name), report);
+    }
+  }
+  if (!Array.isArray(value)) return;
+  const keys = schema['x-kubernetes-list-map-keys'];
+  const seen = new Set<string>();
+  value.forEach((child, index) => {
+    const at = item(place, index);
+    if (keys && child === null) return;
+    if (keys && !isObject(child)) {
+      report(at, 'FieldValueInvalid', `Invalid value: ${JSON.stringify(child)}: must be an object for an array of list-type map`);
+    } else if (keys || schema['x-kubernetes-list-type'] === 'set') {
+      const identity = JSON.stringify(keys ? Object.fromEntries(keys.map((key) => [key, get(child, key)])) : child);
+      if (seen.has(identity)) report(at, 'FieldValueDuplicate', `Duplicate value: ${identity}`);
+      seen.add(identity);
+    }
+    if (schema.items) validateKeys(schema.items, child, at, report);
+  });
+};
+
+/** Every way in which `value`, which is at `path`, breaks the schema (rules apart). `shown` is how messages call that place. */
+export const validate = (schema: JsonSchema, value: unknown, path = '', shown = path): FieldError[] => {
   const errors: FieldError[] = [];
-  validateValue(schema, value, path, (field, reason, message) => errors.push({ field, reason, message }));
+  const report: Report = (place, reason, message) => errors.push({ field: place.path, reason, message });
+  validateValue(schema, value, { path, shown }, report);
+  validateKeys(schema, value, { path, shown }, report);
   return errors;
 };

@@ -14,7 +14,7 @@ export * from './providers.ts';
 export * from './resources.ts';
 export * from './revisions.ts';
 export type { BuiltCheck, Infer, JsonSchema, Rule, Schema } from './schema.ts';
-export type { Condition, ParentRef, PolicyTargetRef } from './shared.ts';
+export type { Condition, ParentRef } from './shared.ts';
 export * from './run-template.ts';
 export * from './v1alpha1/agent-sandbox-revision.ts';
 export * from './v1alpha1/ai-provider-route.ts';

@@ -33,7 +33,6 @@ export interface JsonSchema {
   readonly required?: readonly string[];
   readonly items?: JsonSchema;
   readonly additionalProperties?: JsonSchema;
-  readonly anyOf?: readonly JsonSchema[];
   readonly 'x-kubernetes-int-or-string'?: true;
   readonly 'x-kubernetes-preserve-unknown-fields'?: true;
   readonly 'x-kubernetes-list-type'?: 'atomic' | 'set' | 'map';
@@ -65,8 +64,13 @@ const node = (type: JsonSchema['type'], description: string, { rules, ...rest }:
 
 export const string = (description: string, options?: Options): Schema<string> => node('string', description, options);
 export const bool = (description: string, options?: Options): Schema<boolean> => node('boolean', description, options);
-export const int32 = (description: string, options?: Options): Schema<number> => node('integer', description, { format: 'int32', ...options });
-export const int64 = (description: string, options?: Options): Schema<number> => node('integer', description, { format: 'int64', ...options });
+
+/** Kubernetes takes `format` for a remark; only limits bind everybody. */
+const INT32 = { format: 'int32', minimum: -(2 ** 31), maximum: 2 ** 31 - 1 } as const;
+/** Beyond 2^53 a number of JSON is another one to whoever reads it as a double, as we do. */
+const INT64 = { format: 'int64', minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER } as const;
+export const int32 = (description: string, options?: Options): Schema<number> => node('integer', description, { ...INT32, ...options });
+export const int64 = (description: string, options?: Options): Schema<number> => node('integer', description, { ...INT64, ...options });
 export const time = (description: string): Schema<string> => node('string', description, { format: 'date-time' });
 
 export const oneOf = <const V extends readonly string[]>(description: string, values: V, options?: Options): Schema<V[number]> =>
@@ -84,7 +88,6 @@ export const duration = (description: string, options?: Options): Schema<string>
 /** A Kubernetes quantity (`500m`, `512Mi`), or a plain integer. Its value is checked by the kind. */
 export const quantity = (description: string, options?: Options): Schema<string | number> =>
   node(undefined, description, {
-    anyOf: [{ type: 'integer' }, { type: 'string' }],
     maxLength: 64,
     pattern: '^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\\+|-)?[0-9]+))?$',
     'x-kubernetes-int-or-string': true,

@@ -1,5 +1,22 @@
-import { GROUP, type FieldError } from './kind.ts';
-import { array, bool, builtWhen, duration, int32, int64, listMap, map, object, oneOf, string, time, unbuilt, type Infer, type Rule } from './schema.ts';
+import { GROUP } from './kind.ts';
+import {
+  array,
+  bool,
+  builtWhen,
+  duration,
+  int32,
+  int64,
+  listMap,
+  map,
+  object,
+  oneOf,
+  string,
+  time,
+  unbuilt,
+  type Infer,
+  type Rule,
+  type Schema,
+} from './schema.ts';
 
 /** Types that several kinds share (api.md section 6). */
 
@@ -178,12 +195,15 @@ export const labelSelector = object(
   },
 );
 
-/** Names of the Gateway API: lower-case DNS, one leading `*.` allowed, no address. */
-export const hostname = string('', {
+/**
+ * Names of the Gateway API: lower-case DNS, one leading `*.` allowed, no address. What ends in a number is an address (as in
+ * URLs), so the last label needs a letter or a hyphen. By pattern, because a CEL rule for each of so many names is beyond
+ * the cost that Kubernetes allows a CRD.
+ */
+export const hostname = string('A name in lower case; the last label is not a number.', {
   minLength: 1,
   maxLength: 253,
-  pattern: '^(\\*\\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$',
-  rules: [{ rule: "!self.matches('^([0-9]+[.]){3}[0-9]+$')", message: 'must be a name, not an address' }],
+  pattern: '^(\\*\\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\\.)*([a-z]([-a-z0-9]*[a-z0-9])?|[0-9]+([a-z]|[-a-z][-a-z0-9]*[a-z0-9]))$',
 });
 
 /** What a counter is kept for. */
@@ -195,31 +215,27 @@ export const rateScope = oneOf(
 export const rateRequests = int32('How many in one window.', { minimum: 1 });
 export const rateWindow = duration('The window.');
 
-/** An object of this namespace that a policy is for. */
-export const policyTargetRef = object(
-  'An object of this namespace.',
-  {
-    group: string(`Always ${GROUP}.`, { maxLength: 253 }),
-    kind: string('Kind of the object.', { minLength: 1, maxLength: 63 }),
-    name: string('Name of the object.', { minLength: 1, maxLength: 253 }),
-  },
-  { sectionName: string('A part of the object; absent means all of it.', { maxLength: 253 }) },
-);
-export type PolicyTargetRef = Infer<typeof policyTargetRef>;
+/** Absent or empty stands for the group itself. */
+const ownGroup: Schema<string> = oneOf(`Group of the object; empty means ${GROUP}.`, ['', GROUP]);
 
-const listed = (values: readonly string[]): string => values.map((value) => JSON.stringify(value)).join(', ');
+/** An object of this namespace that a policy is for: one of `kinds`. */
+export const policyTargetRef = (kinds: readonly string[]) =>
+  object(
+    'An object of this namespace.',
+    { group: ownGroup, kind: oneOf('Kind of the object.', kinds), name: string('Name of the object.', { minLength: 1, maxLength: 253 }) },
+    { sectionName: string('A part of the object; absent means all of it.', { maxLength: 253 }) },
+  );
 
-/** Whether a policy may be for what `target` names: the group is ours and the kind one of `kinds`. */
-export const checkTargetKind = (field: string, target: { readonly group?: string; readonly kind?: string }, kinds: readonly string[]): FieldError[] => {
-  const errors: FieldError[] = [];
-  const unsupported = (name: string, value: string, supported: readonly string[]): void =>
-    void errors.push({
-      field: `${field}.${name}`,
-      reason: 'FieldValueNotSupported',
-      message: `Unsupported value: ${JSON.stringify(value)}: supported values: ${listed(supported)}`,
-    });
-  if (target.group && target.group !== GROUP) unsupported('group', target.group, [GROUP]);
-  if (target.kind === undefined) errors.push({ field: `${field}.kind`, reason: 'FieldValueRequired', message: 'Required value' });
-  else if (!kinds.includes(target.kind)) unsupported('kind', target.kind, kinds);
-  return errors;
-};
+/** The same in the form of a parent reference. */
+export const policyParentRef = (kinds: readonly string[], rules: readonly Rule[]) =>
+  object(
+    'An object of this namespace that the policy applies to.',
+    { name: string('Name of the object.', { minLength: 1, maxLength: 253 }), kind: oneOf('Kind of the object.', kinds) },
+    {
+      group: ownGroup,
+      namespace: string('Namespace of the object; only the own namespace is allowed.', { maxLength: 63 }),
+      sectionName: string('A part of the object; absent means all of it.', { maxLength: 253 }),
+      port: unbuilt(int32('Not used: connections are told apart by listeners.', { minimum: 1, maximum: 65_535 })),
+    },
+    { rules },
+  );

@@ -1,7 +1,7 @@
 import type { JsonSchema, ManagedFieldsEntry } from '#api';
 import { appliedFields, childrenOf, compareFields, FieldSet, printPath, valueAt, type Child, type Path } from './field-set.ts';
 import { get, isObject, sameJson, type JsonObject, type MutableJson } from '#admission';
-import { badRequest, StatusError } from './status.ts';
+import { StatusError } from './status.ts';
 
 /** Who manages which field: ownership after updates, and server-side apply. */
 
@@ -149,7 +149,6 @@ const touches = (set: FieldSet, path: Path): boolean =>
  * Throws StatusError 409 when another manager owns a field with another value, unless `force`.
  */
 export const apply = (schema: JsonSchema, live: JsonObject | undefined, config: JsonObject, writer: Writer, force: boolean): JsonObject => {
-  if (get(get(config, 'metadata'), 'managedFields') !== undefined) throw badRequest('metadata.managedFields must be nil');
   const wanted = appliedFields(schema, config);
   const owners = readOwners(live);
   const mine = owners.find((owner) => sameWriter(owner, 'Apply', writer));

@@ -16,6 +16,7 @@ import {
 } from '#admission';
 import { apiVersionOf, SYSTEM_NAMESPACE, type Kind, type KubeObject } from '#api';
 import { kubeTime, type Clock } from '#lib';
+import { accept } from './accept.ts';
 import { apply, keepOwners, trackUpdate, type Writer } from './managed-fields.ts';
 import { alreadyExists, badRequest, conflict, forbidden, invalid, notFound, resourceName, staleVersion } from './status.ts';
 import type { Location, Store, StoredObject } from './store.ts';
@@ -77,14 +78,14 @@ export class Objects {
   }
 
   create(target: Target, body: Decoded, options: WriteOptions): JsonObject {
-    const incoming = this.#accept(target, body, options);
+    const incoming = accept(target, body, options);
     if (metadataOf(incoming)['resourceVersion']) throw badRequest('resourceVersion should not be set on objects to be created');
     return this.#insert(target, incoming, options, (object) => trackUpdate(objectSchema(target.kind), undefined, object, this.#writer(target, options)));
   }
 
   /** PUT: the whole object. Kinds of ours need the resourceVersion they were read at; core kinds may leave it out. */
   update(target: Target, body: Decoded, options: WriteOptions): JsonObject {
-    const incoming = this.#accept(target, body, options);
+    const incoming = accept(target, body, options);
     const live = this.get(target);
     if (!metadataOf(incoming)['resourceVersion'] && !target.kind.native) {
       throw invalid({ group: target.kind.group, kind: target.kind.plural }, target.name, [
@@ -103,13 +104,15 @@ export class Objects {
   /** PATCH of any kind that is a function of what is there. `duplicates` are those of the patch. */
   change(target: Target, patch: (live: StoredObject) => unknown, options: WriteOptions, duplicates: readonly string[] = []): JsonObject {
     const live = this.get(target);
-    const incoming = this.#accept(target, { value: patch(live), duplicates }, options);
+    const incoming = accept(target, { value: patch(live), duplicates }, options);
     return this.#replace(target, live, incoming, (object) => trackUpdate(objectSchema(target.kind), live, object, this.#writer(target, options)), options);
   }
 
   /** PATCH with an applied configuration. Returns whether the object was made. */
   apply(target: Target, body: Decoded, options: WriteOptions): { readonly object: JsonObject; readonly created: boolean } {
-    const incoming = this.#accept(target, body, options);
+    const managed = get(get(body.value, 'metadata'), 'managedFields');
+    if (managed !== undefined && managed !== null) throw badRequest('metadata.managedFields must be nil');
+    const incoming = accept(target, body, options);
     const live = this.store.get(locate(target));
     const { status: _, ...main } = incoming;
     const { metadata, status, apiVersion, kind } = incoming;
@@ -195,47 +198,6 @@ export class Objects {
     return { manager, apiVersion: apiVersionOf(kind), subresource, time: kubeTime(this.#clock.now()) };
   }
 
-  /** Checks type and place of a decoded body, prunes what the schema does not know, and reports it as asked. */
-  #accept({ kind, namespace, name, subresource }: Target, { value, duplicates }: Decoded, options: WriteOptions): JsonObject {
-    if (!isObject(value))
-      throw badRequest(`the object provided is unrecognized (must be of type ${kind.kind}): couldn't get version/kind; the body is not an object`);
-    const apiVersion = apiVersionOf(kind);
-    if (value['kind'] !== undefined && value['kind'] !== kind.kind) {
-      throw badRequest(
-        `${String(value['kind'])} in version ${JSON.stringify(kind.version)} cannot be handled as a ${kind.kind}: the path is for ${kind.plural}`,
-      );
-    }
-    if (value['apiVersion'] !== undefined && value['apiVersion'] !== apiVersion) {
-      throw badRequest(`the API version in the data (${String(value['apiVersion'])}) does not match the expected API version (${apiVersion})`);
-    }
-    if (value['metadata'] !== undefined && !isObject(value['metadata'])) throw badRequest('metadata is not an object');
-    const unknown: string[] = [];
-    const pruned = prune(objectSchema(kind), value, unknown) as JsonObject;
-    const problems = [
-      ...duplicates.map((path) => `duplicate field ${JSON.stringify(path)}`),
-      ...unknown.map((path) => `unknown field ${JSON.stringify(path)}`),
-    ];
-    if (problems.length > 0 && options.fieldValidation === 'Strict') {
-      throw badRequest(
-        `${kind.kind} in version ${JSON.stringify(kind.version)} cannot be handled as a ${kind.kind}: strict decoding error: ${problems.join(', ')}`,
-      );
-    }
-    if (options.fieldValidation === 'Warn') for (const problem of problems) options.warn(problem);
-
-    const metadata = metadataOf(pruned);
-    const givenNamespace = metadata['namespace'] ?? '';
-    if (givenNamespace !== '' && givenNamespace !== namespace) {
-      throw badRequest('the namespace of the provided object does not match the namespace sent on the request');
-    }
-    if (name !== '' && (metadata['name'] ?? name) !== name) {
-      throw badRequest(`the name of the object (${String(metadata['name'])}) does not match the name on the URL (${name})`);
-    }
-    const placed = withMetadata({ ...pruned, apiVersion, kind: kind.kind }, { namespace: namespace || undefined, ...(name && { name }), selfLink: undefined });
-    return placed['status'] === null || subresource === ''
-      ? Object.fromEntries(Object.entries(placed).filter(([field, v]) => !(field === 'status' && v === null)))
-      : placed;
-  }
-
   #checkNamespace({ kind, namespace, name }: Target): void {
     if (!kind.namespaced) return;
     const found = this.store.get({ resource: 'namespaces', namespace: '', name: namespace });
@@ -308,8 +270,8 @@ export class Objects {
   }
 
   /** Normalises, defaults and validates. Throws StatusError 422 with everything that is wrong. */
-  #admit({ kind, name }: Target, object: JsonObject, old: JsonObject | undefined): JsonObject {
-    const { object: complete, errors } = admit(kind, object, old);
+  #admit({ kind, name, subresource }: Target, object: JsonObject, old: JsonObject | undefined): JsonObject {
+    const { object: complete, errors } = admit(kind, object, old, subresource === 'status');
     if (errors.length > 0) throw invalid(kind, name, errors);
     return complete;
   }

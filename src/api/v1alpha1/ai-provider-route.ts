@@ -1,4 +1,4 @@
-import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
+import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { BUILT_PROVIDERS, PROVIDERS, providerName } from '../providers.ts';
 import { array, builtWhen, int64, object, oneOf, string, unbuilt, type Infer } from '../schema.ts';
 import { backendRefs, extensionRef, filterRules, routeParentRefs, routeParents } from '../shared.ts';
@@ -9,7 +9,11 @@ const match = object(
   'What a request must be; all that is given must hold.',
   {
     provider: builtWhen(
-      string(`Provider, without case: ${PROVIDERS.join(', ')}.`, { minLength: 1, maxLength: 63 }),
+      string(`Provider, without case: ${PROVIDERS.join(', ')}.`, {
+        minLength: 1,
+        maxLength: 63,
+        rules: [{ rule: `self.lowerAscii() in [${PROVIDERS.map((name) => `'${name}'`).join(', ')}]`, message: `must be one of ${PROVIDERS.join(', ')}` }],
+      }),
       (value) => {
         const name = providerName(value);
         return name !== undefined && BUILT_PROVIDERS.includes(name);
@@ -69,21 +73,6 @@ const status = object('How the route fares.', {}, { parents: routeParents });
 
 export type AIProviderRoute = Resource<Infer<typeof spec>, Infer<typeof status>>;
 
-const unknownProviders = ({ spec: { rules } }: AIProviderRoute): FieldError[] =>
-  rules.flatMap((rule, r) =>
-    (rule.matches ?? []).flatMap(({ provider }, m): FieldError[] =>
-      providerName(provider)
-        ? []
-        : [
-            {
-              field: `spec.rules[${r}].matches[${m}].provider`,
-              reason: 'FieldValueNotSupported',
-              message: `Unsupported value: ${JSON.stringify(provider)}: supported values: ${PROVIDERS.map((name) => JSON.stringify(name)).join(', ')}`,
-            },
-          ],
-    ),
-  );
-
 export const aiProviderRoutes: Kind<AIProviderRoute> = clrkKind({
   kind: 'AIProviderRoute',
   plural: 'aiproviderroutes',
@@ -92,5 +81,4 @@ export const aiProviderRoutes: Kind<AIProviderRoute> = clrkKind({
   spec,
   status,
   columns: [AGE],
-  admission: unknownProviders,
 });

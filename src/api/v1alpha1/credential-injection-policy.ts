@@ -1,13 +1,23 @@
-import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
+import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { array, bool, builtWhen, object, oneOf, string, unbuilt, type Infer, type Rule } from '../schema.ts';
-import { checkTargetKind, parentRef, policyAncestors, secretRef, type ParentRef } from '../shared.ts';
+import { policyAncestors, policyParentRef, secretRef } from '../shared.ts';
 
-const TARGET_KINDS = ['AIProviderRoute', 'MCPRoute', 'EgressGateway'];
+const target = policyParentRef(
+  ['AIProviderRoute', 'MCPRoute', 'EgressGateway'],
+  [
+    {
+      rule: "self.kind == 'AIProviderRoute' || !has(self.sectionName) || self.sectionName == ''",
+      message: 'only for kind AIProviderRoute',
+      fieldPath: '.sectionName',
+      reason: 'FieldValueForbidden',
+    },
+  ],
+);
 
 const targets = (description: string) =>
   array(
     description,
-    builtWhen(parentRef, ({ kind, sectionName }) => kind === 'AIProviderRoute' && !sectionName, 'whole AIProviderRoutes'),
+    builtWhen(target, ({ kind, sectionName }) => kind === 'AIProviderRoute' && !sectionName, 'whole AIProviderRoutes'),
     { maxItems: 16 },
   );
 
@@ -26,6 +36,13 @@ const only = (field: string, target: string): Rule[] => [
     reason: 'FieldValueForbidden',
   },
 ];
+
+const attached: Rule = {
+  rule: '(has(self.parentRefs) && size(self.parentRefs) > 0) || (has(self.targetRefs) && size(self.targetRefs) > 0)',
+  message: 'at least one of parentRefs and targetRefs',
+  fieldPath: '.parentRefs',
+  reason: 'FieldValueRequired',
+};
 
 const spec = object(
   'Which credential goes where.',
@@ -51,27 +68,12 @@ const spec = object(
       ),
     ),
   },
-  { rules: [...only('headerName', 'Header'), ...only('queryParamName', 'QueryParam'), ...only('providerAuth', 'ProviderAuth')] },
+  { rules: [...only('headerName', 'Header'), ...only('queryParamName', 'QueryParam'), ...only('providerAuth', 'ProviderAuth'), attached] },
 );
 
 const status = object('How the policy fares.', {}, { ancestors: policyAncestors });
 
 export type CredentialInjectionPolicy = Resource<Infer<typeof spec>, Infer<typeof status>>;
-
-const checkTarget = (field: string, target: ParentRef): FieldError[] => [
-  ...checkTargetKind(field, target, TARGET_KINDS),
-  ...(target.sectionName && target.kind !== 'AIProviderRoute'
-    ? [{ field: `${field}.sectionName`, reason: 'FieldValueForbidden' as const, message: 'Forbidden: only for kind AIProviderRoute' }]
-    : []),
-];
-
-const checkTargets = ({ spec: { parentRefs = [], targetRefs = [] } }: CredentialInjectionPolicy): FieldError[] =>
-  parentRefs.length + targetRefs.length === 0
-    ? [{ field: 'spec.parentRefs', reason: 'FieldValueRequired', message: 'Required value: at least one of parentRefs and targetRefs' }]
-    : [
-        ...parentRefs.flatMap((target, index) => checkTarget(`spec.parentRefs[${index}]`, target)),
-        ...targetRefs.flatMap((target, index) => checkTarget(`spec.targetRefs[${index}]`, target)),
-      ];
 
 export const credentialInjectionPolicies: Kind<CredentialInjectionPolicy> = clrkKind({
   kind: 'CredentialInjectionPolicy',
@@ -81,5 +83,4 @@ export const credentialInjectionPolicies: Kind<CredentialInjectionPolicy> = clrk
   spec,
   status,
   columns: [{ name: 'Target', type: 'string', path: '.spec.target' }, AGE],
-  admission: checkTargets,
 });

@@ -1,15 +1,16 @@
-import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
+import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { array, int32, object, string, type Infer } from '../schema.ts';
-import { checkTargetKind, policyAncestors, policyTargetRef } from '../shared.ts';
+import { policyAncestors, policyTargetRef } from '../shared.ts';
 
-const TARGET_KINDS = ['AIProviderRoute', 'MCPRoute', 'EgressL4Route'];
+const target = policyTargetRef(['AIProviderRoute', 'MCPRoute', 'EgressL4Route']);
+export type PolicyTargetRef = Infer<typeof target>;
 
 const spec = object(
   'What is denied, and how.',
   {},
   {
-    targetRef: policyTargetRef,
-    targetRefs: array('The same for several.', policyTargetRef, { maxItems: 16 }),
+    targetRef: target,
+    targetRefs: array('The same for several.', target, { maxItems: 16 }),
     denyResponse: object(
       'What is answered where the denied traffic is HTTP.',
       { statusCode: int32('HTTP status.', { minimum: 400, maximum: 599, default: 403 }) },
@@ -28,11 +29,6 @@ const status = object('How the policy fares.', {}, { ancestors: policyAncestors 
 
 export type EgressDenyPolicy = Resource<Infer<typeof spec>, Infer<typeof status>>;
 
-const checkTargets = ({ spec: { targetRef, targetRefs = [] } }: EgressDenyPolicy): FieldError[] => [
-  ...(targetRef ? checkTargetKind('spec.targetRef', targetRef, TARGET_KINDS) : []),
-  ...targetRefs.flatMap((target, index) => checkTargetKind(`spec.targetRefs[${index}]`, target, TARGET_KINDS)),
-];
-
 export const egressDenyPolicies: Kind<EgressDenyPolicy> = clrkKind({
   kind: 'EgressDenyPolicy',
   plural: 'egressdenypolicies',
@@ -41,5 +37,4 @@ export const egressDenyPolicies: Kind<EgressDenyPolicy> = clrkKind({
   spec,
   status,
   columns: [AGE],
-  admission: checkTargets,
 });

@@ -93,7 +93,7 @@ const spec = object(
         hostAliases: array(
           'Addresses of names, before DNS.',
           object('Names of one address.', {
-            ip: string('An IPv4 address.', { maxLength: 45 }),
+            ip: string('An IPv4 address.', { maxLength: 45, rules: [{ rule: "isIP(self) && !self.contains(':')", message: 'must be an IPv4 address' }] }),
             hostnames: array('Names.', string('', { minLength: 1, maxLength: 253 }), { minItems: 1, maxItems: 64 }),
           }),
           { maxItems: 64 },
@@ -153,16 +153,4 @@ export const egressGateways: Kind<EgressGateway> = clrkKind({
   spec,
   status,
   columns: [{ name: 'Policy', type: 'string', path: '.spec.defaultPolicy' }, { name: 'Listeners', type: 'integer', path: '.status.listenerCount' }, AGE],
-  admission: ({ spec: { upstreamTLS } }) =>
-    (upstreamTLS?.hostAliases ?? []).flatMap(({ ip }, index) =>
-      /^(\d{1,3}\.){3}\d{1,3}$/.test(ip) && ip.split('.').every((part) => Number(part) <= 255 && String(Number(part)) === part)
-        ? []
-        : [
-            {
-              field: `spec.upstreamTLS.hostAliases[${index}].ip`,
-              reason: 'FieldValueInvalid',
-              message: `Invalid value: ${JSON.stringify(ip)}: must be an IPv4 address`,
-            },
-          ],
-    ),
 });

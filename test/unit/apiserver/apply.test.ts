@@ -116,7 +116,7 @@ test('the status endpoint owns status, the main one does not', async () => {
 test('what apply needs', async () => {
   const noManager = await admin.call('PATCH', `${TASKS}/x`, agent('x'), APPLY);
   expect(noManager.body.message).toBe('PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch');
-  const managed = await send('x', 'me', base, { managedFields: [] });
+  const managed = await send('x', 'me', base, { managedFields: [{ manager: 'me', operation: 'Apply', fieldsV1: {} }] });
   expect(managed.body.message).toBe('metadata.managedFields must be nil');
   const strict = await send('x', 'me', { ...base, nope: 1 }, {}, '&fieldValidation=Strict');
   expect(strict.body.message).toContain('unknown field "spec.nope"');

@@ -50,7 +50,7 @@ export interface TestServer extends AsyncDisposable {
 
 export const ADMIN = 'CN=admin, O=system:masters';
 
-const makeClient = (url: string, agent: Agent): TestClient => ({
+export const makeClient = (url: string, agent: Agent): TestClient => ({
   async call(method, path, body, { headers = {}, type = 'application/json' } = {}) {
     const payload = body === undefined ? undefined : typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
     const answer = await request(`${url}${path}`, {

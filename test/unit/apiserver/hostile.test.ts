@@ -61,7 +61,6 @@ test.each<[string, unknown]>([
   ['null', 'null'],
   ['a string', '"x"'],
   ['metadata that is a list', { apiVersion: 'clrk.apoxy.dev/v1alpha1', kind: 'TaskAgent', metadata: [] }],
-  ['another kind', { ...agent('x'), kind: 'WorkerPool' }],
   ['another version', { ...agent('x'), apiVersion: 'clrk.apoxy.dev/v2' }],
   ['another namespace', agent('x', {}, { namespace: 'clrk' })],
   ['a version to create', agent('x', {}, { resourceVersion: '1' })],

@@ -55,6 +55,7 @@ describe('validate', () => {
         at(7, 3, 'TaskAgent one: spec.timeOut: unknown field; did you mean timeout?'),
         at(8, 18, 'TaskAgent one: spec.maxConcurrent: Invalid value: -1: spec.maxConcurrent in body should be greater than or equal to 0'),
         at(18, 18, 'TaskAgent two: spec.workerPoolRef: Invalid value: "": spec.workerPoolRef in body should be at least 1 chars long'),
+        at(19, 12, 'TaskAgent two: spec.timeout: Invalid value: "0s": must be greater than zero'),
         at(25, 7, 'TaskAgnet x: kind: unknown kind clrk.apoxy.dev/v1alpha1 TaskAgnet; did you mean clrk.apoxy.dev/v1alpha1 TaskAgent?'),
         at(28, 1, 'apiVersion: is missing or not text'),
         at(28, 1, 'kind: is missing or not text'),

@@ -22,8 +22,8 @@ const urlOf = (kind: Kind, name: string): string =>
 
 interface Verdict {
   readonly accepted: boolean;
-  /** Fields it is refused for, where there are some. */
-  readonly fields: readonly string[];
+  /** Fields it is refused for, where there are some; undefined where a server only has words of its language. */
+  readonly fields: readonly string[] | undefined;
 }
 
 const distinct = (fields: readonly string[]): string[] => [...new Set(fields)].toSorted();
@@ -34,8 +34,9 @@ const online = async (kind: Kind, object: Json): Promise<Verdict> => {
   const { status, body } = await admin.call('PATCH', path, object, { type: 'application/apply-patch+yaml' });
   expect(status, JSON.stringify(body)).toBeLessThan(500);
   if (status < 300) return { accepted: true, fields: [] };
+  if (String(body.message).includes('Go struct field') || String(body.message).includes('parsing time')) return { accepted: false, fields: undefined };
   const unknown = [...String(body.message).matchAll(/unknown field ("(?:[^"\\]|\\.)*")/g)].map((match) => JSON.parse(match[1]!) as string);
-  const causes = ((body.details?.causes ?? []) as { field: string }[]).map(({ field }) => field).filter((field) => field !== '<nil>');
+  const causes = ((body.details?.causes ?? []) as { field: string }[]).map(({ field }) => field.replace(/^\./, '')).filter((field) => field !== '<nil>');
   return { accepted: false, fields: distinct([...unknown, ...causes]) };
 };
 
@@ -154,6 +155,11 @@ test.each(KINDS.map((kind) => [`${kind.kind} of ${apiVersionOf(kind)}`, kind] as
           const [here, there] = [offline(object), await online(kind, object)];
           const about = `${at.join('.')} ${name}: ${JSON.stringify(object).slice(0, 2000)}`;
           expect(here.accepted, about).toBe(there.accepted);
+          if (!there.fields) {
+            expect(here.fields, about).not.toEqual([]);
+            refused++;
+            continue;
+          }
           // A server stops at unknown fields; offline, the rest is told too.
           expect(here.fields, about).toEqual(expect.arrayContaining([...there.fields]));
           if (!there.fields.some((field) => field.includes('unheardOf'))) expect(here.fields, about).toEqual(there.fields);
@@ -178,7 +184,6 @@ test('a small manifest of every kind of ours is valid in both', async () => {
 test.each<[string, Json, string[]]>([
   ['a name that is none', { metadata: { name: 'Bad_Name' } }, ['metadata.name']],
   ['a name that is no text', { metadata: { name: 5 } }, ['metadata.name']],
-  ['null metadata', { metadata: null }, ['metadata']],
   ['metadata in a list', { metadata: [] }, ['metadata']],
   ['a namespace that is no text', { metadata: { name: 'x', namespace: 5 } }, ['metadata.namespace']],
   ['managed fields', { metadata: { name: 'x', managedFields: [] } }, ['metadata.managedFields']],
@@ -202,7 +207,7 @@ test.each<[string, Json, string[]]>([
 });
 
 test('what has no name cannot be applied: there is nothing to ask a server for', () => {
-  for (const metadata of [{ labels: {} }, { generateName: 'x-' }, { name: '' }, undefined]) {
+  for (const metadata of [{ labels: {} }, null, { generateName: 'x-' }, { name: '' }, undefined]) {
     expect(offline({ apiVersion: 'v1', kind: 'Secret', metadata })).toEqual({ accepted: false, fields: ['metadata.name'] });
   }
 });
