@@ -8,7 +8,6 @@ import {
   metadataOf,
   newborn,
   objectSchema,
-  prune,
   sameJson,
   withMetadata,
   type Decoded,

@@ -62,7 +62,7 @@ describe('validate', () => {
         at(29, 1, 'a: is there twice'),
       ].toSorted(),
     );
-    expect(err).toBe('Error: 7 problems in 3 objects in 1 file.\n');
+    expect(err).toBe('Error: 8 problems in 3 objects in 1 file.\n');
   });
 
   test('-o json', async () => {
