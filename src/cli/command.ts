@@ -23,7 +23,10 @@ export interface CommandContext {
   readonly has: (name: string) => boolean;
 }
 
-interface FlagSpec {
+/** What a value can be completed from: paths, fixed words, or names that the API has (`object`: of the kind that comes before). */
+export type Completes = 'file' | 'directory' | 'kind' | 'object' | 'agent' | 'taskagent' | 'workerpool' | 'invocation' | 'namespace' | readonly string[];
+
+export interface FlagSpec {
   /** Long name without dashes. */
   readonly name: string;
   readonly short?: string;
@@ -32,6 +35,7 @@ interface FlagSpec {
   readonly repeatable?: boolean;
   readonly default?: string;
   readonly help: string;
+  readonly complete?: Completes;
 }
 
 /** One command as data: help, reference docs and completion come from the same table. */
@@ -42,7 +46,13 @@ export interface CommandSpec {
   readonly summary: string;
   /** More about it, for `--help` and the reference. */
   readonly details?: string;
-  readonly args?: readonly { readonly name: string; readonly help: string; readonly optional?: boolean; readonly variadic?: boolean }[];
+  readonly args?: readonly {
+    readonly name: string;
+    readonly help: string;
+    readonly optional?: boolean;
+    readonly variadic?: boolean;
+    readonly complete?: Completes;
+  }[];
   readonly flags?: readonly FlagSpec[];
   readonly examples: readonly string[];
   /** Not in help: for our own use. */
@@ -51,8 +61,13 @@ export interface CommandSpec {
   readonly run: (context: CommandContext) => Promise<number | void>;
 }
 
-export const NAMESPACE_FLAG: FlagSpec = { name: 'namespace', short: 'n', value: 'NAMESPACE', help: "namespace (default: the context's, then `default`)" };
-export const OUTPUT_FLAG: FlagSpec = { name: 'output', short: 'o', value: 'FORMAT', help: 'json or yaml instead of a table' };
+export const NAMESPACE_FLAG: FlagSpec = {
+  name: 'namespace',
+  short: 'n',
+  value: 'NAMESPACE',
+  help: "namespace (default: the context's, then `default`)",
+  complete: 'namespace',
+};
 
 /** RFC 3339 time of `10m` ago or of a time as it is. */
 export const sinceOf = (text: string): string => {

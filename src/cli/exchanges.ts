@@ -1,3 +1,4 @@
+import { namespaces } from '#api';
 import type { Io } from './output.ts';
 import { paint, printable, table } from './output.ts';
 import type { Target } from './target.ts';
@@ -62,6 +63,13 @@ export const fetchExchanges = async ({ client }: Target, { namespace, ...filter 
     `/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/${encodeURIComponent(namespace)}/exchanges?${query.toString()}`,
   );
   return list.items;
+};
+
+/** Those of every namespace there is, oldest first; a limit is that of each. */
+export const fetchEverywhere = async (target: Target, filter: Omit<ExchangeFilter, 'namespace'>): Promise<Exchange[]> => {
+  const { items } = await target.client.list(namespaces);
+  const lists = await Promise.all(items.map(({ metadata }) => fetchExchanges(target, { ...filter, namespace: metadata.name })));
+  return lists.flat().toSorted((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
 };
 
 /** Facts that are unknown (tokens of a denied request) are null. */

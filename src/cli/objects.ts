@@ -1,6 +1,7 @@
 import { stringify } from 'yaml';
-import type { KubeObject } from '#api';
-import { ClrkError } from '#lib';
+import { apiVersionOf, type KubeObject } from '#api';
+import type { KubeList, ListOptions, ResourceKind } from '#kube';
+import { ClrkError, formatAge } from '#lib';
 import { NAMESPACE_FLAG, type CommandContext, type CommandSpec } from './command.ts';
 import { printable, type Io } from './output.ts';
 import type { Target } from './target.ts';
@@ -10,8 +11,14 @@ import type { Target } from './target.ts';
 export type Output = 'json' | 'yaml' | 'wide' | 'name';
 type Flag = NonNullable<CommandSpec['flags']>[number];
 
-export const OUTPUT_FLAG: Flag = { name: 'output', short: 'o', value: 'FORMAT', help: 'json, yaml or name' };
-export const LIST_OUTPUT_FLAG: Flag = { name: 'output', short: 'o', value: 'FORMAT', help: 'json, yaml, name, or wide for more columns' };
+export const OUTPUT_FLAG: Flag = { name: 'output', short: 'o', value: 'FORMAT', help: 'json, yaml or name', complete: ['json', 'yaml', 'name'] };
+export const LIST_OUTPUT_FLAG: Flag = {
+  name: 'output',
+  short: 'o',
+  value: 'FORMAT',
+  help: 'json, yaml, name, or wide for more columns',
+  complete: ['json', 'yaml', 'name', 'wide'],
+};
 export const ALL_FLAG: Flag = { name: 'all-namespaces', short: 'A', help: 'of every namespace' };
 export const SELECTOR_FLAG: Flag = { name: 'selector', short: 'l', value: 'SELECTOR', help: 'only objects with these labels: app=x,tier!=y' };
 
@@ -28,6 +35,22 @@ export const outputOf = <T extends Output>({ flag }: CommandContext, allowed: re
 /** Where to list: a namespace, or (undefined) all of them. */
 export const scopeOf = ({ flag, has }: CommandContext, target: Target): string | undefined =>
   has('all-namespaces') ? undefined : (flag('namespace') ?? target.namespace);
+
+/** How a command that has LIST_FLAGS lists. */
+export const listOptions = ({ flag }: CommandContext, namespace: string | undefined): ListOptions => ({
+  ...(namespace !== undefined && { namespace }),
+  ...(flag('selector') !== undefined && { labelSelector: flag('selector')! }),
+});
+
+const placeOf = ({ metadata }: KubeObject): string => `${metadata.namespace ?? ''}/${metadata.name}`;
+
+/** The objects of a list by namespace and name, each with its type, which a server leaves out inside lists. */
+export const byPlace = <T extends KubeObject>({ items }: KubeList<T>, kind: ResourceKind): T[] =>
+  items
+    .map((item) => ({ ...item, apiVersion: apiVersionOf(kind), kind: kind.kind }))
+    .toSorted((a, b) => (placeOf(a) < placeOf(b) ? -1 : placeOf(a) > placeOf(b) ? 1 : 0));
+
+export const ageOf = ({ metadata }: KubeObject): string => formatAge(Date.now() - Date.parse(metadata.creationTimestamp ?? ''));
 
 /** As people want to read an object: without the record of who manages which field. */
 const readable = <T extends KubeObject>(object: T): T => {

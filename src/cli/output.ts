@@ -36,6 +36,9 @@ export const table = (head: readonly string[], rows: readonly (readonly string[]
   return `${[head, ...rows].map(line).join('\n')}\n`;
 };
 
+/** Each line of a text, two spaces in. */
+export const indented = (text: string): string => text.replace(/^(?=.)/gm, '  ');
+
 /** `1 file`, `3 files` */
 export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 

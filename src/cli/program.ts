@@ -1,35 +1,23 @@
-import { resolve } from 'node:path';
-import { homedir } from 'node:os';
 import { Command, CommanderError, Option } from 'commander';
-import type { CommandContext, CommandSpec, GlobalFlags } from './command.ts';
+import type { CommandContext, CommandSpec, FlagSpec } from './command.ts';
 import { COMMANDS, GROUPS } from './commands/index.ts';
+import { complete } from './completion.ts';
+import { GLOBAL_FLAGS, globalsFrom, LOG_LEVELS } from './globals.ts';
 import { printError, processIo, type Io } from './output.ts';
+import { answerLines } from './shells.ts';
 
 /** Exit codes of api and run outcomes are 0, 1, 77 and 124; a wrong command line is 2. */
 const USAGE = 2;
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
-const globalOptions = (program: Command): Command =>
-  program
-    .option('--clrk-dir <DIR>', 'state directory (env CLRK_DIR; default ~/.clrk)')
-    .option('--kubeconfig <FILE>', 'kubeconfig to use')
-    .option('--context <NAME>', 'context in that kubeconfig')
-    .option('--local', 'use the stack that `clrk dev` runs in the state directory')
-    .addOption(new Option('--log-level <LEVEL>', 'debug, info, warn or error').choices(['debug', 'info', 'warn', 'error']));
-
-const globalsOf = (options: Record<string, unknown>, env: NodeJS.ProcessEnv): GlobalFlags => {
-  const chosen = (options['clrkDir'] as string | undefined) ?? (env['CLRK_DIR'] || undefined);
-  const home = env['HOME'] || homedir();
-  return {
-    dir: resolve(chosen ?? (home && home !== '/' ? `${home}/.clrk` : '/var/lib/clrk')),
-    dirChosen: chosen !== undefined,
-    local: options['local'] === true,
-    ...(options['kubeconfig'] ? { kubeconfig: options['kubeconfig'] as string } : {}),
-    ...(options['context'] ? { context: options['context'] as string } : {}),
-  };
-};
-
 const camel = (name: string): string => name.replace(/-(\w)/g, (_, c: string) => c.toUpperCase());
+
+const optionOf = (flag: FlagSpec): Option => {
+  const option = new Option(`${flag.short ? `-${flag.short}, ` : ''}--${flag.name}${flag.value ? ` <${flag.value}>` : ''}`, flag.help);
+  if (flag.repeatable) option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
+  if (flag.default !== undefined) option.default(flag.default);
+  return option;
+};
 
 const define = (spec: CommandSpec, io: Io, done: (code: number) => void): Command => {
   const command = new Command(spec.path.at(-1)!).summary(spec.summary).description([spec.summary, spec.details].filter(Boolean).join('\n\n'));
@@ -38,12 +26,7 @@ const define = (spec: CommandSpec, io: Io, done: (code: number) => void): Comman
     const name = arg.variadic ? `${arg.name}...` : arg.name;
     command.argument(arg.optional ? `[${name}]` : `<${name}>`, arg.help);
   }
-  for (const flag of spec.flags ?? []) {
-    const option = new Option(`${flag.short ? `-${flag.short}, ` : ''}--${flag.name}${flag.value ? ` <${flag.value}>` : ''}`, flag.help);
-    if (flag.repeatable) option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value]);
-    if (flag.default !== undefined) option.default(flag.default);
-    command.addOption(option);
-  }
+  for (const flag of spec.flags ?? []) command.addOption(optionOf(flag));
   command.addHelpText('after', `\nExamples:\n${spec.examples.map((example) => `  ${example}`).join('\n')}`);
   command.action(async () => {
     const options = command.optsWithGlobals<Record<string, unknown>>();
@@ -54,7 +37,7 @@ const define = (spec: CommandSpec, io: Io, done: (code: number) => void): Comman
     for (const signal of STOP_SIGNALS) process.once(signal, stop);
     const context: CommandContext = {
       io,
-      global: globalsOf(options, io.env),
+      global: globalsFrom(Object.fromEntries(GLOBAL_FLAGS.map(({ name }) => [name, options[camel(name)]])), io.env),
       args: command.args,
       signal: abort.signal,
       flag: (name) => options[camel(name)] as string | undefined,
@@ -72,11 +55,12 @@ const define = (spec: CommandSpec, io: Io, done: (code: number) => void): Comman
 
 /** The whole command tree. `done` gets the exit code of the command that ran. */
 export const createProgram = (io: Io = processIo, done: (code: number) => void = () => {}): Command => {
-  const program = globalOptions(new Command('clrk'))
+  const program = new Command('clrk')
     .description('Runs LLM agents in gVisor sandboxes whose only way out is a policy-enforcing gateway.')
     .configureOutput({ writeOut: io.out, writeErr: io.err })
     .showHelpAfterError('(add --help for usage)')
     .exitOverride();
+  for (const flag of GLOBAL_FLAGS) program.addOption(flag.name === 'log-level' ? optionOf(flag).choices([...LOG_LEVELS]) : optionOf(flag));
   const groups = new Map<string, Command>();
   for (const spec of COMMANDS) {
     const [first] = spec.path;
@@ -99,8 +83,18 @@ export const createProgram = (io: Io = processIo, done: (code: number) => void =
   return program;
 };
 
+/** What the scripts of `clrk completion` call, before any parsing: their words are those of a line that is not finished. */
+const COMPLETE = '__complete';
+
+const completeLine = async ([, ...words]: readonly string[], io: Io): Promise<number> => {
+  const tree = { commands: COMMANDS, groups: GROUPS, globals: GLOBAL_FLAGS };
+  io.out(answerLines(await complete(tree, words, io, (flags) => globalsFrom(Object.fromEntries(flags), io.env))));
+  return 0;
+};
+
 /** Runs a command line and resolves with its exit code. */
 export const runCli = async (argv: readonly string[], io: Io = processIo): Promise<number> => {
+  if (argv[0] === COMPLETE) return completeLine(argv.slice(1), io);
   let code = 0;
   try {
     await createProgram(io, (value) => (code = value)).parseAsync(argv, { from: 'user' });

@@ -1,4 +1,9 @@
-import { runCli } from '#cli';
+import { enableCompileCache } from 'node:module';
+import { join } from 'node:path';
+
+// Compiled code is kept beside the packages, which halves the time a command takes to start; without a place for it, it is not kept.
+enableCompileCache(join(import.meta.dirname, '..', '..', 'node_modules', '.cache', 'clrk'));
+const { runCli } = await import('#cli');
 
 // The command line. Everything else a stack consists of is started by `clrk dev`.
 // Nobody reads any more (`clrk … | head`): there is nothing left to do.

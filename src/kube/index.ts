@@ -7,5 +7,5 @@ export * from './controller.ts';
 export * from './informer.ts';
 export * from './kubeconfig.ts';
 export * from './recorder.ts';
-export { pathOf, queryOf, type ResourceKind } from './paths.ts';
+export { pathOf, queryOf, type ListOptions, type ResourceKind } from './paths.ts';
 export { readLines, type WatchEvent } from './watch.ts';

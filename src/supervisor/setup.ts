@@ -45,6 +45,8 @@ export const PACKAGES: readonly Package[] = [
 export const TEST_PACKAGES: readonly Package[] = [
   { commands: ['skopeo'], name: 'skopeo' },
   { commands: ['gcc'], name: 'gcc' },
+  { commands: ['zsh'], name: 'zsh' },
+  { commands: ['fish'], name: 'fish' },
 ];
 
 /** The full path of a command on PATH, or undefined. */

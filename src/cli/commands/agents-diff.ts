@@ -12,7 +12,7 @@ export const agentsDiffCommand: CommandSpec = {
   details:
     'With no revision, the newest against the one before it; with one, the newest against that; with two, the second against the first. A revision is given by name or number. imageDigest is the content the image name stood for. The exit code is 0 whether they differ or not.',
   args: [
-    { name: 'NAME', help: 'the agent; taskagent/NAME or daemonagent/NAME when there are both' },
+    { name: 'NAME', help: 'the agent; taskagent/NAME or daemonagent/NAME when there are both', complete: 'agent' },
     { name: 'FROM', help: 'the older revision', optional: true },
     { name: 'TO', help: 'the newer one', optional: true },
   ],

@@ -1,7 +1,7 @@
 import { findCondition, isProven, isTrue } from '#api';
 import { formatAge } from '#lib';
 import { stringify } from 'yaml';
-import { NAMESPACE_FLAG, OUTPUT_FLAG, type CommandSpec } from '../command.ts';
+import { NAMESPACE_FLAG, type CommandSpec } from '../command.ts';
 import { outputOf } from '../objects.ts';
 import { paint, printable, table, type Io } from '../output.ts';
 import { changesBetween, findAgent, type FoundAgent } from '../revisions.ts';
@@ -64,8 +64,8 @@ export const agentsHistoryCommand: CommandSpec = {
   summary: 'Show the revisions of an agent, newest first',
   details:
     'A change of spec.template makes a revision. It serves once its image is there and a sandbox of it has started; until then, and if it never does, the one before goes on serving. CHANGED is what differs from the revision below it.',
-  args: [{ name: 'NAME', help: 'the agent; taskagent/NAME or daemonagent/NAME when there are both' }],
-  flags: [NAMESPACE_FLAG, OUTPUT_FLAG],
+  args: [{ name: 'NAME', help: 'the agent; taskagent/NAME or daemonagent/NAME when there are both', complete: 'agent' }],
+  flags: [NAMESPACE_FLAG, { name: 'output', short: 'o', value: 'FORMAT', help: 'json or yaml', complete: ['json', 'yaml'] }],
   examples: ['clrk agents history summarizer', 'clrk agents history summarizer -n finance -o json'],
   run: async (context) => {
     const { io, global, args, flag } = context;

@@ -75,15 +75,15 @@ export const agentsLogsCommand: CommandSpec = {
   summary: 'Show what the runs of an agent printed',
   details:
     'Reads the record store; a line appears about a second after it was printed, and is kept 7 days. With -f it goes on until Ctrl-C, or until the run is over when there is an INVOCATION.',
-  args: [{ name: 'NAME[/INVOCATION]', help: 'the agent, or one run of it' }],
+  args: [{ name: 'NAME[/INVOCATION]', help: 'the agent, or one run of it', complete: 'agent' }],
   flags: [
     { name: 'follow', short: 'f', help: 'go on with lines as they come' },
     { name: 'tail', value: 'LINES', default: '0', help: 'begin with the newest LINES; 0 = 1000, which is the most' },
     { name: 'since', value: 'TIME', help: 'begin after a duration ago (10m) or an RFC 3339 time, instead of --tail' },
     { name: 'component', value: 'NAMES', help: 'comma list of parts of the platform: worker' },
-    { name: 'iostream', value: 'STREAM', help: 'stdout or stderr (default: both, and what the worker says)' },
-    { name: 'color', value: 'WHEN', default: 'auto', help: 'auto, always or never' },
-    { name: 'output', short: 'o', value: 'FORMAT', help: 'json: one object a line' },
+    { name: 'iostream', value: 'STREAM', help: 'stdout or stderr (default: both, and what the worker says)', complete: ['stdout', 'stderr'] },
+    { name: 'color', value: 'WHEN', default: 'auto', help: 'auto, always or never', complete: ['auto', 'always', 'never'] },
+    { name: 'output', short: 'o', value: 'FORMAT', help: 'json: one object a line', complete: ['json'] },
     NAMESPACE_FLAG,
   ],
   examples: [

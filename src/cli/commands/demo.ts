@@ -142,8 +142,8 @@ export const demoCommand: CommandSpec = {
     'and prints its answer and the records of everything that left the sandbox. The provider is a stand-in that speaks the real protocol over real TLS.\n' +
     'With --provider openai the stack runs in the namespace of this machine and calls api.openai.com with the key in OPENAI_API_KEY.',
   flags: [
-    { name: 'runtime', value: 'RUNTIME', default: 'node', help: 'language of the agent: node or python' },
-    { name: 'provider', value: 'PROVIDER', default: 'fixture', help: 'fixture (the stand-in) or openai (the real one)' },
+    { name: 'runtime', value: 'RUNTIME', default: 'node', help: 'language of the agent: node or python', complete: ['node', 'python'] },
+    { name: 'provider', value: 'PROVIDER', default: 'fixture', help: 'fixture (the stand-in) or openai (the real one)', complete: ['fixture', 'openai'] },
     { name: 'keep', help: 'keep the stack until Ctrl-C, its API and ingress on the loopback of this machine' },
   ],
   examples: ['clrk demo', 'clrk demo --runtime python', 'clrk demo --keep', 'OPENAI_API_KEY=sk-... clrk demo --provider openai'],

@@ -47,7 +47,7 @@ export const devCommand: CommandSpec = {
     'Starts the API server, dispatcher, a worker and the record store. State stays in the state directory; everything else ends with Ctrl-C.\n' +
     'DIR/dev.json has the process id and the URLs of API and ingress, DIR/kubeconfig.host works with kubectl.',
   flags: [
-    { name: 'apply', short: 'f', value: 'PATH', repeatable: true, help: 'file or directory to apply once the API is up' },
+    { name: 'apply', short: 'f', value: 'PATH', repeatable: true, help: 'file or directory to apply once the API is up', complete: 'file' },
     { name: 'recursive', short: 'R', help: 'look for manifests below directories too' },
     { name: 'workers', value: 'N', help: 'replicas of WorkerPool default/default (kept in the state directory; 1 at first)' },
     { name: 'secret', value: 'NAME=ENVVAR[:KEY]', repeatable: true, help: 'make a Secret from an environment variable before --apply' },

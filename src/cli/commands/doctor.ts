@@ -19,7 +19,7 @@ export const doctorCommand: CommandSpec = {
   details:
     'Changes nothing. Looks at programs, kernel, namespaces, nftables, cgroups, disk, memory, loopback, the stack of the state directory, and what killed\n' +
     'stacks left behind. Exit code 1 when something is missing; a warning does not count.',
-  flags: [{ name: 'output', short: 'o', value: 'FORMAT', help: 'json: a list of {name, state, found, path, fix}' }],
+  flags: [{ name: 'output', short: 'o', value: 'FORMAT', help: 'json: a list of {name, state, found, path, fix}', complete: ['json'] }],
   examples: ['clrk doctor', 'clrk doctor -o json'],
   run: async ({ io, global, flag }) => {
     const output = flag('output');

@@ -65,8 +65,8 @@ export const getCommand: CommandSpec = {
     'KIND is a name of a kind (taskagents, taskagent, ta), several with commas, or all. Columns are those of kubectl get. What goes on over time\n' +
     '(-w), other outputs and selectors are what kubectl is for: see `clrk dev` for its kubeconfig.',
   args: [
-    { name: 'KIND', help: 'a kind, kinds with commas, all, or KIND/NAME' },
-    { name: 'NAME', help: 'objects of it; all when there is none', optional: true, variadic: true },
+    { name: 'KIND', help: 'a kind, kinds with commas, all, or KIND/NAME', complete: 'kind' },
+    { name: 'NAME', help: 'objects of it; all when there is none', optional: true, variadic: true, complete: 'object' },
   ],
   flags: LIST_FLAGS,
   examples: ['clrk get taskagents', 'clrk get all -A', 'clrk get egressgateway/default -o yaml', 'clrk get invocations -l clrk.apoxy.dev/agent=summarizer'],

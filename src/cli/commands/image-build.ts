@@ -13,10 +13,10 @@ export const imageBuildCommand: CommandSpec = {
     "Runtime python (*.py, requirements.txt): this machine's Python with its standard library, starting main.py, agent.py, app.py or the only *.py.\n" +
     'Packages are found in a virtual environment in DIR, and in any directory of it filled by pip install --target; everything is compiled.\n' +
     'Runtime none: nothing is added; bring a static program and an --entrypoint.',
-  args: [{ name: 'DIR', help: 'directory with the program' }],
+  args: [{ name: 'DIR', help: 'directory with the program', complete: 'directory' }],
   flags: [
     { name: 'tag', short: 't', value: 'NAME', help: 'name of the image, as TaskAgents refer to it' },
-    { name: 'runtime', value: 'RUNTIME', help: 'node, python or none (default: what the files in DIR show)' },
+    { name: 'runtime', value: 'RUNTIME', help: 'node, python or none (default: what the files in DIR show)', complete: ['node', 'python', 'none'] },
     { name: 'entrypoint', value: 'ARG', repeatable: true, help: 'a word of the command line (repeat it)' },
   ],
   examples: [

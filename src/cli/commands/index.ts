@@ -8,6 +8,7 @@ import { agentsLogsCommand } from './agents-logs.ts';
 import { agentsRollbackCommand } from './agents-rollback.ts';
 import { applyCommand } from './apply.ts';
 import { benchCommand } from './bench.ts';
+import { completionCommand } from './completion.ts';
 import { deleteCommand } from './delete.ts';
 import { demoCommand, demoStageCommand } from './demo.ts';
 import { devCommand } from './dev.ts';
@@ -16,6 +17,7 @@ import { doctorCommand } from './doctor.ts';
 import { egressLogCommand } from './egress-log.ts';
 import { getCommand } from './get.ts';
 import { imageBuildCommand } from './image-build.ts';
+import { poolsGetCommand, poolsListCommand } from './pools.ts';
 import { runTaskCommand } from './run-task.ts';
 import { secretSetCommand } from './secret-set.ts';
 import { setupCommand } from './setup.ts';
@@ -45,7 +47,10 @@ export const COMMANDS: readonly CommandSpec[] = [
   agentsInvocationsCommand,
   agentsLogsCommand,
   runTaskCommand,
+  poolsListCommand,
+  poolsGetCommand,
   egressLogCommand,
+  completionCommand,
   testCommand,
   benchCommand,
   demoStageCommand,
@@ -53,6 +58,7 @@ export const COMMANDS: readonly CommandSpec[] = [
 
 export const GROUPS: Readonly<Record<string, { readonly summary: string; readonly aliases?: readonly string[] }>> = {
   agents: { summary: 'List agents and run them', aliases: ['agent'] },
+  pools: { summary: 'List worker pools', aliases: ['pool'] },
   secret: { summary: 'Make Secrets' },
   image: { summary: 'Build agent images' },
   egress: { summary: 'See what left the sandboxes' },

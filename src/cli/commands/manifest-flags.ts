@@ -6,12 +6,12 @@ import { NAMESPACE_FLAG, type CommandContext, type CommandSpec } from '../comman
 type Flags = NonNullable<CommandSpec['flags']>;
 
 export const FILE_FLAGS: Flags = [
-  { name: 'filename', short: 'f', value: 'PATH', repeatable: true, help: 'file or directory; - for stdin' },
+  { name: 'filename', short: 'f', value: 'PATH', repeatable: true, help: 'file or directory; - for stdin', complete: 'file' },
   { name: 'recursive', short: 'R', help: 'look for manifests below directories too' },
   NAMESPACE_FLAG,
 ];
 
-export const PATH_ARG = { name: 'PATH', help: 'files or directories, like -f', optional: true, variadic: true } as const;
+export const PATH_ARG = { name: 'PATH', help: 'files or directories, like -f', optional: true, variadic: true, complete: 'file' } as const;
 
 /** The paths of a command line. Throws BadArgument when there is none. */
 export const pathsOf = ({ args, flags }: CommandContext, command: string): readonly string[] => {

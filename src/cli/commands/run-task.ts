@@ -59,7 +59,7 @@ export const runTaskCommand: CommandSpec = {
   aliases: ['run'],
   summary: 'Run a TaskAgent once and print its answer',
   details: 'Exit code: 0 Succeeded, 1 Failed, 77 Rejected, 124 Timeout (also when --timeout passes first).',
-  args: [{ name: 'NAME', help: 'the agent' }],
+  args: [{ name: 'NAME', help: 'the agent', complete: 'taskagent' }],
   flags: [
     { name: 'input', short: 'i', value: 'INPUT', help: 'request body: text, @file, or - for stdin' },
     { name: 'content-type', value: 'TYPE', default: 'application/json', help: 'media type of the body' },

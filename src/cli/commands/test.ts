@@ -8,7 +8,7 @@ export const testCommand: CommandSpec = {
   path: ['test'],
   summary: 'Run the tests of this checkout',
   details: 'Without TIER: what a change is likely to break. `all`: the long ones too. The last line is `N passed, N failed`.',
-  args: [{ name: 'TIER', help: '`all` for every test', optional: true }],
+  args: [{ name: 'TIER', help: '`all` for every test', optional: true, complete: ['all'] }],
   examples: ['clrk test', 'clrk test all'],
   run: async ({ io, global, args, signal }) => {
     const tools = toolsDirOf(global.dir);

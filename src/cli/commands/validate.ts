@@ -24,7 +24,10 @@ export const validateCommand: CommandSpec = {
     'Tells every problem with file, line, column and field. What only a server knows (namespaces, earlier versions of an object) is not looked at.\n' +
     'Fields that are accepted but have no effect yet are warnings. Exit code 1 when there is a problem; warnings do not count.',
   args: [PATH_ARG],
-  flags: [...FILE_FLAGS, { name: 'output', short: 'o', value: 'FORMAT', help: 'json: an object with valid, files, objects, problems and warnings' }],
+  flags: [
+    ...FILE_FLAGS,
+    { name: 'output', short: 'o', value: 'FORMAT', help: 'json: an object with valid, files, objects, problems and warnings', complete: ['json'] },
+  ],
   examples: ['clrk validate -f agent.yaml', 'clrk validate -R manifests', "clrk validate -o json deploy | jq -r '.problems[].field'"],
   run: async (context) => {
     const { io, flag, has } = context;
