@@ -1,4 +1,4 @@
-import { GROUP } from './kind.ts';
+import { GROUP, type Column } from './kind.ts';
 import {
   array,
   bool,
@@ -111,6 +111,12 @@ export const routeParents = array(
   }),
   { maxItems: 32 },
 );
+
+/** For `-o wide`: what a route is at its first parent, a policy at its first target. */
+export const attachmentColumns = (list: 'parents' | 'ancestors'): readonly Column[] => [
+  { name: 'Accepted', type: 'string', path: `.status.${list}[0].conditions[?(@.type=="Accepted")].status`, priority: 1 },
+  { name: 'Reason', type: 'string', path: `.status.${list}[0].conditions[?(@.type=="Accepted")].reason`, priority: 1 },
+];
 
 export const policyAncestors = array(
   'State of the policy at each object it attaches to.',

@@ -9,6 +9,7 @@ import { agentController } from './agent/index.ts';
 import { createCaches } from './caches.ts';
 import type { Context } from './context.ts';
 import { eventController } from './events.ts';
+import { extensionControllers } from './extension/index.ts';
 import { gatewayController } from './gateway/index.ts';
 import { Plans } from './gateway/plans.ts';
 import { gatewayStatusController } from './gateway/status-controller.ts';
@@ -55,6 +56,7 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
       resources.use(gatewayController(context, plans));
       resources.use(gatewayStatusController(context, plans));
       resources.use(workerDesiredController(context, plans));
+      resources.use(extensionControllers(context));
       resources.use(unbuiltControllers(context, active));
     },
     () => {},

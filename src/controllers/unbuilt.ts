@@ -1,12 +1,14 @@
-import { daemonAgents, egressL4Routes, mcpRoutes, type EgressL4Route, type Kind, type MCPRoute } from '#api';
-import { createController, keyOf, splitKey, watches, type Informer } from '#kube';
+import { daemonAgents, egressL4Routes, mcpRoutes, pinProblem, type EgressL4Route, type Kind, type MCPRoute } from '#api';
+import { createController, existenceChanged, keyOf, specChanged, splitKey, watches, type Informer } from '#kube';
 import { kubeTime } from '#lib';
-import { unmatchedParents, type RouteParent } from '#policy';
+import { danglingRef, unmatchedParents, type ConditionState, type RouteParent } from '#policy';
 import type { ActiveRuns } from './agent/active.ts';
 import { RevisionKeeper } from './agent/keeper.ts';
 import { latestReady } from './agent/revisions.ts';
+import { missingReference } from './agent/status.ts';
 import type { Context } from './context.ts';
-import { routeStatus } from './gateway/status.ts';
+import { existsIn } from './gateway/exists.ts';
+import { routeStatus, withDangling } from './gateway/status.ts';
 import { enforced, foldConditions, writeStatus } from './status.ts';
 
 /**
@@ -15,7 +17,7 @@ import { enforced, foldConditions, writeStatus } from './status.ts';
  */
 export const unbuiltControllers = (context: Context, active: ActiveRuns): AsyncDisposable => {
   const { client, caches, clock, log } = context;
-  const { gateways, daemons } = caches;
+  const { gateways, daemons, pools, revisions } = caches;
   const now = (): string => kubeTime(clock.now());
   const all = new AsyncDisposableStack();
 
@@ -25,10 +27,9 @@ export const unbuiltControllers = (context: Context, active: ActiveRuns): AsyncD
       log,
       sources: [
         watches(informer),
-        watches(
-          gateways,
-          ({ metadata }) => informer.list(metadata.namespace).map(keyOf),
-          (a, b) => a === undefined || b === undefined,
+        watches(gateways, ({ metadata }) => informer.list(metadata.namespace).map(keyOf), specChanged),
+        ...[caches.rateLimits, caches.loggingPolicies].map((cache) =>
+          watches(cache as Informer, ({ metadata }) => informer.list(metadata.namespace).map(keyOf), existenceChanged),
         ),
       ],
       async reconcile(key) {
@@ -38,12 +39,16 @@ export const unbuiltControllers = (context: Context, active: ActiveRuns): AsyncD
         const unmatched = unmatchedParents(route, (gateway) => gateways.get(namespace, gateway) !== undefined);
         const matched = route.spec.parentRefs
           .filter((ref) => !unmatched.some(({ parentRef }) => parentRef === ref))
-          .map((parentRef): RouteParent => ({
-            parentRef,
-            accepted: { status: 'False', reason: 'NotBuilt', message: `Kind ${kind.kind} is not built yet; it lets nothing through.` },
-            resolvedRefs: { status: 'True', reason: 'ResolvedRefs', message: '' },
-          }));
-        await writeStatus(client, kind, route, routeStatus(kind, route, [...matched, ...unmatched], now()));
+          .map((parentRef): RouteParent => {
+            const listeners = gateways.get(namespace, parentRef.name)?.spec.listeners ?? [];
+            const accepted: ConditionState =
+              !parentRef.sectionName || listeners.some((listener) => listener.name === parentRef.sectionName)
+                ? { status: 'False', reason: 'NotBuilt', message: `Kind ${kind.kind} is not built yet; it lets nothing through.` }
+                : { status: 'False', reason: 'NoMatchingParent', message: `EgressGateway ${parentRef.name} has no listener ${parentRef.sectionName}.` };
+            return { parentRef, accepted, resolvedRefs: { status: 'True', reason: 'ResolvedRefs', message: '' } };
+          });
+        const parents = withDangling([...matched, ...unmatched], danglingRef(route, existsIn(caches, namespace)));
+        await writeStatus(client, kind, route, routeStatus(kind, route, parents, now()));
       },
     });
   all.use(routes(mcpRoutes, caches.mcpRoutes));
@@ -54,13 +59,26 @@ export const unbuiltControllers = (context: Context, active: ActiveRuns): AsyncD
     createController({
       name: 'unbuilt-daemonagents',
       log,
-      sources: [watches(daemons), keeper.source],
+      sources: [
+        watches(daemons),
+        keeper.source,
+        watches(pools, (pool) => daemons.index('pool', keyOf(pool)).map(keyOf), existenceChanged),
+        watches(gateways, ({ metadata }) => daemons.list(metadata.namespace).map(keyOf), existenceChanged),
+      ],
       async reconcile(key) {
         const { namespace, name } = splitKey(key);
         const agent = daemons.get(namespace, name);
         if (!agent || agent.metadata.deletionTimestamp) return;
         const problem = await keeper.mint(agent);
         const own = keeper.of(agent);
+        const pin = pinProblem(agent, revisions.get(namespace, agent.spec.revisionName ?? ''));
+        const dangling =
+          problem ??
+          missingReference(agent, {
+            pool: pools.get(namespace, agent.spec.workerPoolRef),
+            gatewayExists: (gateway) => gateways.get(namespace, gateway) !== undefined,
+          }) ??
+          (pin && ({ type: 'Ready', status: 'False', ...pin } as const));
         const ready = { type: 'Ready', status: 'False', reason: 'NotBuilt', message: 'Kind DaemonAgent is not built yet; nothing runs.' } as const;
         const { generation } = agent.metadata;
         await writeStatus(client, daemonAgents, agent, {
@@ -68,7 +86,7 @@ export const unbuiltControllers = (context: Context, active: ActiveRuns): AsyncD
           latestCreatedRevisionName: own[0]?.metadata.name,
           latestReadyRevisionName: latestReady(agent, own)?.metadata.name,
           observedGeneration: generation,
-          conditions: foldConditions(agent.status?.conditions, [problem ?? ready, enforced(daemonAgents, agent)], now(), generation),
+          conditions: foldConditions(agent.status?.conditions, [dangling ?? ready, enforced(daemonAgents, agent)], now(), generation),
         });
         await keeper.retain(agent);
       },

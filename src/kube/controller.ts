@@ -16,6 +16,9 @@ export const specChanged = (current: KubeObject | undefined, previous: KubeObjec
   current.metadata.uid !== previous.metadata.uid ||
   current.metadata.deletionTimestamp !== previous.metadata.deletionTimestamp;
 
+/** Whether an object came or went: all that matters to those who refer to it by name. */
+export const existenceChanged = (current: KubeObject | undefined, previous: KubeObject | undefined): boolean => !current || !previous;
+
 /**
  * Every object of `informer`, now and whenever it changes; `keys` says what to reconcile, the object itself by default, and
  * `when` which changes count.

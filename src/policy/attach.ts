@@ -33,6 +33,9 @@ export interface PolicyJudgement {
 /** Decoded values of a Secret of the gateway's namespace, by key; undefined when there is no such Secret. */
 export type SecretLookup = (name: string) => Readonly<Record<string, string>> | undefined;
 
+/** Whether the namespace of the one who asks has an object of a kind of ours. */
+export type Exists = (kind: string, name: string) => boolean;
+
 export const yes = (reason: string, message = ''): ConditionState => ({ status: 'True', reason, message });
 export const no = (reason: string, message: string): ConditionState => ({ status: 'False', reason, message });
 const ACCEPTED = yes('Accepted');
@@ -155,13 +158,15 @@ export const judgePolicies = (
   policies: readonly CredentialInjectionPolicy[],
   routes: readonly AIProviderRoute[],
   secret: SecretLookup,
+  /** Asked about the targets; by default of the routes given alone. */
+  exists: Exists = (kind, name) => kind !== 'AIProviderRoute' || routes.some(({ metadata }) => metadata.name === name),
 ): readonly PolicyJudgement[] =>
   policies.map((policy) => {
     const credential = credentialOf(policy, secret);
     const resolvedRefs = credential.use.missing ? no(credential.use.missing, credential.why) : RESOLVED;
     return {
       key: keyOf(policy),
-      ancestors: targetsOf(policy).map((ancestorRef) => ({ ancestorRef, resolvedRefs, ...judgeTarget(policy, ancestorRef, policies, routes) })),
+      ancestors: targetsOf(policy).map((ancestorRef) => ({ ancestorRef, resolvedRefs, ...judgeTarget(policy, ancestorRef, policies, routes, exists) })),
     };
   });
 
@@ -172,11 +177,14 @@ const judgeTarget = (
   ref: ParentRef,
   policies: readonly CredentialInjectionPolicy[],
   routes: readonly AIProviderRoute[],
+  exists: Exists,
 ): Pick<PolicyAncestor, 'accepted' | 'conflicted'> => {
+  const kind = ref.kind ?? 'AIProviderRoute';
+  if (!refersTo(ref, policy, kind, kind))
+    return { accepted: no('RefNotPermitted', 'A policy applies to objects of its own namespace only.'), conflicted: NO_CONFLICT };
+  if (!exists(kind, ref.name)) return { accepted: no('TargetNotFound', `There is no ${kind} ${ref.name} in this namespace.`), conflicted: NO_CONFLICT };
   if (ref.kind !== 'AIProviderRoute' || ref.sectionName)
     return { accepted: no('NotBuilt', `A policy for ${ref.sectionName ? 'a section' : `kind ${ref.kind}`} is not built yet.`), conflicted: NO_CONFLICT };
-  if (!refersTo(ref, policy, 'AIProviderRoute'))
-    return { accepted: no('RefNotPermitted', 'A policy applies to routes of its own namespace only.'), conflicted: NO_CONFLICT };
   const route = routes.find((candidate) => keyOf(candidate).namespace === keyOf(policy).namespace && candidate.metadata.name === ref.name);
   if (!route) return { accepted: no('TargetNotFound', `There is no AIProviderRoute ${ref.name} in this namespace.`), conflicted: NO_CONFLICT };
   const winner = claimsOn(route, undefined, policies)[0]!.policy;

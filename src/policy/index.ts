@@ -9,3 +9,4 @@ export * from './deny.ts';
 export * from './host.ts';
 export * from './json.ts';
 export * from './providers/index.ts';
+export * from './references.ts';

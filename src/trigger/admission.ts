@@ -40,10 +40,10 @@ const DEFAULT_TIMEOUT = '100s';
 const MAX_WAIT_MS = 300_000;
 
 /**
- * A newer revision is not ready yet, and an older one goes on serving; or the status is of a pin that was there before. Which
- * revision runs is decided here, from the spec.
+ * Reasons of a condition that do not count when there is a revision to run: an older one serves while the newest is not ready,
+ * and the others are judged here, from what there is now; the status may be of before.
  */
-const OLDER_SERVES = ['RevisionNotReady', 'RevisionNotFound', 'RevisionNotOwned'];
+const JUDGED_HERE = ['RevisionNotReady', 'RevisionNotFound', 'RevisionNotOwned', 'WorkerPoolNotFound', 'PoolScaledToZero', 'PoolAdmitsNothing'];
 
 /** Decides whether an agent can run. Fails closed: what is missing, unknown or not built refuses the run with its reason. */
 export const admit = ({ agent, revision, pool }: AgentView): Admission => {
@@ -59,7 +59,7 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
   const pin = pinProblem(agent, revision);
   if (pin) return { refused: pin.reason, message: pin.message };
   const ready = findCondition(agent.status?.conditions, 'Ready');
-  if (ready?.status === 'False' && !(revision && OLDER_SERVES.includes(ready.reason))) return { refused: ready.reason, message: ready.message };
+  if (ready?.status === 'False' && !(revision && JUDGED_HERE.includes(ready.reason))) return { refused: ready.reason, message: ready.message };
   if (!revision) return { refused: 'NoReadyRevision', message: 'The agent has no ready revision yet.' };
   if (!pool)
     return {

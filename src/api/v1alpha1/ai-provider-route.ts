@@ -1,7 +1,7 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { BUILT_PROVIDERS, PROVIDERS, providerName } from '../providers.ts';
 import { array, builtWhen, int64, object, oneOf, string, unbuilt, type Infer } from '../schema.ts';
-import { backendRefs, extensionRef, filterRules, routeParentRefs, routeParents } from '../shared.ts';
+import { attachmentColumns, backendRefs, extensionRef, filterRules, routeParentRefs, routeParents } from '../shared.ts';
 
 const glob = string('', { minLength: 1, maxLength: 1024 });
 
@@ -80,5 +80,5 @@ export const aiProviderRoutes: Kind<AIProviderRoute> = clrkKind({
   description: 'Lets requests to LLM providers through, by model and endpoint, under token budgets.',
   spec,
   status,
-  columns: [AGE],
+  columns: [...attachmentColumns('parents'), AGE],
 });

@@ -1,6 +1,6 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { array, bool, builtWhen, object, oneOf, string, unbuilt, type Infer, type Rule } from '../schema.ts';
-import { policyAncestors, policyParentRef, secretRef } from '../shared.ts';
+import { attachmentColumns, policyAncestors, policyParentRef, secretRef } from '../shared.ts';
 
 const target = policyParentRef(
   ['AIProviderRoute', 'MCPRoute', 'EgressGateway'],
@@ -82,5 +82,5 @@ export const credentialInjectionPolicies: Kind<CredentialInjectionPolicy> = clrk
   description: 'Puts the value of a Secret on outbound requests at the gateway, so that the agent never holds it.',
   spec,
   status,
-  columns: [{ name: 'Target', type: 'string', path: '.spec.target' }, AGE],
+  columns: [{ name: 'Target', type: 'string', path: '.spec.target' }, ...attachmentColumns('ancestors'), AGE],
 });

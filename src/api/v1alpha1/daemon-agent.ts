@@ -61,6 +61,8 @@ export const daemonAgents: Kind<DaemonAgent> = clrkKind({
     { name: 'Phase', type: 'string', path: '.status.phase' },
     { name: 'Restarts', type: 'integer', path: '.status.restartCount' },
     { name: 'Image', type: 'string', path: '.spec.template.spec.image', priority: 1 },
+    { name: 'Ready', type: 'string', path: '.status.conditions[?(@.type=="Ready")].status', priority: 1 },
+    { name: 'Pinned', type: 'string', path: '.spec.revisionName', priority: 1 },
     AGE,
   ],
   admission: ({ spec: { resources: asked } }) => resourceErrors(asked, 'spec.resources'),

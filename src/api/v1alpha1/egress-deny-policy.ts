@@ -1,6 +1,6 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { array, int32, object, string, type Infer } from '../schema.ts';
-import { policyAncestors, policyTargetRef } from '../shared.ts';
+import { attachmentColumns, policyAncestors, policyTargetRef } from '../shared.ts';
 
 const target = policyTargetRef(['AIProviderRoute', 'MCPRoute', 'EgressL4Route']);
 export type PolicyTargetRef = Infer<typeof target>;
@@ -36,5 +36,5 @@ export const egressDenyPolicies: Kind<EgressDenyPolicy> = clrkKind({
   description: 'Denies what a route lets through, without deleting the route.',
   spec,
   status,
-  columns: [AGE],
+  columns: [...attachmentColumns('ancestors'), AGE],
 });

@@ -152,5 +152,10 @@ export const egressGateways: Kind<EgressGateway> = clrkKind({
   description: 'The only way out of a sandbox: takes its connections, decides, injects credentials and records.',
   spec,
   status,
-  columns: [{ name: 'Policy', type: 'string', path: '.spec.defaultPolicy' }, { name: 'Listeners', type: 'integer', path: '.status.listenerCount' }, AGE],
+  columns: [
+    { name: 'Policy', type: 'string', path: '.spec.defaultPolicy' },
+    { name: 'Listeners', type: 'integer', path: '.status.listenerCount' },
+    { name: 'Ready', type: 'string', path: '.status.conditions[?(@.type=="Ready")].status', priority: 1 },
+    AGE,
+  ],
 });

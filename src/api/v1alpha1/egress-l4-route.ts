@@ -1,7 +1,7 @@
 import { isCidr } from '#lib';
 import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
 import { array, int32, object, oneOf, set, string, unbuilt, type Infer } from '../schema.ts';
-import { backendRefs, extensionRef, filterRules, hostname, labelSelector, routeParentRefs, routeParents } from '../shared.ts';
+import { attachmentColumns, backendRefs, extensionRef, filterRules, hostname, labelSelector, routeParentRefs, routeParents } from '../shared.ts';
 
 const portNumber = (description: string) => int32(description, { minimum: 1, maximum: 65_535 });
 
@@ -86,6 +86,6 @@ export const egressL4Routes: Kind<EgressL4Route> = clrkKind({
   description: 'Lets connections through, by address, port and name.',
   spec,
   status,
-  columns: [AGE],
+  columns: [...attachmentColumns('parents'), AGE],
   admission: checkRanges,
 });

@@ -1,5 +1,6 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { array, bool, object, string, unbuilt, type Infer } from '../schema.ts';
+import { conditions } from '../shared.ts';
 
 const spec = unbuilt(
   object(
@@ -14,14 +15,17 @@ const spec = unbuilt(
   ),
 );
 
-export type LoggingPolicy = Resource<Infer<typeof spec>, never>;
+const status = object('How the policy fares.', {}, { conditions });
 
-/** Has no status of its own: routes that refer to it tell. */
+export type LoggingPolicy = Resource<Infer<typeof spec>, Infer<typeof status>>;
+
+/** Applies where a filter of a route refers to it. */
 export const loggingPolicies: Kind<LoggingPolicy> = clrkKind({
   kind: 'LoggingPolicy',
   plural: 'loggingpolicies',
   short: 'lp',
   description: 'What is captured and redacted, for the routes whose filters refer to it.',
   spec,
-  columns: [AGE],
+  status,
+  columns: [{ name: 'Accepted', type: 'string', path: '.status.conditions[?(@.type=="Accepted")].status', priority: 1 }, AGE],
 });

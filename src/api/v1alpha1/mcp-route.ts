@@ -1,7 +1,18 @@
 import { compilePattern } from '#lib';
 import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
 import { array, int32, object, oneOf, string, unbuilt, type Infer } from '../schema.ts';
-import { backendRefs, extensionRef, filterRules, hostname, rateRequests, rateScope, rateWindow, routeParentRefs, routeParents } from '../shared.ts';
+import {
+  attachmentColumns,
+  backendRefs,
+  extensionRef,
+  filterRules,
+  hostname,
+  rateRequests,
+  rateScope,
+  rateWindow,
+  routeParentRefs,
+  routeParents,
+} from '../shared.ts';
 
 const text = string('', { minLength: 1, maxLength: 1024 });
 const globs = (description: string) => array(description, text, { maxItems: 256 });
@@ -112,6 +123,6 @@ export const mcpRoutes: Kind<MCPRoute> = clrkKind({
   description: 'Lets traffic to MCP servers through, by server, method and tool.',
   spec,
   status,
-  columns: [AGE],
+  columns: [...attachmentColumns('parents'), AGE],
   admission: checkRegexes,
 });

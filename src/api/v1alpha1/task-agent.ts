@@ -150,6 +150,8 @@ export const taskAgents: Kind<TaskAgent> = clrkKind({
     { name: 'Active', type: 'integer', path: '.status.activeExecutions' },
     { name: 'Warm', type: 'integer', path: '.status.warmSandboxes' },
     { name: 'Image', type: 'string', path: '.spec.template.spec.image', priority: 1 },
+    { name: 'Ready', type: 'string', path: '.status.conditions[?(@.type=="Ready")].status', priority: 1 },
+    { name: 'Pinned', type: 'string', path: '.spec.revisionName', priority: 1 },
     AGE,
   ],
   admission: checkAgent,

@@ -116,6 +116,7 @@ export const workerPools: Kind<WorkerPool> = clrkKind({
     { name: 'Replicas', type: 'integer', path: '.spec.replicas' },
     { name: 'Ready', type: 'integer', path: '.status.readyReplicas' },
     { name: 'Active', type: 'integer', path: '.status.activeExecutions' },
+    { name: 'Available', type: 'string', path: '.status.conditions[?(@.type=="Available")].status', priority: 1 },
     AGE,
   ],
   scale: { specReplicasPath: '.spec.replicas', statusReplicasPath: '.status.readyReplicas' },

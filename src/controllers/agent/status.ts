@@ -1,4 +1,15 @@
-import { findCondition, isTrue, notBuiltFields, pinProblem, stopsRun, taskAgents, type Agent, type AgentSandboxRevision, type TaskAgent } from '#api';
+import {
+  findCondition,
+  isTrue,
+  notBuiltFields,
+  pinProblem,
+  stopsRun,
+  taskAgents,
+  type Agent,
+  type AgentSandboxRevision,
+  type TaskAgent,
+  type WorkerPool,
+} from '#api';
 import { enforced, foldConditions, type Finding } from '../status.ts';
 import { latestReady } from './revisions.ts';
 import { warmth, type WarmFacts } from './warm.ts';
@@ -11,20 +22,32 @@ export interface AgentFacts {
   readonly pinned: AgentSandboxRevision | undefined;
   /** Why the revision of the template cannot be made. */
   readonly problem: Finding | undefined;
-  readonly poolExists: boolean;
-  /** Names of its gateways that do not exist. */
-  readonly missingGateways: readonly string[];
+  readonly pool: WorkerPool | undefined;
+  readonly gatewayExists: (name: string) => boolean;
   /** Invocations that are Pending, Dispatched or Running. */
   readonly activeExecutions: number;
   readonly warm: Omit<WarmFacts, 'kept'>;
 }
 
-const readiness = (agent: TaskAgent, { revisions, pinned, problem, poolExists, missingGateways }: AgentFacts): Finding => {
+/** Condition `Ready` of an agent that names a pool or a gateway that is not there. */
+export const missingReference = (agent: Agent, { pool, gatewayExists }: Pick<AgentFacts, 'pool' | 'gatewayExists'>): Finding | undefined => {
+  const no = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
+  if (!pool) return no('WorkerPoolNotFound', `WorkerPool ${agent.spec.workerPoolRef} (spec.workerPoolRef) does not exist in this namespace.`);
+  const missing = (agent.spec.egressRefs ?? []).map(({ gatewayRef }) => gatewayRef).filter((name) => !gatewayExists(name));
+  return missing.length > 0
+    ? no('EgressGatewayNotFound', `EgressGateway ${missing.join(', ')} (spec.egressRefs) does not exist in this namespace.`)
+    : undefined;
+};
+
+const readiness = (agent: TaskAgent, { revisions, pinned, problem, pool, gatewayExists }: AgentFacts): Finding => {
   const no = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
   const blocking = notBuiltFields(taskAgents, agent).filter(stopsRun);
   if (blocking.length > 0) return no('NotBuilt', `The agent cannot run, because these fields are not built yet: ${blocking.join(', ')}.`);
-  if (!poolExists) return no('WorkerPoolNotFound', `WorkerPool ${agent.spec.workerPoolRef} does not exist.`);
-  if (missingGateways.length > 0) return no('EgressGatewayNotFound', `EgressGateway ${missingGateways.join(', ')} does not exist.`);
+  const missing = missingReference(agent, { pool, gatewayExists });
+  if (missing) return missing;
+  if (pool?.spec.replicas === 0) return no('PoolScaledToZero', `WorkerPool ${pool.metadata.name} has no workers: raise its spec.replicas from 0.`);
+  if (pool?.spec.maxExecutionsPerWorker === 0)
+    return no('PoolAdmitsNothing', `WorkerPool ${pool.metadata.name} runs nothing: raise its spec.maxExecutionsPerWorker from 0.`);
   return problem ?? revisionReadiness(agent, revisions, pinned);
 };
 

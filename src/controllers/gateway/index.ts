@@ -5,6 +5,7 @@ import type { DesiredGateway, WorkerReport } from '#model';
 import { compileGateway, judgeDenyPolicies, judgePolicies, type SecretLookup } from '#policy';
 import type { Context } from '../context.ts';
 import { Authorities, RootUnusable, type GatewayAuthority } from './authority.ts';
+import { existsIn } from './exists.ts';
 import type { GatewayPlan, Plans } from './plans.ts';
 
 /** How often intermediates are looked at; they are renewed at half of their 7 days. */
@@ -115,7 +116,7 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       authorities.keep(namespace, new Set(mine.map(({ metadata }) => metadata.name)));
       const workers = [...homes].filter(([, home]) => home === namespace).map(([worker]) => worker);
       await Promise.all(workers.map((worker) => publish(worker, planned)));
-      const judged = judgePolicies(policies.list(namespace), routes.list(namespace), secretsOf(namespace));
+      const judged = judgePolicies(policies.list(namespace), routes.list(namespace), secretsOf(namespace), existsIn(context.caches, namespace));
       const denied = judgeDenyPolicies(denyPolicies.list(namespace), {
         AIProviderRoute: routes.list(namespace),
         MCPRoute: mcpRoutes.list(namespace),

@@ -1,11 +1,12 @@
 import { aiProviderRoutes, credentialInjectionPolicies, egressDenyPolicies, egressGateways, type KubeObject } from '#api';
-import { createController, keyOf, signals, splitKey, watches } from '#kube';
+import { createController, existenceChanged, keyOf, signals, splitKey, watches, type Informer } from '#kube';
 import { kubeTime } from '#lib';
-import { unmatchedParents } from '#policy';
+import { danglingRef, unmatchedParents } from '#policy';
 import type { Context } from '../context.ts';
 import { writeStatus } from '../status.ts';
 import type { Plans } from './plans.ts';
-import { gatewayStatus, policyStatus, routeStatus, type ServingWorker } from './status.ts';
+import { existsIn } from './exists.ts';
+import { gatewayStatus, policyStatus, routeStatus, withDangling, type ServingWorker } from './status.ts';
 
 /**
  * Plans and reports of egresses -> status of gateways, routes and policies. A controller of its own, so that writing
@@ -36,7 +37,8 @@ export const gatewayStatusController = ({ client, caches, workers, egresses, clo
         compiled.routes.filter(({ key }) => key.name === name).flatMap(({ parents }) => parents),
       );
       const unmatched = unmatchedParents(route, (gateway) => plan.gateways.has(gateway));
-      await writeStatus(client, aiProviderRoutes, route, routeStatus(aiProviderRoutes, route, [...matched, ...unmatched], now()));
+      const parents = withDangling([...matched, ...unmatched], danglingRef(route, existsIn(caches, namespace)));
+      await writeStatus(client, aiProviderRoutes, route, routeStatus(aiProviderRoutes, route, parents, now()));
     },
     policy: async (namespace, name) => {
       const policy = policies.get(namespace, name);
@@ -60,6 +62,9 @@ export const gatewayStatusController = ({ client, caches, workers, egresses, clo
       watches(routes, keyed('route')),
       watches(policies, keyed('policy')),
       watches(denyPolicies, keyed('deny')),
+      ...[caches.rateLimits, caches.loggingPolicies].map((cache) =>
+        watches(cache as Informer, ({ metadata }) => routes.list(metadata.namespace).flatMap(keyed('route')), existenceChanged),
+      ),
       signals((enqueue) =>
         plans.onChange((namespace) => {
           for (const [what, cache] of Object.entries({ gateway: gateways, route: routes, policy: policies, deny: denyPolicies }))

@@ -33,7 +33,12 @@ const readiness = ({ compiled, problem }: GatewayPlan, workers: readonly Serving
   if (workers.length === 0) return no('GatewayNotProgrammed', 'No worker of this namespace is connected.');
   const { revision } = compiled.policySet;
   const behind = workers.filter(({ state }) => state?.revision !== revision || state.error !== '');
-  if (behind.length === 0) return { type: 'Ready', status: 'True', reason: 'Programmed', message: `Revision ${revision} is in force on every worker.` };
+  if (behind.length === 0) {
+    const message = `Revision ${revision} is in force on every worker.`;
+    const unbuilt = compiled.listeners.filter(({ accepted }) => accepted.status === 'False').map(({ name }) => name);
+    if (unbuilt.length > 0) return no('UnsupportedListener', `Listener ${unbuilt.join(', ')} is not built yet and admits nothing. ${message}`);
+    return { type: 'Ready', status: 'True', reason: 'Programmed', message };
+  }
   const why = behind.map(({ worker, state }) => `worker ${worker}: ${state?.error || 'not acknowledged yet'}`);
   return no('GatewayNotProgrammed', `Revision ${revision} is not in force everywhere (${why.join('; ')}).`);
 };
@@ -87,6 +92,10 @@ const entries = <E extends Entry, K extends 'parentRef' | 'ancestorRef'>(
 export type AnyRoute = AIProviderRoute | MCPRoute | EgressL4Route;
 /** A policy of any kind that attaches to objects. */
 export type AnyPolicy = CredentialInjectionPolicy | EgressDenyPolicy;
+
+/** States at parents, with what is said of references in the rules: the same at every parent. */
+export const withDangling = (parents: readonly RouteParent[], resolvedRefs: ConditionState | undefined): readonly RouteParent[] =>
+  resolvedRefs ? parents.map((parent) => ({ ...parent, resolvedRefs })) : parents;
 
 /** Status of a route from the state of each of its references. */
 export const routeStatus = (kind: Kind, route: AnyRoute, parents: readonly RouteParent[], now: string): object => {

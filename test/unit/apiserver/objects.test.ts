@@ -236,9 +236,19 @@ test('tables have the columns of the kind', async () => {
     headers: { accept: 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json' },
   });
   expect(body.kind).toBe('Table');
-  expect(body.columnDefinitions.map(({ name }: { name: string }) => name)).toEqual(['Name', 'Pool', 'Latest Ready', 'Active', 'Warm', 'Image', 'Age']);
+  expect(body.columnDefinitions.map(({ name }: { name: string }) => name)).toEqual([
+    'Name',
+    'Pool',
+    'Latest Ready',
+    'Active',
+    'Warm',
+    'Image',
+    'Ready',
+    'Pinned',
+    'Age',
+  ]);
   expect(body.rows[0].cells.slice(0, 6)).toEqual(['table', 'default', null, 2, null, 'a/b:1']);
-  expect(body.rows[0].cells[6]).toMatch(/^\d+s$/);
+  expect(body.rows[0].cells[8]).toMatch(/^\d+s$/);
   expect(body.rows[0].object).toMatchObject({ kind: 'PartialObjectMetadata', metadata: { name: 'table' } });
 });
 

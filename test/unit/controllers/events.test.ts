@@ -49,7 +49,7 @@ test('an agent is told which of its revisions is ready, or why not', async () =>
   desired.worker('0', { images: [image(true)] });
   await told(/^Normal RevisionReady TaskAgent\/a: Revision a-00001 is ready: /);
   await client.create(taskAgents, agent('b', { workerPoolRef: 'nowhere' }));
-  await told(/^Warning WorkerPoolNotFound TaskAgent\/b: WorkerPool nowhere does not exist\.$/);
+  await told(/^Warning WorkerPoolNotFound TaskAgent\/b: WorkerPool nowhere \(spec\.workerPoolRef\) does not exist/);
 });
 
 test('a gateway is told what is in force, a policy that its Secret is missing', async () => {

@@ -156,6 +156,10 @@ test('fields of a gateway and a route that are not built are named, and admit no
   expect(message).toContain('spec.listeners[0]');
   expect(message).toContain('spec.defaultPolicy');
   await eventually(client, aiProviderRoutes, 'r', (candidate) => states(candidate.status?.parents?.[0]?.conditions).includes('Enforced=False/NotBuilt'));
+  // In force as it is, and still not what was asked for.
+  desired.egress('0', [{ gateway: 'default/gw', revision: setOf((await desired.until(() => served(desired)))!).revision, since: 1_000, error: '' }]);
+  const unsupported = await eventually(client, egressGateways, 'gw', (candidate) => conditionOf(candidate, 'Ready') === 'False/UnsupportedListener');
+  expect(unsupported.status!.conditions!.find(({ type }) => type === 'Ready')!.message).toContain('is in force on every worker');
 });
 
 test('a deleted gateway is taken back at once; a status at rest is not written again', async () => {

@@ -181,15 +181,15 @@ test('the services of the dispatcher answer: Runs carries the answer of the ingr
 
 test('changes of an agent are seen at once, and without the API server the last state is used', async () => {
   const one = await startDispatcher();
-  const condition = { type: 'Ready', status: 'False', reason: 'WorkerPoolNotFound', message: 'gone', lastTransitionTime: '2026-01-01T00:00:00Z' };
+  const condition = { type: 'Ready', status: 'False', reason: 'EgressGatewayNotFound', message: 'gone', lastTransitionTime: '2026-01-01T00:00:00Z' };
   await client.patchStatus(taskAgents, 'default', 'hello', { conditions: [condition] });
   const post = async (port: number): Promise<string> => (await send(port, { method: 'POST', path: '/default/hello' })).json?.error?.reason;
-  await poll(async () => ((await post(one.port)) === 'WorkerPoolNotFound' ? true : undefined), 10, AbortSignal.timeout(5_000));
+  await poll(async () => ((await post(one.port)) === 'EgressGatewayNotFound' ? true : undefined), 10, AbortSignal.timeout(5_000));
   await kill(one.child, 'SIGTERM');
   await api[Symbol.asyncDispose]();
   apiRuns = false;
   const two = await startDispatcher();
-  expect(await post(two.port)).toBe('WorkerPoolNotFound');
+  expect(await post(two.port)).toBe('EgressGatewayNotFound');
   expect((await send(two.port, { method: 'POST', path: '/default/nobody' })).status).toBe(404);
   await kill(two.child, 'SIGTERM');
 });
