@@ -2,10 +2,12 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ClrkError, Commands, DRAIN_SIGNAL, runProgram, sweepTemporaries, systemClock, type Program } from '#lib';
 import { sweepStore } from '#image';
-import { identities, layout, type ClaimsPort } from '#model';
+import { identities, layout, type Assignment, type RunUpdate } from '#model';
 import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
-import { Claims, connect, createRpcServer, Host } from '#wire';
+import { createRpcServer, Host } from '#wire';
+import { Announced } from './worker/announced.ts';
 import { keepProgram } from './worker/children.ts';
+import { connectClaims } from './worker/claims-port.ts';
 import { DesiredLink } from './worker/desired-link.ts';
 import { makeDirectories } from './worker/directories.ts';
 import { Envoys } from './worker/envoys.ts';
@@ -68,13 +70,8 @@ const main = async (program: Program): Promise<void> => {
       log,
     }),
   );
-  const claims = connect(Claims, at.claimsSocket);
+  const claims = connectClaims(at.claimsSocket);
   resources.defer(async () => claims.close());
-  const port: ClaimsPort = {
-    bind: (binding, signal) => claims.bind({ ...binding, gateways: [...binding.gateways] }, { signal }),
-    park: (parking, signal) => claims.park({ ...parking, gateways: [...parking.gateways] }, { signal }),
-    release: async (binding) => void (await claims.release(binding, { timeoutMs: 2_000 })),
-  };
   // Consumes what runs print; produces stdio.jsonl for the recorder.
   const stdio = resources.use(new StdioLog({ path: at.stdioLog, log }));
   const sandboxes = new Sandboxes({
@@ -83,7 +80,7 @@ const main = async (program: Program): Promise<void> => {
     images,
     gateway,
     addresses: new Addresses(systemClock),
-    claims: port,
+    claims,
     cgroups,
     stdio,
     rootOf: (of) => desired.rootOf(of),
@@ -104,16 +101,22 @@ const main = async (program: Program): Promise<void> => {
         log.info('drained, ending');
         program.stop();
       },
-      assign: (assignment) => {
-        const { invocation } = assignment;
-        sandboxes.start(assignment, {
-          running: () => work.update({ invocation, phase: 'Running', reason: '', message: '' }),
-          output: (data) => work.output(invocation, data),
-          ended: (update) => work.update(update),
-        });
-      },
+      assign: (assignment) => start(assignment),
+      announce: (assignment) => start(assignment, announced.add(assignment.invocation)),
+      begin: (invocation) => announced.begin(invocation),
+      forget: () => announced.forget((invocation) => sandboxes.cancel(invocation, 'DispatcherLost')),
     },
   });
+  const announced = new Announced();
+  const start = (assignment: Assignment, begin?: Promise<void>): void => {
+    const { invocation } = assignment;
+    const listener = {
+      running: () => work.update({ invocation, phase: 'Running', reason: '', message: '' }),
+      output: (data: Uint8Array) => work.output(invocation, data),
+      ended: (update: RunUpdate) => (announced.end(invocation), work.update(update)),
+    };
+    sandboxes.start(assignment, listener, begin);
+  };
   resources.use(work);
   resources.use(sandboxes); // ends first, while their ends can still be told
   // Its pool needs it no more: it takes no new runs, and ends when those it has have ended.

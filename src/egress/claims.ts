@@ -1,5 +1,5 @@
 import { isIPv4 } from 'node:net';
-import type { ClaimAnswer, Parking } from '#model';
+import type { Binding, ClaimAnswer, Parking } from '#model';
 import { RpcError, type Claims, type Implementation } from '#wire';
 import type { Bindings } from './bindings.ts';
 import type { Slice } from './slices.ts';
@@ -66,36 +66,45 @@ export const claimsService = (options: ClaimsOptions): Implementation<typeof Cla
   const opened = new Map<string, string>();
   const waysOf = (slices: readonly Slice[]): string => slices.map(({ all }) => all).join(' ');
 
+  const bind = async (request: Binding, signal: AbortSignal): Promise<ClaimAnswer> => {
+    const binding = checked(request);
+    const parked = bindings.parked(binding.address);
+    if (parked?.tried !== undefined) return startsBeforeEvent(parked.tried);
+    const slices = await ready(binding.gateways, signal);
+    if ('missing' in slices) return notInForce(slices.missing);
+    if (!parked || opened.get(binding.address) !== waysOf(slices)) await open(binding, slices);
+    if (signal.aborted) throw new RpcError('CANCELLED', 'the claim was given up');
+    await bindings.bind(binding);
+    return GRANTED;
+  };
+
   return {
-    async bind(request, { signal }) {
-      const binding = checked(request);
-      const parked = bindings.parked(binding.address);
-      if (parked?.tried !== undefined) return startsBeforeEvent(parked.tried);
-      const slices = await ready(binding.gateways, signal);
-      if ('missing' in slices) return notInForce(slices.missing);
-      if (!parked || opened.get(binding.address) !== waysOf(slices)) await open(binding, slices);
-      if (signal.aborted) throw new RpcError('CANCELLED', 'the claim was given up');
-      await bindings.bind(binding);
-      return GRANTED;
-    },
-    async *park(request, { signal }) {
-      const parking = checked(request);
+    bind: (request, { signal }) => bind(request, signal),
+    async *park(messages, { signal }) {
+      const incoming = messages[Symbol.asyncIterator]();
+      const next = async () => (await incoming.next()).value?.message;
+      const first = await next();
+      if (first?.case !== 'park') throw new RpcError('INVALID_ARGUMENT', 'the first message says which address is parked');
+      const parking = checked(first.value);
       const { address } = parking;
       const slices = await ready(parking.gateways, signal);
       if ('missing' in slices) return yield notInForce(slices.missing);
       await open(parking, slices);
       if (signal.aborted) return;
       if (slices[0]) await setRoute({ map: 'parked', source: address, destination: '', port: slices[0].unclaimedPort });
-      const over = new Promise<undefined>((resolve) => signal.addEventListener('abort', () => resolve(undefined), { once: true }));
       const tried = Promise.withResolvers<string>();
       await bindings.park(parking, tried.resolve);
       opened.set(address, waysOf(slices));
       try {
         if (signal.aborted) return;
         yield GRANTED;
-        const what = await Promise.race([tried.promise, over]);
+        const message = next();
+        const what = await Promise.race([tried.promise, message.then(() => undefined)]);
         if (what !== undefined) yield startsBeforeEvent(what);
-        await over;
+        for (let said = await message; said; said = await next()) {
+          if (said.case !== 'bind' || said.value.address !== address) throw new RpcError('INVALID_ARGUMENT', 'only the parked address can be bound');
+          yield await bind(said.value, signal);
+        }
       } finally {
         opened.delete(address);
         await bindings.unpark(address);

@@ -21,6 +21,8 @@ export interface SlotRequest {
 /** A taken slot. It is given back by `release`, or by the end of the run that `start` begins. */
 export interface Slot {
   readonly worker: string;
+  /** Lets the worker prepare the run that is going to `start`, while that becomes durable. Nothing of the run happens before. */
+  announce(assignment: Assignment): void;
   start(assignment: Assignment, observer: RunObserver): RunControl;
   release(): void;
 }

@@ -157,8 +157,9 @@ export interface ClaimsPort {
   release(binding: Pick<Binding, 'address' | 'invocation'>): Promise<void>;
   /**
    * The address is a sandbox's that has no run yet: everything it asks for is refused and recorded (`NotClaimed`). First
-   * comes the answer; another one comes when the sandbox tried all the same (`StartsBeforeEvent`). It stays parked until it
-   * is bound or the signal aborts; the end of the stream before that means that `egress` does not know it any more.
+   * comes the answer; another one comes when the sandbox tried all the same (`StartsBeforeEvent`). When `binding` resolves
+   * it is bound, and the next answer is to that. What is not bound is given up when the signal aborts; the end of the
+   * stream before that means that `egress` does not know it any more.
    */
-  park(parking: Parking, signal: AbortSignal): AsyncIterable<ClaimAnswer>;
+  park(parking: Parking, binding: Promise<Binding>, signal: AbortSignal): AsyncIterable<ClaimAnswer>;
 }

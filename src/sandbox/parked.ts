@@ -1,5 +1,5 @@
-import { messageOf, type Exit } from '#lib';
-import type { Assignment, ClaimAnswer, RunTemplate } from '#model';
+import { messageOf, sleep, type Exit } from '#lib';
+import type { Assignment, Binding, ClaimAnswer, RunTemplate } from '#model';
 import { bindingOf, release } from './claim.ts';
 import type { RunContext } from './context.ts';
 import { Ending, endingOf } from './ending.ts';
@@ -32,6 +32,9 @@ export class ParkedSandbox implements AsyncDisposable {
   readonly #template: RunTemplate;
   readonly #parking = new AbortController();
   readonly #failed = Promise.withResolvers<ParkFailure>();
+  /** The run it is given to, and what `egress` says to that. */
+  readonly #binding = Promise.withResolvers<Binding>();
+  readonly #answer = Promise.withResolvers<ClaimAnswer>();
   #failure: ParkFailure | undefined;
   #claimed: Assignment | undefined;
   /** gVisor's own processes: runsc notices only some milliseconds later that one is gone. */
@@ -45,6 +48,7 @@ export class ParkedSandbox implements AsyncDisposable {
     this.#context = context;
     this.#template = template;
     this.sandbox = new PreparedSandbox(context, template, identity);
+    this.#answer.promise.catch(() => {}); // nobody asks unless a run takes it
   }
 
   /** Resolves when it cannot wait any more; never once it is claimed. */
@@ -87,16 +91,18 @@ export class ParkedSandbox implements AsyncDisposable {
   }
 
   /**
-   * Gives it to a run: its address is the run's from here on, and the way out is open. False when it could not be had, and
-   * nothing of the run has reached it.
+   * Gives it to a run: its address is the run's from here on, and the way out is open. Resolves when the run has `begun`;
+   * with false when it could not be had, and nothing of the run has reached it.
    */
-  async claim(assignment: Assignment, signal: AbortSignal): Promise<boolean> {
+  async claim(assignment: Assignment, begun: Promise<void>, signal: AbortSignal): Promise<boolean> {
+    begun.catch(() => {}); // it is awaited later than it may reject
     if (!this.usable) return false;
     this.#claimed = assignment;
-    const { gateway, claims, log } = this.#context;
+    const { gateway, log } = this.#context;
     const { pair, child } = this.sandbox;
     try {
-      const answer = await claims.bind(bindingOf(pair, assignment), AbortSignal.any([signal, AbortSignal.timeout(CLAIM_MS)]));
+      this.#binding.resolve(bindingOf(pair, assignment));
+      const answer = await this.#answered(signal);
       if (answer.refused) this.#fail({ reason: answer.refused, message: answer.message }, true);
       // Only now: until it is claimed it reaches nothing.
       else await gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '' });
@@ -104,9 +110,24 @@ export class ParkedSandbox implements AsyncDisposable {
       log.info('a warm sandbox could not be claimed', { invocation: assignment.invocation, cause: messageOf(error) });
       return false;
     }
+    await begun;
     child.stdout!.off('readable', this.#onOutput);
     this.#onOutput(); // what came just now is only announced later
     return (this.#given = this.#failure === undefined && !this.sandbox.over && this.#processes.every(isAlive));
+  }
+
+  /** What `egress` says to the binding; rejects when it says nothing in time. */
+  async #answered(signal: AbortSignal): Promise<ClaimAnswer> {
+    const answered = new AbortController();
+    const late = sleep(CLAIM_MS, AbortSignal.any([signal, answered.signal])).then(() => {
+      throw new Error(`egress did not answer within ${CLAIM_MS} ms`);
+    });
+    late.catch(() => {});
+    try {
+      return await Promise.race([this.#answer.promise, late]);
+    } finally {
+      answered.abort();
+    }
   }
 
   readonly #onOutput = (): void => {
@@ -124,17 +145,24 @@ export class ParkedSandbox implements AsyncDisposable {
   /** Makes the address known as parked; resolves with the answer, and goes on listening. */
   async #park({ block, sandbox: address }: AddressPair): Promise<void> {
     const { namespace, agent, gateways } = this.#template;
-    const answers = this.#context.claims.park({ address, block, namespace, agent, gateways }, this.#parking.signal)[Symbol.asyncIterator]();
+    const answers = this.#context.claims
+      .park({ address, block, namespace, agent, gateways }, this.#binding.promise, this.#parking.signal)
+      [Symbol.asyncIterator]();
     const first = await answers.next();
     if (first.done) throw new Ending('Failed', 'EgressUnavailable', "The worker's egress did not accept the sandbox.");
     if (first.value.refused) throw new Ending('Failed', first.value.refused, first.value.message);
     void this.#listen(answers);
   }
 
+  /** What `egress` says after that: to the binding, or before there is one, that it did not wait. */
   async #listen(answers: AsyncIterator<ClaimAnswer>): Promise<void> {
     const lost = { reason: 'EgressUnavailable', message: "The worker's egress was restarted." };
     const next = await answers.next().catch(() => undefined);
-    if (!this.#parking.signal.aborted) this.#fail(next?.value ? { reason: next.value.refused, message: next.value.message } : lost);
+    const answer = next?.value;
+    if (answer) this.#answer.resolve(answer);
+    else this.#answer.reject(new Error(lost.message));
+    if (this.#parking.signal.aborted || (answer && !answer.refused)) return;
+    this.#fail(answer ? { reason: answer.refused, message: answer.message } : lost);
   }
 
   async #letGo(pair: AddressPair): Promise<void> {

@@ -24,6 +24,8 @@ export interface RunStart {
   /** A sandbox that waits for just such a run; the run ends it. */
   readonly parked: ParkedSandbox | undefined;
   readonly load: Load;
+  /** The run may begin: until then it is only prepared. */
+  readonly begin: Promise<void>;
 }
 
 /**
@@ -106,18 +108,18 @@ export class SandboxRun implements AsyncDisposable {
   }
 
   /** The sandbox that waits for such a run, now claimed by it; undefined when it cannot be had. */
-  async #warm({ parked }: RunStart): Promise<PreparedSandbox | undefined> {
+  async #warm({ parked, begin }: RunStart): Promise<PreparedSandbox | undefined> {
     if (!parked) return undefined;
     const { signal } = this.#stop;
-    const claimed = await parked.claim(this.assignment, signal);
-    const gone = claimed ? undefined : parked[Symbol.asyncDispose](); // now: the run may go on for long
-    this.#cleanup.defer(() => gone ?? parked[Symbol.asyncDispose]());
+    this.#cleanup.use(parked);
+    const claimed = await parked.claim(this.assignment, this.#begun(begin), signal);
+    if (!claimed) parked[Symbol.asyncDispose]().catch(() => {}); // now: the run may go on for long; its end tells what went wrong
     signal.throwIfAborted();
     return claimed ? parked.sandbox : undefined;
   }
 
   /** A sandbox made for this run alone, its process started. */
-  async #cold({ number, load }: RunStart): Promise<PreparedSandbox> {
+  async #cold({ number, load, begin }: RunStart): Promise<PreparedSandbox> {
     using _ = load.coldStart();
     const { assignment } = this;
     const { invocation } = assignment;
@@ -134,8 +136,16 @@ export class SandboxRun implements AsyncDisposable {
       },
       signal,
     );
+    await this.#begun(begin);
     sandbox.start();
     return sandbox;
+  }
+
+  /** Resolves when the run may begin; rejects when it ends before. */
+  async #begun(begin: Promise<void>): Promise<void> {
+    const { signal } = this.#stop;
+    if (!signal.aborted) await Promise.race([begin, once(signal, 'abort', { signal: untilSettled(begin) }).catch(() => {})]);
+    signal.throwIfAborted();
   }
 
   /** Gives the process its event and follows its output; resolves with the bytes of stdout handed on. */

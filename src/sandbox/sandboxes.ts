@@ -36,12 +36,15 @@ export class Sandboxes implements AsyncDisposable {
     return [...this.#runs.keys()];
   }
 
-  /** Starts a run; undefined when that invocation already runs here. The end comes to `ended` once. */
-  start(assignment: Assignment, listener: RunListener & { ended(update: RunUpdate): void }): SandboxRun | undefined {
+  /**
+   * Starts a run; undefined when that invocation already runs here. The end comes to `ended` once. With `begin`, the run is
+   * prepared, and its process does nothing of it before that resolves.
+   */
+  start(assignment: Assignment, listener: RunListener & { ended(update: RunUpdate): void }, begin?: Promise<void>): SandboxRun | undefined {
     const { invocation } = assignment;
     if (this.#runs.has(invocation)) return undefined;
     const parked = this.#stopping ? undefined : this.warm.take(assignment);
-    const run = new SandboxRun(this.#context, assignment, listener, { number: ++this.#number, parked, load: this.#load });
+    const run = new SandboxRun(this.#context, assignment, listener, { number: ++this.#number, parked, load: this.#load, begin: begin ?? Promise.resolve() });
     this.#runs.set(invocation, run);
     this.#changed();
     if (this.#stopping) run.cancel('WorkerStopping');

@@ -29,6 +29,8 @@ export interface WorkerHello {
 
 export type WorkerMessage =
   | { readonly case: 'assignment'; readonly value: Assignment }
+  | { readonly case: 'announcement'; readonly value: Assignment }
+  | { readonly case: 'begin'; readonly value: { readonly invocation: string } }
   | { readonly case: 'cancel'; readonly value: { readonly invocation: string; readonly reason: string } }
   | { readonly case: 'credit'; readonly value: { readonly invocation: string; readonly bytes: number } }
   | { readonly case: 'drained'; readonly value: Record<never, never> };
@@ -73,6 +75,8 @@ interface Run {
   /** When its slot was taken; monotonic. */
   readonly since: number;
   observer?: RunObserver;
+  /** The worker that prepares it, before its start: one that has come back since has given it up. */
+  announced?: Worker;
   /** Stdout bytes its worker may still send, and has sent. */
   credit: number;
   received: number;
@@ -129,8 +133,9 @@ export class Scheduler implements SchedulerPort, Disposable {
     if (left >= 0) warm.set(request.template!, left);
     return {
       worker,
+      announce: (assignment) => this.#announce(run, assignment),
       start: (assignment, observer) => this.#start(run, assignment, observer),
-      release: () => this.#forget(run),
+      release: () => this.#release(run),
     };
   }
 
@@ -142,11 +147,29 @@ export class Scheduler implements SchedulerPort, Disposable {
     return this.#controlOf(run);
   }
 
+  #announce(run: Run, assignment: Assignment): void {
+    const worker = this.#workers.get(run.worker);
+    if (!worker) return;
+    run.announced = worker;
+    worker.send({ case: 'announcement', value: assignment });
+  }
+
+  #release(run: Run): void {
+    const { announced } = run;
+    if (announced && announced === this.#workers.get(run.worker)) {
+      announced.send({ case: 'cancel', value: { invocation: run.request.invocation, reason: 'NotStarted' } });
+    }
+    this.#forget(run);
+  }
+
   #start(run: Run, assignment: Assignment, observer: RunObserver): RunControl {
     run.observer = observer;
     const worker = this.#workers.get(run.worker);
-    if (worker) worker.send({ case: 'assignment', value: assignment });
-    else queueMicrotask(() => this.#end(run, 'Failed', 'WorkerLost', `Worker ${run.worker} was lost before it got the run.`));
+    const { announced = worker } = run;
+    if (worker && worker === announced) {
+      if (run.announced) worker.send({ case: 'begin', value: { invocation: assignment.invocation } });
+      else worker.send({ case: 'assignment', value: assignment });
+    } else queueMicrotask(() => this.#end(run, 'Failed', 'WorkerLost', `Worker ${run.worker} was lost before it got the run.`));
     this.#expectEnd(run, assignment.timeoutMs);
     return this.#controlOf(run);
   }

@@ -1,5 +1,5 @@
 import { AsyncQueue, messageOf, type Logger } from '#lib';
-import type { RunUpdate } from '#model';
+import type { Assignment, RunUpdate } from '#model';
 import { RpcError, Work, type FromWorker, type Implementation } from '#wire';
 import type { Attachment, Scheduler, WorkerMessage } from './scheduler.ts';
 
@@ -31,10 +31,18 @@ export const workService = (scheduler: Scheduler, log: Logger): Implementation<t
 
 /** Messages of the wire have mutable lists. */
 const toWire = (message: WorkerMessage) => {
-  if (message.case !== 'assignment') return message;
-  const { command, args, env, gateways } = message.value;
-  return { case: message.case, value: { ...message.value, command: [...command], args: [...args], env: [...env], gateways: [...gateways] } };
+  if (message.case === 'assignment') return { case: message.case, value: mutable(message.value) };
+  if (message.case === 'announcement') return { case: message.case, value: mutable(message.value) };
+  return message;
 };
+
+const mutable = ({ command, args, env, gateways, ...rest }: Assignment) => ({
+  ...rest,
+  command: [...command],
+  args: [...args],
+  env: [...env],
+  gateways: [...gateways],
+});
 
 const receive = async (incoming: AsyncIterator<FromWorker>, attachment: Attachment, log: Logger): Promise<void> => {
   for (;;) {

@@ -181,6 +181,7 @@ export class Invoker implements Runs, AsyncDisposable {
     const { id, traceId } = invocation;
     run.dispatched({ worker: slot.worker, revision: given.revision }, given.timeoutMs);
     const assignment = { ...given, invocation: id, traceId, spanId: newSpanId() };
+    slot.announce(assignment);
     this.#journal.committed().then(
       () => {
         if (run.wanted) return run.started(slot.start(assignment, run));

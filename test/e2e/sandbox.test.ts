@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { buildImage } from '#image';
-import { createLogger, exited, run as runCommand, spawnChild, systemClock, type Logger } from '#lib';
+import { createLogger, exited, run as runCommand, spawnChild, sleep, systemClock, type Logger } from '#lib';
 import type { Assignment, Binding, ClaimsPort, RunTemplate, RunUpdate } from '#model';
 import { Addresses, Cgroups, detectDriver, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
 import { asRoot } from './support/as-root.ts';
@@ -135,6 +135,8 @@ interface Script {
   readonly claims?: Partial<ClaimsPort>;
   readonly addresses?: Addresses;
   readonly roots?: Readonly<Record<string, string>>;
+  /** The run may begin when this resolves, which is called once its address is bound. */
+  readonly begin?: (sandboxes: Sandboxes, invocation: string) => Promise<void>;
   /** Called with each piece of stdout. */
   readonly onOutput?: (data: Uint8Array, sandboxes: Sandboxes, invocation: string) => void;
 }
@@ -160,6 +162,7 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
     async bind(asked) {
       calls.push(`bind ${asked.address}`);
       binding = asked;
+      void script.begin?.(sandboxes, invocation).then(begin.resolve);
       return { refused: '', message: '' };
     },
     async release({ address }) {
@@ -196,9 +199,10 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
   };
   const phases: string[] = [];
   const output: Uint8Array[] = [];
+  const begin = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<RunUpdate>();
   const since = performance.now();
-  sandboxes.start(assignment, {
+  const listener: Parameters<Sandboxes['start']>[1] = {
     running: () => phases.push('Running'),
     output: (data) => {
       output.push(data);
@@ -208,7 +212,8 @@ const invoke = async (args: readonly string[], overrides: Partial<Assignment> = 
       phases.push(update.phase);
       ended.resolve(update);
     },
-  });
+  };
+  sandboxes.start(assignment, listener, script.begin && begin.promise);
   const update = await ended.promise;
   const ms = performance.now() - since;
   await sandboxes[Symbol.asyncDispose]();
@@ -223,6 +228,28 @@ test('the event comes in on stdin, stdout goes out, and the claim spans the run'
   expect(phases).toEqual(['Running', 'Succeeded']);
   expect(claims).toEqual([`bind ${binding!.address}`, `release ${binding!.address}`]);
   expect(binding).toMatchObject({ block: '100.64.0.0/20', namespace: 'default', agent: 'agent', gateways: [] });
+});
+
+test('a run that is announced is prepared and not started before it may begin', async () => {
+  const seen: string[][] = [];
+  const begin = async (): Promise<void> => {
+    await sleep(300); // it would have been started long ago
+    seen.push(await runsc.list());
+  };
+  const { update, stdout } = await invoke(['print', 'x'], {}, { begin });
+  expect([update.phase, stdout, seen]).toEqual(['Succeeded', 'x\n', [[]]]);
+});
+
+test('one that is called off before it may begin leaves nothing', async () => {
+  const begin = async (sandboxes: Sandboxes, invocation: string): Promise<void> => {
+    await sleep(100); // everything is prepared
+    sandboxes.cancel(invocation, 'NotStarted');
+    return new Promise(() => {});
+  };
+  const { update, phases, claims, binding } = await invoke(['print', 'x'], {}, { begin });
+  expect(update).toMatchObject({ phase: 'Failed', reason: 'NotStarted', outputBytes: 0 });
+  expect(phases).toEqual(['Failed']);
+  expect(claims).toEqual([`bind ${binding!.address}`, `release ${binding!.address}`]);
 });
 
 test('exit codes are exact, also runsc own one', async () => {

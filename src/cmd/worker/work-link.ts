@@ -12,6 +12,11 @@ export interface WorkHandler {
   /** Sandboxes that wait for a run here. */
   readonly warm: () => readonly { readonly template: string; readonly count: number }[];
   assign(assignment: Assignment): void;
+  /** It is going to be assigned: everything but its event may happen, until `begin` or `cancel`. */
+  announce(assignment: Assignment): void;
+  begin(invocation: string): void;
+  /** What was announced and has not begun will not. */
+  forget(): void;
   cancel(invocation: string, reason: string): void;
   credit(invocation: string, bytes: number): void;
   /** After `drain`: the dispatcher gives no more runs and waits for the end of none. */
@@ -106,11 +111,14 @@ export class WorkLink implements AsyncDisposable {
     try {
       for await (const { message } of client.attach(up, { signal })) {
         if (message.case === 'assignment') this.#handler.assign(message.value as Assignment);
+        else if (message.case === 'announcement') this.#handler.announce(message.value as Assignment);
+        else if (message.case === 'begin') this.#handler.begin(message.value.invocation);
         else if (message.case === 'cancel') this.#handler.cancel(message.value.invocation, message.value.reason);
         else if (message.case === 'drained') this.#handler.drained();
         else if (message.case === 'credit') this.#handler.credit(message.value.invocation, message.value.bytes);
       }
     } finally {
+      this.#handler.forget();
       this.#up = undefined;
       up.end();
       client.close();

@@ -161,6 +161,8 @@ export class Worker {
   readonly name: string;
   readonly #inbox = new AsyncQueue<ToWorker['message']>();
   readonly #reader: AsyncIterator<ToWorker['message']>;
+  /** What may not begin yet; when it may, `next` gives it as an assignment. */
+  readonly announced = new Map<string, AssignmentMessage>();
 
   constructor(socket: string, options: { name?: string; pool?: string; maxExecutions?: number; running?: string[] } = {}) {
     const { name = 'w', pool = 'default/default', maxExecutions = 0, running = [] } = options;
@@ -176,8 +178,17 @@ export class Worker {
     for (;;) {
       const next = await this.#messages.next();
       if (next.done) return this.#inbox.end();
-      this.#inbox.push(next.value.message);
+      const { message } = next.value;
+      if (message.case === 'announcement') this.announced.set(message.value.invocation, message.value);
+      else if (message.case === 'begin') this.#inbox.push({ case: 'assignment', value: this.#take(message.value.invocation)! });
+      else if (message.case !== 'cancel' || !this.#take(message.value.invocation)) this.#inbox.push(message);
     }
+  }
+
+  #take(invocation: string): AssignmentMessage | undefined {
+    const assignment = this.announced.get(invocation);
+    this.announced.delete(invocation);
+    return assignment;
   }
 
   async next<C extends 'assignment' | 'cancel' | 'credit'>(expected: C): Promise<Extract<ToWorker['message'], { case: C }>['value']> {

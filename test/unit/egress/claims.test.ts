@@ -2,7 +2,7 @@ import { appendFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { RecordFile, systemClock } from '#lib';
+import { AsyncQueue, RecordFile, systemClock } from '#lib';
 import type { Binding, BindingLine } from '#model';
 import { Claims, connect, createRpcServer, status, type Client } from '#wire';
 import { Bindings } from '../../../src/egress/bindings.ts';
@@ -106,12 +106,20 @@ test('what is no address or block never becomes part of a rule', async () => {
   expect(served.elements).toEqual([]);
 });
 
+type ParkMessage = Parameters<Client<typeof Claims>['park']>[0] extends AsyncIterable<infer M> ? M : never;
+
 /** A parked address: its first answer, and what comes after it. */
 const park = (client: Client<typeof Claims>, n: number) => {
   const { address, block, namespace, agent, gateways } = binding(n);
   const gone = new AbortController();
-  const answers = client.park({ address, block, namespace, agent, gateways: [...gateways] }, { signal: gone.signal })[Symbol.asyncIterator]();
-  return { next: async () => (await answers.next()).value, leave: () => gone.abort() };
+  const messages = new AsyncQueue<ParkMessage>();
+  messages.push({ message: { case: 'park', value: { address, block, namespace, agent, gateways: [...gateways] } } });
+  const answers = client.park(messages, { signal: gone.signal })[Symbol.asyncIterator]();
+  return {
+    next: async () => (await answers.next()).value,
+    bind: (to: Binding) => messages.push({ message: { case: 'bind', value: message(to) } }),
+    leave: () => gone.abort(),
+  };
 };
 
 test('a parked address has its ways and no run: it is refused until it is bound, which touches nothing but the binding', async () => {
@@ -126,7 +134,8 @@ test('a parked address has its ways and no run: it is refused until it is bound,
   ]);
   expect(served.bindings.get('100.64.0.5')).toBeUndefined();
   served.elements.length = 0;
-  expect(await served.client.bind(message(binding(5)))).toMatchObject({ refused: '' });
+  parked.bind(binding(5));
+  expect(await parked.next()).toMatchObject({ refused: '' });
   expect(served.elements).toEqual([]);
   expect(served.bindings.get('100.64.0.5')).toMatchObject({ invocation: 'i5' });
   expect(served.bindings.parked('100.64.0.5')).toBeUndefined();
@@ -139,6 +148,16 @@ test('a parked address has its ways and no run: it is refused until it is bound,
   ]);
 });
 
+test('the stream of a parked address binds no other address', async () => {
+  await using served = await serve({ 'n/one': 3, 'n/two': 0 });
+  const parked = park(served.client, 5);
+  await parked.next();
+  parked.bind(binding(7));
+  await expect(parked.next()).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
+  expect(served.bindings.all).toEqual([]);
+  await expect.poll(() => served.released).toEqual(['100.64.0.5']);
+});
+
 test('what a parked sandbox tries is told once, and it cannot be claimed any more', async () => {
   await using served = await serve({ 'n/one': 3, 'n/two': 0 });
   const parked = park(served.client, 5);
@@ -149,6 +168,8 @@ test('what a parked sandbox tries is told once, and it cannot be claimed any mor
   served.bindings.tried('100.64.0.5', 'a.example', Date.now());
   expect(await parked.next()).toMatchObject({ refused: 'StartsBeforeEvent', message: expect.stringContaining('a.example') });
   expect(await served.client.bind(message(binding(5)))).toMatchObject({ refused: 'StartsBeforeEvent' });
+  parked.bind(binding(5));
+  expect(await parked.next()).toMatchObject({ refused: 'StartsBeforeEvent' });
   expect(served.bindings.get('100.64.0.5')).toBeUndefined();
   parked.leave();
   await expect.poll(() => served.released).toEqual(['100.64.0.5']);

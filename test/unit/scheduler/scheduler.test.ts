@@ -89,6 +89,40 @@ test('a worker with a warm sandbox of just that template comes first, as often a
   expect(workers('t', 1)).toEqual(['cold']);
 });
 
+test('a run is announced before it begins, and called off when it does not', () => {
+  using scheduler = make();
+  const { sent } = attach(scheduler, 'one');
+  const [begun, off, plain] = [request(), request(), request()];
+  const { observer } = watchUpdates();
+  const first = taken(scheduler.take(begun));
+  first.announce(assignment(begun.invocation));
+  first.start(assignment(begun.invocation), observer);
+  const second = taken(scheduler.take(off));
+  second.announce(assignment(off.invocation));
+  second.release();
+  taken(scheduler.take(plain)).release();
+  expect(sent.map(({ case: what, value }) => [what, 'invocation' in value && value.invocation])).toEqual([
+    ['announcement', begun.invocation],
+    ['begin', begun.invocation],
+    ['announcement', off.invocation],
+    ['cancel', off.invocation],
+  ]);
+});
+
+test('a worker that went away has given up what was announced to it: the run is not begun anywhere', async () => {
+  using scheduler = make();
+  const asked = request();
+  const old = attach(scheduler, 'one');
+  const slot = taken(scheduler.take(asked));
+  slot.announce(assignment(asked.invocation));
+  old.lost();
+  const { sent } = attach(scheduler, 'one', { running: [] });
+  const { observer, end } = watchUpdates();
+  slot.start(assignment(asked.invocation), observer);
+  expect(await end).toMatchObject({ phase: 'Failed', reason: 'WorkerLost' });
+  expect(sent).toEqual([]);
+});
+
 test('without a worker of the pool there is no slot', () => {
   using scheduler = make();
   expect(scheduler.take(request())).toMatchObject({ refused: 'NoWorker' });

@@ -861,6 +861,24 @@ export declare type Credit = Message<"clrk.control.v1.Credit"> & {
 export declare const CreditSchema: GenMessage<Credit>;
 
 /**
+ * The run that was announced may begin.
+ *
+ * @generated from message clrk.control.v1.Begin
+ */
+export declare type Begin = Message<"clrk.control.v1.Begin"> & {
+  /**
+   * @generated from field: string invocation = 1;
+   */
+  invocation: string;
+};
+
+/**
+ * Describes the message clrk.control.v1.Begin.
+ * Use `create(BeginSchema)` to create a new message.
+ */
+export declare const BeginSchema: GenMessage<Begin>;
+
+/**
  * @generated from message clrk.control.v1.ToWorker
  */
 export declare type ToWorker = Message<"clrk.control.v1.ToWorker"> & {
@@ -891,6 +909,21 @@ export declare type ToWorker = Message<"clrk.control.v1.ToWorker"> & {
      */
     value: Drained;
     case: "drained";
+  } | {
+    /**
+     * An assignment that is not durable yet: the worker prepares it, and gives it its event after Begin. It is off when
+     * it is cancelled, or when the stream ends before.
+     *
+     * @generated from field: clrk.control.v1.Assignment announcement = 5;
+     */
+    value: Assignment;
+    case: "announcement";
+  } | {
+    /**
+     * @generated from field: clrk.control.v1.Begin begin = 6;
+     */
+    value: Begin;
+    case: "begin";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1389,6 +1422,34 @@ export declare type InvocationList = Message<"clrk.control.v1.InvocationList"> &
  * Use `create(InvocationListSchema)` to create a new message.
  */
 export declare const InvocationListSchema: GenMessage<InvocationList>;
+
+/**
+ * @generated from message clrk.control.v1.ParkMessage
+ */
+export declare type ParkMessage = Message<"clrk.control.v1.ParkMessage"> & {
+  /**
+   * @generated from oneof clrk.control.v1.ParkMessage.message
+   */
+  message: {
+    /**
+     * @generated from field: clrk.control.v1.ParkRequest park = 1;
+     */
+    value: ParkRequest;
+    case: "park";
+  } | {
+    /**
+     * @generated from field: clrk.control.v1.BindRequest bind = 2;
+     */
+    value: BindRequest;
+    case: "bind";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message clrk.control.v1.ParkMessage.
+ * Use `create(ParkMessageSchema)` to create a new message.
+ */
+export declare const ParkMessageSchema: GenMessage<ParkMessage>;
 
 /**
  * @generated from message clrk.control.v1.ParkRequest
@@ -2183,14 +2244,15 @@ export declare const Claims: GenService<{
     output: typeof EmptySchema;
   },
   /**
-   * A sandbox without a run: what it tries is refused (`NotClaimed`). The first answer as for Bind; another one when it
-   * tried all the same (`StartsBeforeEvent`). Ends when the address is bound; a caller that goes away gives it up.
+   * A sandbox without a run: what it tries is refused (`NotClaimed`). The caller says first which, later which run it is
+   * given to. The first answer and the answer to that as for Bind; another one comes when it tried before
+   * (`StartsBeforeEvent`). A caller that goes away gives up what is not bound.
    *
    * @generated from rpc clrk.control.v1.Claims.Park
    */
   park: {
-    methodKind: "server_streaming";
-    input: typeof ParkRequestSchema;
+    methodKind: "bidi_streaming";
+    input: typeof ParkMessageSchema;
     output: typeof BindAnswerSchema;
   },
 }>;
