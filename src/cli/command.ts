@@ -23,8 +23,19 @@ export interface CommandContext {
   readonly has: (name: string) => boolean;
 }
 
-/** What a value can be completed from: paths, fixed words, or names that the API has (`object`: of the kind that comes before). */
-export type Completes = 'file' | 'directory' | 'kind' | 'object' | 'agent' | 'taskagent' | 'workerpool' | 'invocation' | 'namespace' | readonly string[];
+/** What a value can be completed from: paths, fixed words, or names that the API has (`object`: of the kind that comes before, `revision`: of the agent). */
+export type Completes =
+  | 'file'
+  | 'directory'
+  | 'kind'
+  | 'object'
+  | 'agent'
+  | 'taskagent'
+  | 'workerpool'
+  | 'invocation'
+  | 'revision'
+  | 'namespace'
+  | readonly string[];
 
 export interface FlagSpec {
   /** Long name without dashes. */

@@ -1,4 +1,4 @@
-import { invocations, namespaces, taskAgents, daemonAgents, workerPools } from '#api';
+import { agentSandboxRevisions, daemonAgents, invocations, LABELS, namespaces, taskAgents, workerPools } from '#api';
 import type { Client, ListOptions, ResourceKind } from '#kube';
 import type { CommandSpec, Completes, FlagSpec, GlobalFlags } from './command.ts';
 import type { Io } from './output.ts';
@@ -99,6 +99,7 @@ const KINDS_OF: Readonly<Record<string, readonly ResourceKind[]>> = {
   taskagent: [taskAgents],
   workerpool: [workerPools],
   invocation: [invocations],
+  revision: [agentSandboxRevisions],
   namespace: [namespaces],
 };
 
@@ -107,9 +108,10 @@ const namesOf = async (
   kinds: readonly ResourceKind[],
   flags: ReadonlyMap<string, string>,
   signal: AbortSignal,
+  labelSelector?: string,
 ): Promise<Candidate[]> => {
   const namespace = flags.get('namespace') ?? own;
-  const options: ListOptions = { limit: MAX_NAMES, signal };
+  const options: ListOptions = { limit: MAX_NAMES, signal, ...(labelSelector && { labelSelector }) };
   const lists = await Promise.all(kinds.map(async (kind) => (await client.list(kind, kind.namespaced ? { ...options, namespace } : options)).items));
   return lists.flatMap((items, i) => items.map(({ metadata }) => ({ value: metadata.name, about: kinds[i]!.kind })));
 };
@@ -145,7 +147,8 @@ const valuesOf = async (completes: Completes | undefined, cursor: Cursor, word: 
   if (typeof completes !== 'string') return { candidates: completes.map((value) => ({ value, about: '' })) };
   if (completes === 'kind' && !word.includes('/')) return { candidates: kindWords() };
   if (completes === 'kind' || completes === 'object') return { candidates: await fromApi(open, (target, signal) => objectNames(target, cursor, word, signal)) };
-  return { candidates: await fromApi(open, (target, signal) => namesOf(target, KINDS_OF[completes]!, cursor.flags, signal)) };
+  const ofAgent = completes === 'revision' ? `${LABELS.agent}=${cursor.args[0]?.replace(/.*\//, '')}` : undefined;
+  return { candidates: await fromApi(open, (target, signal) => namesOf(target, KINDS_OF[completes]!, cursor.flags, signal, ofAgent)) };
 };
 
 /** Characters that mean something to a shell are never offered: names of the API have none of them. */

@@ -52,7 +52,7 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
       // Each consumes the caches; what it produces is said at its definition.
       resources.use(poolController(context));
       resources.use(agentController(context, active));
-      resources.use(revisionController(context));
+      resources.use(revisionController(context, active));
       resources.use(gatewayController(context, plans));
       resources.use(gatewayStatusController(context, plans));
       resources.use(workerDesiredController(context, plans));

@@ -20,7 +20,7 @@ const MOVING = 'test/moving:latest';
 
 interface Entry {
   readonly revision: string;
-  readonly ready: boolean;
+  readonly ready: string;
   readonly reason: string;
   readonly serving: boolean;
   readonly pinned: boolean;
@@ -74,10 +74,10 @@ it('a revision serves once a sandbox of it has started; one that cannot start le
 
 it('history tells what there is, and diff what changed', async () => {
   expect(await history()).toMatchObject([
-    { revision: 'life-00004', ready: false, reason: 'ImageNotFound', serving: false, changed: ['image', 'command', 'env.COLOUR'] },
-    { revision: 'life-00003', ready: false, changed: ['command', 'env.COLOUR'] },
-    { revision: 'life-00002', ready: true, serving: true, pinned: false, changed: ['env.COLOUR'] },
-    { revision: 'life-00001', ready: true, serving: false, changed: null, imageDigest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) },
+    { revision: 'life-00004', ready: 'False', reason: 'ImageNotFound', serving: false, changed: ['image', 'command', 'env.COLOUR'] },
+    { revision: 'life-00003', ready: 'False', changed: ['command', 'env.COLOUR'] },
+    { revision: 'life-00002', ready: 'True', serving: true, pinned: false, changed: ['env.COLOUR'] },
+    { revision: 'life-00001', ready: 'True', serving: false, changed: null, imageDigest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) },
   ]);
   expect(await clrk('history', NAME)).toMatch(/^REVISION +AGE +READY +STATE +IMAGE +DIGEST +CHANGED\nlife-00004 .*False\/ImageNotFound/);
   const text = await clrk('diff', NAME, '1', '2');

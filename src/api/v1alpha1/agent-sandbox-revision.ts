@@ -23,7 +23,7 @@ const status = object(
         { podName: string('The worker.'), imagePulled: bool('Whether the image is there.') },
         {
           warmCount: int32('Warm sandboxes there.'),
-          activeExecutions: int32('Runs of the agent there.'),
+          activeExecutions: int32('Runs of this revision there.'),
           lastHeartbeat: time('Last report.'),
         },
       ),

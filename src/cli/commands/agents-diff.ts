@@ -13,8 +13,8 @@ export const agentsDiffCommand: CommandSpec = {
     'With no revision, the newest against the one before it; with one, the newest against that; with two, the second against the first. A revision is given by name or number. imageDigest is the content the image name stood for. The exit code is 0 whether they differ or not.',
   args: [
     { name: 'NAME', help: 'the agent; taskagent/NAME or daemonagent/NAME when there are both', complete: 'agent' },
-    { name: 'FROM', help: 'the older revision', optional: true },
-    { name: 'TO', help: 'the newer one', optional: true },
+    { name: 'FROM', help: 'the older revision', optional: true, complete: 'revision' },
+    { name: 'TO', help: 'the newer one', optional: true, complete: 'revision' },
   ],
   flags: [NAMESPACE_FLAG],
   examples: ['clrk agents diff summarizer', 'clrk agents diff summarizer 3', 'clrk agents diff summarizer summarizer-00001 summarizer-00003'],

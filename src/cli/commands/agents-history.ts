@@ -11,7 +11,7 @@ import { targetOf } from '../target.ts';
 interface Entry {
   readonly revision: string;
   readonly createdAt: string;
-  readonly ready: boolean;
+  readonly ready: 'True' | 'False' | 'Unknown';
   /** Why it is not ready; empty when it is. */
   readonly reason: string;
   readonly message: string;
@@ -36,7 +36,7 @@ const entriesOf = ({ agent, revisions }: FoundAgent): Entry[] =>
     return {
       revision: metadata.name,
       createdAt: metadata.creationTimestamp ?? '',
-      ready: isReady,
+      ready: ready?.status ?? 'Unknown',
       reason: isReady ? '' : (ready?.reason ?? 'Pending'),
       message: isReady ? '' : (ready?.message ?? ''),
       serving: isTrue(status?.conditions, 'Active'),
@@ -51,7 +51,7 @@ const entriesOf = ({ agent, revisions }: FoundAgent): Entry[] =>
 const rowOf = (io: Io, { revision, createdAt, ready, reason, serving, pinned, image, imageDigest, changed }: Entry): string[] => [
   printable(revision),
   formatAge(Date.now() - Date.parse(createdAt)),
-  ready ? paint(io, 'green', 'True') : paint(io, 'yellow', `False/${printable(reason)}`),
+  ready === 'True' ? paint(io, 'green', ready) : paint(io, ready === 'False' ? 'yellow' : 'dim', `${ready}/${printable(reason)}`),
   [serving ? paint(io, 'green', 'serving') : '', pinned ? 'pinned' : ''].filter(Boolean).join(', ') || '-',
   printable(image),
   // Enough to tell contents apart.

@@ -28,7 +28,7 @@ export const agentsRollbackCommand: CommandSpec = {
     'Pins the revision in spec.revisionName: new runs get it at once, those that run go on. The pin stays until it is undone, also when the template changes meanwhile: then there is a newer revision that does not serve, and the condition Ready says so. Only a revision that has been ready can be pinned this way.',
   args: [{ name: 'NAME', help: 'the agent; taskagent/NAME or daemonagent/NAME when there are both', complete: 'agent' }],
   flags: [
-    { name: 'to', value: 'REVISION', help: 'its name or number (default: the newest before the one that serves that has been ready)' },
+    { name: 'to', value: 'REVISION', help: 'its name or number (default: the newest before the one that serves that has been ready)', complete: 'revision' },
     { name: 'undo', help: 'take the pin away: the latest ready revision serves again' },
     NAMESPACE_FLAG,
   ],

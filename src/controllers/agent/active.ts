@@ -1,10 +1,16 @@
 import { retry, sleep, type Logger } from '#lib';
 import { isTerminal, type Invocation, type Runs } from '#model';
 
+/** Where an invocation runs, and what; empty while it waits. */
+interface Place {
+  readonly revision: string;
+  readonly worker: string;
+}
+
 /** The invocations of each agent that have not ended, followed from the journal. */
 export class ActiveRuns {
-  /** By agent: invocation -> revision, empty while it has none. */
-  readonly #ids = new Map<string, Map<string, string>>();
+  /** By agent and invocation. */
+  readonly #ids = new Map<string, Map<string, Place>>();
   readonly #listeners = new Set<(agent: string) => void>();
   readonly #endListeners = new Set<(invocation: Invocation) => void>();
   readonly #abort = new AbortController();
@@ -16,13 +22,11 @@ export class ActiveRuns {
     const follow = async (): Promise<void> => {
       let first = true;
       for await (const invocation of runs.watch({}, signal)) {
-        const { id, namespace, agent, phase, revision } = invocation;
+        const { id, namespace, agent, phase, revision, worker } = invocation;
         // What is active now comes first; what ended while nobody listened is not told again.
-        if (first) for (const [key, ids] of this.#ids) this.#set(key, ids, () => ids.clear());
+        if (first) for (const [key, ids] of this.#ids) for (const known of ids.keys()) this.#note(key, known, undefined);
         first = false;
-        const key = `${namespace}/${agent}`;
-        const ids = this.#ids.get(key) ?? new Map<string, string>();
-        this.#set(key, ids, () => (isTerminal(phase) ? ids.delete(id) : ids.set(id, revision)));
+        this.#note(`${namespace}/${agent}`, id, isTerminal(phase) ? undefined : { revision, worker });
         if (isTerminal(phase)) for (const listener of this.#endListeners) listener(invocation);
       }
       throw new Error('the stream of invocations ended');
@@ -31,13 +35,15 @@ export class ActiveRuns {
     this.#loops = Promise.allSettled([followed, this.#tell(signal)]);
   }
 
-  #set(key: string, ids: Map<string, string>, change: () => void): void {
-    const before = ids.size;
-    change();
-    if (ids.size === before) return;
-    if (ids.size === 0) this.#ids.delete(key);
-    else this.#ids.set(key, ids);
-    this.#changed.add(key);
+  #note(agent: string, id: string, place: Place | undefined): void {
+    const ids = this.#ids.get(agent) ?? new Map<string, Place>();
+    const before = ids.get(id);
+    if (before?.revision === place?.revision && before?.worker === place?.worker && Boolean(before) === Boolean(place)) return;
+    if (place) ids.set(id, place);
+    else ids.delete(id);
+    if (ids.size === 0) this.#ids.delete(agent);
+    else this.#ids.set(agent, ids);
+    this.#changed.add(agent);
   }
 
   /** A status that changes with every run is written at most once a second: runs must not load the API. */
@@ -50,14 +56,15 @@ export class ActiveRuns {
     }
   }
 
-  /** Of agent `namespace/name`. */
-  count(agent: string): number {
-    return this.#ids.get(agent)?.size ?? 0;
+  /** Of agent `namespace/name`; with a place those there. */
+  count(agent: string, at?: Place): number {
+    const places = [...(this.#ids.get(agent)?.values() ?? [])];
+    return at ? places.filter(({ revision, worker }) => revision === at.revision && worker === at.worker).length : places.length;
   }
 
   /** Names of the revisions that run. */
   revisionsOf(agent: string): ReadonlySet<string> {
-    return new Set(this.#ids.get(agent)?.values());
+    return new Set([...(this.#ids.get(agent)?.values() ?? [])].map(({ revision }) => revision));
   }
 
   onChange(listener: (agent: string) => void): () => void {

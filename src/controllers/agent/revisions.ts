@@ -35,13 +35,16 @@ export const servingRevision = (agent: Agent, newestFirst: readonly AgentSandbox
 };
 
 /**
- * Revisions that workers should be able to run: the newest, the one that serves, the pinned one; and every other one that was
- * ready once, so that going back to it takes no time.
+ * Revisions that workers keep ready: the newest, the one that serves, the pinned one, and the one a rollback would take. Older
+ * ones can still be pinned; their images are looked for when a run needs them.
  */
 export const preparedRevisions = (agent: Agent, revisions: readonly AgentSandboxRevision[]): AgentSandboxRevision[] => {
   const own = ownRevisions(agent, revisions);
-  const serving = latestReady(agent, own);
-  return own.filter((revision, index) => index === 0 || revision === serving || revision.metadata.name === agent.spec.revisionName || isProven(revision));
+  const serving = servingRevision(agent, own);
+  const before = own.slice(serving ? own.indexOf(serving) + 1 : 0).find(isProven);
+  const pinned = own.find(({ metadata }) => metadata.name === agent.spec.revisionName);
+  const prepared = new Set([own[0], latestReady(agent, own), serving, before, pinned]);
+  return own.filter((revision) => prepared.has(revision));
 };
 
 /** Revisions beyond `revisionHistoryLimit` that nothing needs: not the newest, the latest ready one, the pinned one, or one that `runs` names. */

@@ -2,15 +2,16 @@ import { agentSandboxRevisions, controllerOf, isRevisionOf, type Agent, type Age
 import { createController, keyOf, signals, splitKey, watches } from '#kube';
 import { canonicalJson, kubeTime } from '#lib';
 import { ownRevisions, preparedRevisions, servingRevision } from '../agent/revisions.ts';
+import type { ActiveRuns } from '../agent/active.ts';
 import { poolKeyOf } from '../caches.ts';
 import { coalesce } from '../coalesce.ts';
 import type { Context } from '../context.ts';
 import { workersOf } from '../reports.ts';
 import { writeStatus } from '../status.ts';
-import { abandonedStatus, preparedStatus } from './status.ts';
+import { preparedStatus, retiredStatus } from './status.ts';
 
 /** Revisions, agents and worker reports -> the status of each revision. */
-export const revisionController = ({ client, caches: { agents, daemons, revisions }, workers, clock, log }: Context): AsyncDisposable => {
+export const revisionController = ({ client, caches: { agents, daemons, revisions }, workers, clock, log }: Context, active: ActiveRuns): AsyncDisposable => {
   const agentOf = (revision: AgentSandboxRevision): Agent | undefined =>
     [agents, daemons]
       .map((cache) => cache.get(revision.metadata.namespace!, controllerOf(revision)?.name ?? ''))
@@ -31,6 +32,13 @@ export const revisionController = ({ client, caches: { agents, daemons, revision
           return agent ? keysOf(agent) : [];
         },
         (current, previous) => !current || !previous,
+      ),
+      signals((enqueue) =>
+        active.onChange((key) => {
+          const { namespace, name } = splitKey(key);
+          const agent = agents.get(namespace, name);
+          if (agent) keysOf(agent).forEach(enqueue);
+        }),
       ),
       signals((enqueue) => {
         const changes = coalesce(enqueue);
@@ -54,8 +62,13 @@ export const revisionController = ({ client, caches: { agents, daemons, revision
       const place = { newest: own[0]?.metadata.name, serving: servingRevision(agent, own)?.metadata.name, pinned: agent.spec.revisionName };
       const prepared = preparedRevisions(agent, own).some(({ metadata }) => metadata.name === name);
       const status = prepared
-        ? preparedStatus(revision, workersOf(workers, poolKeyOf(agent)), { pool: agent.spec.workerPoolRef, place, now })
-        : abandonedStatus(revision, now);
+        ? preparedStatus(revision, workersOf(workers, poolKeyOf(agent)), {
+            pool: agent.spec.workerPoolRef,
+            place,
+            runsOn: (worker) => active.count(keyOf(agent), { revision: name, worker }),
+            now,
+          })
+        : retiredStatus(revision, place, now);
       await writeStatus(client, agentSandboxRevisions, revision, status);
     },
   });

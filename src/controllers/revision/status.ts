@@ -1,4 +1,4 @@
-import type { AgentSandboxRevision } from '#api';
+import { isProven, type AgentSandboxRevision } from '#api';
 import { kubeTime } from '#lib';
 import type { ImageState, WorkerReport } from '#model';
 import { foldConditions, type Finding } from '../status.ts';
@@ -56,7 +56,7 @@ const heartbeat = (old: string | undefined, at: number): string => (old !== unde
 export const preparedStatus = (
   revision: AgentSandboxRevision,
   workers: readonly SeenWorker[],
-  { pool, place, now }: { readonly pool: string; readonly place: Place; readonly now: string },
+  { pool, place, runsOn, now }: { readonly pool: string; readonly place: Place; readonly runsOn: (worker: string) => number; readonly now: string },
 ): Status => {
   const key = `${revision.metadata.namespace}/${revision.metadata.name}`;
   const states = workers.map(({ report }) => report.images.find((image) => image.revision === key));
@@ -71,6 +71,7 @@ export const preparedStatus = (
       podName: worker,
       imagePulled: Boolean(states[index]?.digest),
       warmCount: report.warm.find((state) => state.revision === key)?.ready ?? 0,
+      activeExecutions: runsOn(worker),
       lastHeartbeat: heartbeat(known.get(worker)?.lastHeartbeat, at),
     })),
     conditions: foldConditions(
@@ -82,20 +83,16 @@ export const preparedStatus = (
   };
 };
 
-/** Status of a revision that was never ready and whose template is not wanted any more. */
-export const abandonedStatus = (revision: AgentSandboxRevision, now: string): Status => {
-  const why = { status: 'False', reason: 'Retired', message: 'It never became ready, and a newer revision has taken its place.' } as const;
+/** Status of a revision that no worker keeps ready. */
+export const retiredStatus = (revision: AgentSandboxRevision, place: Place, now: string): Status => {
+  const { imageDigest } = revision.status ?? {};
+  const ready: Finding = isProven(revision)
+    ? { type: 'Ready', status: 'Unknown', reason: 'Retired', message: 'It was ready; workers do not keep it so. It can be pinned.' }
+    : { type: 'Ready', status: 'False', reason: 'Retired', message: 'It never became ready, and a newer revision has taken its place.' };
   return {
+    ...(imageDigest !== undefined && { imageDigest }),
     readyWorkers: 0,
     workers: [],
-    conditions: foldConditions(
-      revision.status?.conditions,
-      [
-        { type: 'Ready', ...why },
-        { type: 'Active', ...why },
-      ],
-      now,
-      revision.metadata.generation,
-    ),
+    conditions: foldConditions(revision.status?.conditions, [ready, activity(revision.metadata.name, false, place)], now, revision.metadata.generation),
   };
 };

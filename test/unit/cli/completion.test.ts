@@ -14,6 +14,19 @@ beforeAll(async () => {
   kubeconfig = await server.kubeconfig();
   const admin = await server.client();
   for (const name of ['alpha', 'alps', 'beta']) await admin.call('POST', `${ROOT}/taskagents`, agent(name));
+  for (const [of, name] of [
+    ['alpha', 'alpha-00001'],
+    ['alpha', 'alpha-00002'],
+    ['beta', 'beta-00001'],
+  ]) {
+    const metadata = { name, labels: { 'clrk.apoxy.dev/agent': of } };
+    await admin.call('POST', `${ROOT}/agentsandboxrevisions`, {
+      apiVersion: 'clrk.apoxy.dev/v1alpha1',
+      kind: 'AgentSandboxRevision',
+      metadata,
+      spec: { image: 'a' },
+    });
+  }
   await admin.call('POST', '/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'team' } });
   await admin.call('POST', '/api/v1/namespaces/team/configmaps', configMap('theirs'));
 });
@@ -74,6 +87,8 @@ test('kinds, and names that the API has', async () => {
   expect(await offered('get', 'ta', 'alpha', 'al')).toEqual(['alps']);
   expect(await offered('delete', 'taskagent/b')).toEqual(['taskagent/beta']);
   expect(await offered('agents', 'run-task', '')).toEqual(['alpha', 'alps', 'beta']);
+  expect(await offered('agents', 'rollback', 'alpha', '--to', '')).toEqual(['alpha-00001', 'alpha-00002']);
+  expect(await offered('agents', 'diff', 'taskagent/beta', '')).toEqual(['beta-00001']);
   expect(await offered('get', '-n', 'team', 'cm', '')).toEqual(['theirs']);
   expect(await offered('get', '--namespace=team', 'ta', '')).toEqual([]);
   expect(await offered('validate', '')).toEqual([':file']);

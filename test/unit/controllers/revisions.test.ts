@@ -90,12 +90,24 @@ test('a template of before makes a new revision; labels of the template are part
 test('a pin is what serves, also when a newer revision is ready, until it is taken away', async () => {
   const { client, desired } = cluster;
   await history('p', 3);
+  // Workers keep ready what serves and what a rollback would take, and do not look at the others.
+  await desired.until(() =>
+    desired.workers
+      .get('default/default')
+      ?.revisions.map(({ template }) => template.revision)
+      .join() === 'p-00002,p-00003'
+      ? true
+      : undefined,
+  );
+  const old = await eventually(client, agentSandboxRevisions, 'p-00001', (object) => conditionOf(object, 'Ready') === 'Unknown/Retired');
+  expect(old.status!.imageDigest).toBe(digestOf('a'));
   await client.patch(taskAgents, 'default', 'p', { spec: { revisionName: 'p-00001', warmPoolSize: 1 } });
   const pinned = await eventually(client, taskAgents, 'p', (object) => conditionOf(object, 'Ready') === 'True/RevisionPinned');
   expect(messageOf(pinned, 'Ready')).toContain('p-00001 serves');
   expect(messageOf(pinned, 'Ready')).toContain('The newest is p-00003');
   expect(pinned.status).toMatchObject({ latestReadyRevisionName: 'p-00003', latestCreatedRevisionName: 'p-00003' });
   await eventually(client, agentSandboxRevisions, 'p-00001', (object) => conditionOf(object, 'Active') === 'True/Serving');
+  await eventually(client, agentSandboxRevisions, 'p-00002', (object) => conditionOf(object, 'Ready') === 'Unknown/Retired');
   await eventually(client, agentSandboxRevisions, 'p-00003', (object) => conditionOf(object, 'Active') === 'False/NotPinned');
   expect((await desired.until(() => desired.workers.get('default/default')?.warm[0])).template.revision).toBe('p-00001');
 
@@ -131,8 +143,9 @@ test('revisions beyond the limit go, but never one that serves, is pinned, newes
   await history('r', 3, { revisionHistoryLimit: 0, revisionName: 'r-00001' });
   // 1 is pinned, 3 is newest and ready.
   await expect.poll(() => revisionsOf('r'), { timeout: 8_000 }).toEqual(['r-00001', 'r-00003']);
-  runs.push({ id: '1', namespace: 'default', agent: 'r', phase: 'Running', revision: 'r-00001' } as Invocation);
+  runs.push({ id: '1', namespace: 'default', agent: 'r', phase: 'Running', revision: 'r-00001', worker: '0' } as Invocation);
   await eventually(client, taskAgents, 'r', (object) => object.status?.activeExecutions === 1);
+  await eventually(client, agentSandboxRevisions, 'r-00001', (object) => object.status?.workers?.[0]?.activeExecutions === 1);
   await client.patch(taskAgents, 'default', 'r', { spec: { revisionName: null } });
   await eventually(client, taskAgents, 'r', (object) => conditionOf(object, 'Ready') === 'True/RevisionReady');
   expect(await revisionsOf('r')).toEqual(['r-00001', 'r-00003']);
