@@ -13,7 +13,7 @@ const column = ({ name, type, path, description, priority }: Column): object => 
   ...(priority && { priority }),
 });
 
-const crd = ({ group, version, kind, plural, singular, shortNames, schema, columns, subresources }: Kind): object => {
+const crd = ({ group, version, kind, plural, singular, shortNames, categories, schema, columns, subresources }: Kind): object => {
   const root = toOpenApi(schema);
   return {
     apiVersion: 'apiextensions.k8s.io/v1',
@@ -21,7 +21,7 @@ const crd = ({ group, version, kind, plural, singular, shortNames, schema, colum
     metadata: { name: `${plural}.${group}` },
     spec: {
       group,
-      names: { kind, listKind: `${kind}List`, plural, singular, shortNames },
+      names: { kind, listKind: `${kind}List`, plural, singular, shortNames, categories },
       scope: 'Namespaced',
       versions: [
         {

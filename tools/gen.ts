@@ -10,6 +10,7 @@ import { genCrds } from './gen-crds.ts';
 import { genDependencies } from './gen-dependencies.ts';
 import { genDocs } from './gen-docs.ts';
 import { genKinds } from './gen-kinds.ts';
+import { genRbac } from './gen-rbac.ts';
 import { genXds } from './gen-xds.ts';
 
 /** Path from the root of the checkout -> content. */
@@ -45,6 +46,7 @@ const GENERATORS: readonly { readonly name: string; readonly owns: readonly stri
   { name: 'protobuf', owns: ['src/wire/gen/clrk'], make: genWire },
   { name: 'xDS', owns: ['src/wire/gen/xds'], make: () => genXds(join(tools, 'bin', 'envoy')) },
   { name: 'CRDs', owns: ['manifests/crds'], make: genCrds },
+  { name: 'RBAC', owns: ['manifests/rbac'], make: genRbac },
   { name: 'reference docs', owns: ['docs/reference'], make: async () => new Map([...(await genDocs()), ...(await genDependencies()), ...genKinds()]) },
 ];
 

@@ -12,6 +12,7 @@ export * from './labels.ts';
 export * from './openapi.ts';
 export * from './providers.ts';
 export * from './resources.ts';
+export * from './roles.ts';
 export * from './revisions.ts';
 export type { BuiltCheck, Infer, JsonSchema, Rule, Schema } from './schema.ts';
 export type { Condition, ParentRef } from './shared.ts';

@@ -89,6 +89,8 @@ export interface Kind<T extends KubeObject = KubeObject> {
   readonly plural: string;
   readonly singular: string;
   readonly shortNames: readonly string[];
+  /** Words that mean several kinds: `kubectl get clrk`. */
+  readonly categories?: readonly string[];
   readonly namespaced: boolean;
   readonly description: string;
   /** Of the whole object, without apiVersion, kind and metadata. */
@@ -144,6 +146,7 @@ export const clrkKind = <Spec, Status>(definition: ClrkKind<Spec, Status>): Kind
   plural: definition.plural,
   singular: definition.kind.toLowerCase(),
   shortNames: [definition.short],
+  categories: ['clrk'],
   namespaced: true,
   description: definition.description,
   schema: {

@@ -1,6 +1,7 @@
+import type { IncomingMessage } from 'node:http';
 import type { PeerCertificate, TLSSocket } from 'node:tls';
-import { GROUP } from '#api';
-import { forbidden, unauthorized } from './status.ts';
+import { rulesFor, type PolicyRule } from '#api';
+import { badRequest, forbidden, unauthorized } from './status.ts';
 
 /** Who calls, from a client certificate of our own authority, and what that one may do. */
 export interface Principal {
@@ -19,11 +20,12 @@ const fromCertificate = (socket: TLSSocket): Principal => {
 
 const known = new WeakMap<TLSSocket, Principal>();
 
-/** Throws StatusError 401: there is no anonymous access. */
-export const authenticate = (socket: TLSSocket): Principal => {
+/** The holder of the certificate, or whom it asks to be taken for (`kubectl --as`). Throws StatusError 401: there is no anonymous access. */
+export const authenticate = (request: IncomingMessage): Principal => {
+  const socket = request.socket as TLSSocket;
   const principal = known.get(socket) ?? fromCertificate(socket);
   known.set(socket, principal);
-  return principal;
+  return impersonated(principal, request);
 };
 
 export interface Attributes {
@@ -35,47 +37,12 @@ export interface Attributes {
   readonly name: string;
 }
 
-interface Rule {
-  readonly who: (principal: Principal) => boolean;
-  /** What of it, as a rules review tells it. */
-  readonly what: readonly { readonly verbs: readonly string[]; readonly apiGroups: readonly string[]; readonly resources: readonly string[] }[];
-  readonly may: (request: Attributes) => boolean;
-}
+const covers = (list: readonly string[], value: string): boolean => list.includes('*') || list.includes(value);
 
-const READS = ['get', 'list', 'watch'];
-const reads = ({ verb }: Attributes): boolean => READS.includes(verb);
-const isSecret = ({ group, resource }: Attributes): boolean => group === '' && resource === 'secrets';
-const ASKS = ['selfsubjectaccessreviews', 'selfsubjectrulesreviews', 'selfsubjectreviews'];
+const permits = ({ apiGroups, resources, verbs }: PolicyRule, { verb, group, resource, subresource }: Attributes): boolean =>
+  covers(verbs, verb) && covers(apiGroups, group) && covers(resources, subresource ? `${resource}/${subresource}` : resource);
 
-/** Anything one of these allows is allowed. */
-const RULES: readonly Rule[] = [
-  {
-    who: ({ name, groups }) => groups.includes('system:masters') || name === 'system:clrk:controller-manager',
-    what: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }],
-    may: () => true,
-  },
-  {
-    who: ({ groups }) => groups.includes('clrk:viewers'),
-    what: [{ verbs: READS, apiGroups: ['*'], resources: ['* but secrets'] }],
-    may: (request) => reads(request) && !isSecret(request),
-  },
-  {
-    who: ({ name }) => name === 'system:clrk:dispatcher',
-    what: [{ verbs: READS, apiGroups: [GROUP], resources: ['*'] }],
-    may: (request) => reads(request) && request.group === GROUP,
-  },
-  {
-    // What one may do oneself is no secret.
-    who: () => true,
-    what: [{ verbs: ['create'], apiGroups: ['authorization.k8s.io', 'authentication.k8s.io'], resources: ASKS }],
-    may: ({ verb, group, resource }) => verb === 'create' && /^auth(entic|oriz)ation\.k8s\.io$/.test(group) && ASKS.includes(resource),
-  },
-];
-
-export const allows = (principal: Principal, request: Attributes): boolean => RULES.some(({ who, may }) => who(principal) && may(request));
-
-/** What a principal may do, in words. */
-export const rulesOf = (principal: Principal) => RULES.filter(({ who }) => who(principal)).flatMap(({ what }) => what);
+export const allows = (principal: Principal, request: Attributes): boolean => rulesFor(principal).some((rule) => permits(rule, request));
 
 /** Throws StatusError 403. */
 export const authorise = (principal: Principal, request: Attributes): void => {
@@ -87,4 +54,19 @@ export const authorise = (principal: Principal, request: Attributes): void => {
     request.name,
     `User "${principal.name}" cannot ${request.verb} resource "${resource}" in API group "${request.group}" ${where}`,
   );
+};
+
+/** Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation */
+const impersonated = (principal: Principal, { headersDistinct }: IncomingMessage): Principal => {
+  const asked = Object.keys(headersDistinct).filter((name) => name.startsWith('impersonate-'));
+  if (asked.length === 0) return principal;
+  const other = asked.find((name) => name !== 'impersonate-user' && name !== 'impersonate-group');
+  if (other) throw badRequest(`the header ${other} is not supported: only users and groups can be impersonated`);
+  const [name = '', ...more] = headersDistinct['impersonate-user'] ?? [];
+  const groups = headersDistinct['impersonate-group'] ?? [];
+  if (name === '' || more.length > 0) throw badRequest('exactly one user can be impersonated, with or without groups');
+  for (const [resource, who] of [['users', name], ...groups.map((group) => ['groups', group] as const)] as const) {
+    authorise(principal, { verb: 'impersonate', group: '', resource, subresource: '', namespace: '', name: who });
+  }
+  return { name, groups };
 };

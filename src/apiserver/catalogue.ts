@@ -10,6 +10,7 @@ export interface Served {
   readonly singular: string;
   readonly kind: string;
   readonly shortNames: readonly string[];
+  readonly categories: readonly string[];
   readonly namespaced: boolean;
   readonly verbs: readonly string[];
   readonly columns: readonly Column[];
@@ -46,6 +47,7 @@ const fromKind = (kind: Kind): Served => ({
   singular: kind.singular,
   kind: kind.kind,
   shortNames: kind.shortNames,
+  categories: kind.categories ?? [],
   namespaced: kind.namespaced,
   verbs: STORED_VERBS,
   columns: kind.columns,
@@ -64,6 +66,7 @@ const fromExtra = ({ group, version }: ExtraGroup, extra: ExtraResource): Served
   singular: extra.singular,
   kind: extra.kind,
   shortNames: extra.shortNames,
+  categories: [],
   namespaced: extra.namespaced,
   verbs: extra.verbs,
   columns: extra.columns ?? [AGE],

@@ -13,6 +13,7 @@ const aggregatedResource = (served: Served): object => {
     scope: served.namespaced ? 'Namespaced' : 'Cluster',
     singularResource: served.singular,
     ...(served.shortNames.length > 0 && { shortNames: served.shortNames }),
+    ...(served.categories.length > 0 && { categories: served.categories }),
     verbs: served.verbs,
     ...(served.subresources.length > 0 && {
       subresources: served.subresources.map(({ name, kind, group = served.group, version = served.version, verbs }) => ({
@@ -72,6 +73,7 @@ export const apiResources = ({ group, version, resources }: GroupVersion): objec
             kind: served.kind,
             verbs: served.verbs,
             ...(served.shortNames.length > 0 && { shortNames: served.shortNames }),
+            ...(served.categories.length > 0 && { categories: served.categories }),
           },
         ]
       : []),

@@ -1,5 +1,5 @@
-import type { ExtraGroup, ExtraRequest, ExtraResource, ExtraResponse } from '#api';
-import { allows, rulesOf, type Principal } from './access.ts';
+import { rulesFor, type ExtraGroup, type ExtraRequest, type ExtraResource, type ExtraResponse } from '#api';
+import { allows, type Principal } from './access.ts';
 import { decode, DecodeError, get, type JsonObject } from '#admission';
 import { decodeProtobuf, PROTOBUF } from './protobuf.ts';
 
@@ -20,7 +20,7 @@ const accessOf = (principal: Principal, spec: unknown): { readonly allowed: bool
 const STATUS: Readonly<Record<string, (principal: Principal, spec: unknown) => object>> = {
   SelfSubjectAccessReview: accessOf,
   SelfSubjectRulesReview: (principal) => ({
-    resourceRules: rulesOf(principal),
+    resourceRules: rulesFor(principal),
     nonResourceRules: [{ verbs: ['get'], nonResourceURLs: ['/api', '/api/*', '/apis', '/apis/*', '/healthz', '/livez', '/openapi/*', '/readyz', '/version'] }],
     incomplete: false,
   }),

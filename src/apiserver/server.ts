@@ -1,10 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { TLSSocket } from 'node:tls';
 import { KINDS, type ExtraGroup, type Kind } from '#api';
 import { kubeTime, messageOf, sha256Hex, systemClock, type Clock, type Logger } from '#lib';
-import { authenticate, authorise, type Principal } from './access.ts';
+import { authenticate, authorise, type Attributes, type Principal } from './access.ts';
 import { Catalogue } from './catalogue.ts';
 import { Collector } from './collector.ts';
 import * as discovery from './discovery.ts';
@@ -15,6 +14,7 @@ import { Objects, PERMANENT_NAMESPACES } from './objects.ts';
 import { openApi, OPENAPI_V2, type OpenApi } from './openapi.ts';
 import { REVIEWS } from './reviews.ts';
 import { route } from './route.ts';
+import { SERVICES } from './services.ts';
 import { methodNotAllowed, StatusError } from './status.ts';
 import { Store } from './store.ts';
 import { StoredHandler } from './stored-handler.ts';
@@ -30,6 +30,8 @@ export interface ApiServerOptions {
   readonly clock?: Clock;
   /** How many changes a watch can go back. */
   readonly keepChanges?: number;
+  /** Told of each request for objects that is allowed, before it is served. */
+  readonly audit?: (principal: Principal, attributes: Attributes) => void;
 }
 
 export interface ApiServer extends AsyncDisposable {
@@ -57,6 +59,7 @@ export const createApiServer = (options: ApiServerOptions): ApiServer => new Emb
 
 class EmbeddedServer implements ApiServer {
   readonly #log: Logger;
+  readonly #audit: NonNullable<ApiServerOptions['audit']>;
   readonly #catalogue: Catalogue;
   readonly #openApi: OpenApi;
   readonly #store: Store;
@@ -69,9 +72,10 @@ class EmbeddedServer implements ApiServer {
   /** Watches that go on; they end with the server. */
   readonly #streams = new Set<{ end(): void }>();
 
-  constructor({ database, tls, kinds = KINDS, extraGroups = [], log, clock = systemClock, keepChanges }: ApiServerOptions) {
+  constructor({ database, tls, kinds = KINDS, extraGroups = [], log, clock = systemClock, keepChanges, audit = () => {} }: ApiServerOptions) {
+    this.#audit = audit;
     this.#log = log;
-    this.#catalogue = new Catalogue(kinds, [...REVIEWS, ...extraGroups]);
+    this.#catalogue = new Catalogue(kinds, [...REVIEWS, SERVICES, ...extraGroups]);
     this.#openApi = openApi(this.#catalogue);
     this.#store = new Store(database, keepChanges);
     const objects = new Objects(this.#store, clock);
@@ -146,14 +150,16 @@ class EmbeddedServer implements ApiServer {
   }
 
   async #dispatch(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const principal = authenticate(request.socket as TLSSocket);
+    const principal = authenticate(request);
     const [path = '/', search = ''] = (request.url ?? '/').split('?', 2);
     const query = new URLSearchParams(search);
     const method = request.method ?? 'GET';
     const target = route(this.#catalogue, method, path, query);
     if (!target) return this.#fixed(request, response, method, path);
     const { served, verb, namespace, name, subresource } = target;
-    authorise(principal, { verb, group: served.group, resource: served.plural, subresource, namespace, name });
+    const attributes = { verb, group: served.group, resource: served.plural, subresource, namespace, name };
+    authorise(principal, attributes);
+    this.#audit(principal, attributes);
     // The handler of a subresource (`invoke`) decides itself what it answers with.
     const answer = served.extra && subresource ? JSON_ANSWER : negotiate(request.headers.accept);
     const exchange = { request, response, query, answer };
@@ -186,6 +192,7 @@ class EmbeddedServer implements ApiServer {
       this.#cached(request, response, JSON.stringify(discovery.aggregated(this.#catalogue, core)), AGGREGATED);
     };
     const [, root, ...rest] = path.replace(/\/$/, '').split('/').map(decodeSegment);
+    if (root === undefined || root === '') return () => text({ paths: this.#paths() });
     if (root === 'version' && rest.length === 0) return () => sendObject(response, 200, VERSION);
     if (root === 'api' && rest.length === 0) return aggregated(true, discovery.coreVersions);
     if (root === 'apis' && rest.length === 0) return aggregated(false, () => discovery.apiGroups(this.#catalogue));
@@ -210,6 +217,13 @@ class EmbeddedServer implements ApiServer {
           ? this.#catalogue.groupVersion(rest[0]!, rest[1]!)
           : undefined;
     return version && (() => text(discovery.apiResources(version)));
+  }
+
+  /** What there is to read beside objects. */
+  #paths(): string[] {
+    const versions = this.#catalogue.groupVersions.map(({ group, version }) => (group ? `/apis/${group}/${version}` : `/api/${version}`));
+    const groups = versions.filter((path) => path.startsWith('/apis/')).map((path) => path.slice(0, path.lastIndexOf('/')));
+    return [...new Set(['/api', '/apis', ...versions, ...groups, '/healthz', '/livez', '/openapi/v2', '/openapi/v3', '/readyz', '/version'])].toSorted();
   }
 
   #cached(request: IncomingMessage, response: ServerResponse, body: string, type = 'application/json'): void {

@@ -46,11 +46,11 @@ describe('manifests', () => {
     await writeFile(join(dir, 'a.yaml'), text);
     const field = await stack.clrk(['apply', '-f', dir]);
     expect(field.code).toBe(1);
-    expect(field.stderr).toMatch(/a\.yaml:7: .*spec\.timeOut/);
+    expect(field.stderr).toMatch(/a\.yaml:7:3: .*spec\.timeOut: unknown field; did you mean timeout/);
     await writeFile(join(dir, 'a.yaml'), text.replace('timeOut: 5s', 'timeout: -5s'));
     const value = await stack.clrk(['apply', '-f', dir]);
     expect(value.code).toBe(1);
-    expect(value.stderr).toMatch(/a\.yaml:7: .*timeout/);
+    expect(value.stderr).toMatch(/a\.yaml:7:12: .*spec\.timeout/);
     await expect(stack.get('taskagents', 'typo')).rejects.toThrow('404');
   });
 

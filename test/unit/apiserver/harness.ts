@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Agent, request } from 'undici';
-import { createApiServer, type ApiServerOptions } from '#apiserver';
+import { createApiServer, type ApiServer, type ApiServerOptions } from '#apiserver';
 import { silentLogger } from '#lib';
 import { createAuthority, loadSigner, type CertifiedKey, type Signer } from '#lib/x509';
 
@@ -41,6 +41,8 @@ export interface TestServer extends AsyncDisposable {
   readonly dir: string;
   /** Ends the server, not its clients and files. */
   stop(): Promise<void>;
+  /** Starts it again, with the same files and on the same port. */
+  start(): Promise<void>;
   readonly authority: CertifiedKey;
   /** A client with this subject, by default the administrator; `null` = without certificate. */
   client(subject?: string | null, signer?: Signer): Promise<TestClient>;
@@ -83,23 +85,28 @@ export const startServer = async (options: Partial<ApiServerOptions> = {}): Prom
   const authority = await createAuthority({ subject: 'CN=test authority', ca: { pathLength: 0 }, ...validity() });
   const signer = await loadSigner(authority);
   const server = await signer.issue({ subject: 'CN=apiserver', usage: 'server', ips: ['127.0.0.1'], ...validity() });
-  const api = createApiServer({
-    database: join(dir, 'api.db'),
-    tls: { ca: authority.certPem, cert: server.certPem, key: server.keyPem },
-    log: silentLogger,
-    ...options,
-  });
-  let running = true;
+  const make = (): ApiServer =>
+    createApiServer({
+      database: join(dir, 'api.db'),
+      tls: { ca: authority.certPem, cert: server.certPem, key: server.keyPem },
+      log: silentLogger,
+      ...options,
+    });
+  let api: ApiServer | undefined = make();
   const stop = async (): Promise<void> => {
-    if (running) await api[Symbol.asyncDispose]();
-    running = false;
+    const ended = api;
+    api = undefined;
+    await ended?.[Symbol.asyncDispose]();
   };
   cleanup.defer(stop);
-  const url = `https://127.0.0.1:${await api.listen(0)}`;
+  const port = await api.listen(0);
+  const start = async (): Promise<void> => void (await (api = make()).listen(port));
+  const url = `https://127.0.0.1:${port}`;
   return {
     url,
     dir,
     stop,
+    start,
     authority,
     async client(subject = ADMIN, by = signer) {
       const own = subject === null ? undefined : await by.issue({ subject, usage: 'client', ...validity() });

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createApiServer } from '#apiserver';
+import { createApiServer, type ApiServerOptions } from '#apiserver';
 import { startControllers } from '#controllers';
 import { createClient, type Client } from '#kube';
 import { AsyncQueue, silentLogger } from '#lib';
@@ -103,6 +103,12 @@ export interface Cluster extends AsyncDisposable {
   readonly client: Client;
   readonly desired: Recorder;
   readonly runs: FakeRuns;
+  /** A client with the certificate of this user. */
+  as(user: string): Promise<Client>;
+  /** What a user has asked of the API so far: `list secrets`, `patch taskagents/status.clrk.apoxy.dev`. */
+  requests(user: string): ReadonlySet<string>;
+  /** Resolves when the user has asked for this. */
+  asked(user: string, request: string): Promise<void>;
   /** Starts the controllers anew, as after a restart of the process, with a new recorder. */
   restart(): Promise<Recorder>;
 }
@@ -115,26 +121,48 @@ export const startCluster = async ({ controllers = true } = {}): Promise<Cluster
   const authority = await createAuthority({ subject: 'CN=test', ca: { pathLength: 0 }, ...valid });
   const signer = await loadSigner(authority);
   const server = await signer.issue({ subject: 'CN=server', usage: 'server', ips: ['127.0.0.1'], ...valid });
-  const own = await signer.issue({ subject: 'CN=admin, O=system:masters', usage: 'client', ...valid });
-  const api = started.use(
-    createApiServer({ database: join(dir, 'api.db'), tls: { ca: authority.certPem, cert: server.certPem, key: server.keyPem }, log: silentLogger }),
-  );
+  const requests = new Map<string, Set<string>>();
+  const waiting = new Set<() => void>();
+  const audit: NonNullable<ApiServerOptions['audit']> = ({ name }, { verb, group, resource, subresource }) => {
+    const seen = requests.get(name) ?? new Set();
+    requests.set(name, seen.add(`${verb} ${resource}${subresource && `/${subresource}`}${group && `.${group}`}`));
+    for (const wake of waiting) wake();
+  };
+  const tls = { ca: authority.certPem, cert: server.certPem, key: server.keyPem };
+  const api = started.use(createApiServer({ database: join(dir, 'api.db'), tls, log: silentLogger, audit }));
   const port = await api.listen(0);
-  const client = started.use(createClient({ server: `https://127.0.0.1:${port}`, ca: authority.certPem, cert: own.certPem, key: own.keyPem }));
+  const as = async (user: string, group = 'clrk:components'): Promise<Client> => {
+    const { certPem, keyPem } = await signer.issue({ subject: `CN=${user}, O=${group}`, usage: 'client', ...valid });
+    return createClient({ server: `https://127.0.0.1:${port}`, ca: authority.certPem, cert: certPem, key: keyPem });
+  };
+  const client = started.use(await as('admin', 'system:masters'));
+  // As in a stack: a controller that does what its role does not allow fails here.
+  const manager = started.use(await as('system:clrk:controller-manager'));
   const runs = new FakeRuns();
   let running: AsyncDisposable | undefined;
   started.defer(() => running?.[Symbol.asyncDispose]());
   const start = (): Recorder => {
     const desired = new Recorder();
-    running = startControllers({ client, desired, runs, log: silentLogger, signal: new AbortController().signal });
+    running = startControllers({ client: manager, desired, runs, log: silentLogger, signal: new AbortController().signal });
     return desired;
   };
   const desired = controllers ? start() : new Recorder();
+  const asked = async (user: string, request: string): Promise<void> => {
+    while (!requests.get(user)?.has(request)) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      waiting.add(resolve);
+      await promise;
+      waiting.delete(resolve);
+    }
+  };
   const all = started.move();
   return {
     client,
     desired,
     runs,
+    as: async (user) => all.use(await as(user)),
+    requests: (user) => requests.get(user) ?? new Set(),
+    asked,
     async restart() {
       await running?.[Symbol.asyncDispose]();
       return start();
