@@ -23,8 +23,8 @@ import type { ActiveRuns } from './agent/active.ts';
 import type { Context } from './context.ts';
 import { workersOf } from './reports.ts';
 
-/** Reasons that only say "not yet", or what `Enforced` says too: nobody has to act, or what follows them is told. */
-const PASSING: readonly string[] = ['ImagePending', 'NoWorker', 'Retired', 'RevisionNotReady', 'GatewayNotProgrammed', 'Pending', 'NotBuilt'];
+/** Reasons that only say "not yet": nobody has to act, and what follows them is told. */
+const PASSING: readonly string[] = ['ImagePending', 'NoWorker', 'Retired', 'RevisionNotReady', 'GatewayNotProgrammed', 'Pending'];
 /** A stack that stops loses its workers too; it is gone before this has passed. */
 const WORKER_LOST_MS = 2_000;
 

@@ -1,10 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { credentialInjectionPolicies, egressGateways, events, secrets, taskAgents, workerPools, type Event } from '#api';
+import {
+  aiProviderRoutes,
+  credentialInjectionPolicies,
+  daemonAgents,
+  egressDenyPolicies,
+  egressGateways,
+  events,
+  mcpRoutes,
+  secrets,
+  taskAgents,
+  workerPools,
+  type Event,
+} from '#api';
 import type { Invocation } from '#model';
 import { startCluster, type Cluster } from './cluster.ts';
 import { agent, conditionOf, eventually, gateway, policy, route } from './objects.ts';
-import { aiProviderRoutes } from '#api';
 
 let cluster: Cluster;
 beforeEach(async () => {
@@ -43,11 +54,21 @@ test('an agent is told which of its revisions is ready, or why not', async () =>
   const { client, desired } = cluster;
   await client.create(taskAgents, agent('a'));
   await eventually(client, taskAgents, 'a', (object) => conditionOf(object, 'Ready') === 'False/RevisionNotReady');
+  await told(/^Normal RevisionCreated TaskAgent\/a: Revision a-00001 was made of the template\.$/);
   desired.worker('0', { images: [image(false)] });
   await told(/^Warning ImageNotFound TaskAgent\/a: Revision a-00001 is not ready: no such image$/);
   await told(/^Warning ImageNotFound AgentSandboxRevision\/a-00001: no such image$/);
   desired.worker('0', { images: [image(true)] });
   await told(/^Normal RevisionReady TaskAgent\/a: Revision a-00001 is ready: /);
+  // Each revision is told of by itself, however soon the next one comes.
+  await client.patch(taskAgents, 'default', 'a', { spec: { template: { spec: { image: 'demo:2' } } } });
+  await told(/^Normal RevisionCreated TaskAgent\/a: Revision a-00002 /);
+  desired.worker('0', { images: [image(true), { ...image(true), revision: 'default/a-00002' }] });
+  await told(/^Normal RevisionReady TaskAgent\/a: Revision a-00002 is ready: /);
+  await client.patch(taskAgents, 'default', 'a', { spec: { revisionName: 'a-00007' } });
+  await told(/^Warning RevisionNotFound TaskAgent\/a: .*a-00007/);
+  await client.patch(taskAgents, 'default', 'a', { spec: { revisionName: null, revisionHistoryLimit: 0 } });
+  await told(/^Normal RevisionDeleted TaskAgent\/a: Revision a-00001 /);
   await client.create(taskAgents, agent('b', { workerPoolRef: 'nowhere' }));
   await told(/^Warning WorkerPoolNotFound TaskAgent\/b: WorkerPool nowhere \(spec\.workerPoolRef\) does not exist/);
 });
@@ -65,6 +86,28 @@ test('a gateway is told what is in force, a policy that its Secret is missing', 
   const { revision } = JSON.parse(policySet) as { revision: string };
   desired.egress('0', [{ gateway: 'default/g', revision, error: '', since: Date.now() }]);
   await told(new RegExp(`^Normal Programmed EgressGateway/g: Revision ${revision} is in force`));
+});
+
+test('what attaches is told of what it names that is not there, and of what was first', async () => {
+  const { client } = cluster;
+  const meta = (name: string) => ({ namespace: 'default', name });
+  await client.create(daemonAgents, agent('d', { workerPoolRef: 'nowhere' }));
+  await told(/^Warning WorkerPoolNotFound DaemonAgent\/d: /);
+  await client.create(aiProviderRoutes, route('r', 'gone'));
+  await told(/^Warning NoMatchingParent AIProviderRoute\/r: .*gone/);
+  const extensionRef = { group: 'clrk.apoxy.dev', kind: 'RateLimitPolicy', name: 'slow' };
+  await client.create(egressGateways, gateway('g'));
+  await client.create(mcpRoutes, {
+    metadata: meta('m'),
+    spec: { parentRefs: [{ kind: 'EgressGateway', name: 'g' }], rules: [{ filters: [{ type: 'ExtensionRef', extensionRef }] }] },
+  });
+  await told(/^Warning ExtensionNotFound MCPRoute\/m: .*RateLimitPolicy slow/);
+  const deny = (name: string) => ({ metadata: meta(name), spec: { targetRef: { group: 'clrk.apoxy.dev', kind: 'AIProviderRoute', name: 'r' } } });
+  await client.create(egressDenyPolicies, deny('a'));
+  await client.create(egressDenyPolicies, deny('b'));
+  await told(/^Warning Conflicted EgressDenyPolicy\/b: EgressDenyPolicy a already/);
+  await client.patch(workerPools, 'default', 'default', { spec: { replicas: 0 } });
+  await told(/^Warning ScaledToZero WorkerPool\/default: /);
 });
 
 test('a pool is told of workers that come and are lost', async () => {
