@@ -77,7 +77,7 @@ export const applyOne = async ({ client }: Target, item: Addressed, { force, dry
     return { object, outcome: !before ? 'created' : sameVersion(before, object) ? 'unchanged' : 'configured' };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    const problems = serverProblems(manifest, error);
+    const problems = serverProblems(manifest, error, namespace);
     const conflict = error.causes.some(({ reason }) => reason === 'FieldManagerConflict');
     throw badManifests(conflict ? problems.map((problem) => ({ ...problem, message: `${problem.message}; ${CONFLICT}` })) : problems);
   }

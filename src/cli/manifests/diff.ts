@@ -40,7 +40,7 @@ export const diffOne = async ({ client }: Target, item: Addressed, force: boolea
     const label = namespace ? `${namespace}/${shortName(item)}` : shortName(item);
     return await unifiedDiff({ label: `live/${label}`, text: text(before) }, { label: `applied/${label}`, text: text(after) });
   } catch (error) {
-    if (error instanceof ApiError) throw badManifests(serverProblems(manifest, error));
+    if (error instanceof ApiError) throw badManifests(serverProblems(manifest, error, namespace));
     throw error;
   }
 };

@@ -34,16 +34,37 @@ export const offlineWarnings = (manifest: Manifest): ManifestProblem[] => {
   return kind ? notBuiltFields(kind, manifest.object).map((field) => manifest.problem(field, 'has no effect yet; what it would allow is denied', true)) : [];
 };
 
-/** The problems an answer of the API names: its causes, else the fields quoted in its message, else the whole. */
-export const serverProblems = (manifest: Manifest, error: ApiError): ManifestProblem[] => {
-  const causes = error.causes.filter(({ field }) => field && field !== '<nil>');
-  if (causes.length > 0) return causes.map(({ field, message }) => manifest.problem(field!, message ?? error.message));
-  const quoted = [...error.message.matchAll(/(unknown|duplicate) field "((?:[^"\\]|\\.)*)"/g)];
-  if (quoted.length === 0) return [manifest.problem('', error.message)];
-  return quoted.map(([, what, field]) => {
+/**
+ * What kube-apiserver says of an applied configuration that does not fit its schema, in a sentence or in a list:
+ * `failed to create typed patch object (NS/NAME; VERSION, Kind=KIND): .spec.timeOut: field not declared in schema`.
+ */
+const typedProblems = (manifest: Manifest, message: string): ManifestProblem[] => {
+  const [, said] = /^failed to create typed patch object \([^)]*\): (.*)$/s.exec(message) ?? [];
+  return [...(said ?? '').matchAll(/^\s*\.((?:[^\s:[]|\[[^\]]*\])+): (.+)$/gm)].map(([, field, what]) => {
+    const unknown = what === 'field not declared in schema';
+    return manifest.problem(field!, unknown ? withHint(manifest, field!, 'unknown field') : what!, unknown);
+  });
+};
+
+/** Unknown and duplicate fields, as they are quoted in a message. */
+const quotedProblems = (manifest: Manifest, message: string): ManifestProblem[] =>
+  [...message.matchAll(/(unknown|duplicate) field "((?:[^"\\]|\\.)*)"/g)].map(([, what, field]) => {
     const path = JSON.parse(`"${field}"`) as string;
     return manifest.problem(path, what === 'unknown' ? withHint(manifest, path, 'unknown field') : 'is there twice', true);
   });
+
+/**
+ * The problems an answer of the API names: its causes, else the fields in its message, else the whole. A server stops at fields
+ * it cannot place; what else is wrong with the manifest is then told by the rules of its kind.
+ */
+export const serverProblems = (manifest: Manifest, error: ApiError, namespace: string): ManifestProblem[] => {
+  const causes = error.causes.filter(({ field }) => field && field !== '<nil>');
+  if (causes.length > 0) return causes.map(({ field, message }) => manifest.problem(field!, message ?? error.message));
+  const misplaced = [...typedProblems(manifest, error.message), ...quotedProblems(manifest, error.message)];
+  if (misplaced.length === 0) return [manifest.problem('', error.message)];
+  const told = new Set(misplaced.map(({ field }) => field));
+  const others = localKind(manifest) ? offlineProblems(manifest, namespace).filter(({ field }) => !told.has(field)) : [];
+  return [...misplaced, ...others].toSorted((a, b) => a.line - b.line || a.column - b.column);
 };
 
 /** Reads the manifests of files and directories. Throws BadArgument when there are none, FileUnreadable. */

@@ -148,11 +148,12 @@ describe('apply', () => {
   test('what the server refuses has file, line and field; the rest is applied', async () => {
     await write('a.yaml', agent('rest'));
     await write('b.yaml', agent('refused', 'workerPoolRef: default', '  timeout: 0s\n  maxConcurrent: -1\n'));
-    await write('c.yaml', agent('unknown', 'workerPoolRef: default', '  timeOut: 5s\n'));
+    await write('c.yaml', agent('unknown', 'workerPoolRef: default', '  timeOut: 5s\n  maxConcurrent: -1\n'));
     const { code, out, err } = await clrk('apply', '-f', dir);
     expect([code, out]).toEqual([1, 'taskagent/rest created\n']);
     expect(err).toMatch(/b\.yaml:8:18: TaskAgent refused: spec\.maxConcurrent: Invalid value: -1/);
-    expect(err).toMatch(/c\.yaml:7:3: TaskAgent unknown: spec\.timeOut: unknown field; did you mean timeout\?/);
+    // The server stops at the unknown field; the rest is told all the same.
+    expect(err).toMatch(/c\.yaml:7:3: TaskAgent unknown: spec\.timeOut: unknown field; did you mean timeout\?\n.*c\.yaml:8:18: .*Invalid value: -1/);
   });
 
   test('a conflict names the field and its line, and how to take it over', async () => {
