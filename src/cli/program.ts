@@ -1,4 +1,7 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
+import { APP } from '#supervisor';
 import type { CommandContext, CommandSpec, FlagSpec } from './command.ts';
 import { COMMANDS, GROUPS } from './commands/index.ts';
 import { complete } from './completion.ts';
@@ -9,6 +12,8 @@ import { answerLines } from './shells.ts';
 /** Exit codes of api and run outcomes are 0, 1, 77 and 124; a wrong command line is 2. */
 const USAGE = 2;
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
+const versionText = (): string => (JSON.parse(readFileSync(join(APP, 'package.json'), 'utf8')) as { version: string }).version;
 
 const camel = (name: string): string => name.replace(/-(\w)/g, (_, c: string) => c.toUpperCase());
 
@@ -58,6 +63,8 @@ export const createProgram = (io: Io = processIo, done: (code: number) => void =
   const program = new Command('clrk')
     .description('Runs LLM agents in gVisor sandboxes whose only way out is a policy-enforcing gateway.')
     .configureOutput({ writeOut: io.out, writeErr: io.err })
+    .configureHelp({ showGlobalOptions: true })
+    .version(versionText(), '-V, --version', 'print the version')
     .showHelpAfterError('(add --help for usage)')
     .exitOverride();
   for (const flag of GLOBAL_FLAGS) program.addOption(flag.name === 'log-level' ? optionOf(flag).choices([...LOG_LEVELS]) : optionOf(flag));

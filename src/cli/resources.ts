@@ -55,7 +55,7 @@ export const resourceOf = async (client: Client, word: string): Promise<Resource
   const meant = nearest(lower, byWord.keys());
   throw new ClrkError('BadArgument', {
     what: `There is no kind ${word}.`,
-    fix: meant ? `Did you mean ${meant}?` : `Kinds of clrk: ${KNOWN.map(({ plural }) => plural).join(', ')}.`,
+    fix: meant ? `Did you mean ${meant}?` : `Kinds of clrk: ${[...new Set(KNOWN.map(({ plural }) => plural))].join(', ')}.`,
   });
 };
 

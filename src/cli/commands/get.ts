@@ -1,5 +1,5 @@
 import type { KubeObject } from '#api';
-import { pathOf, queryOf, type ResourceKind } from '#kube';
+import { ApiError, pathOf, queryOf, type ResourceKind } from '#kube';
 import { ClrkError } from '#lib';
 import type { CommandSpec } from '../command.ts';
 import { LIST_FLAGS, outputOf, printObject, printObjects, scopeOf } from '../objects.ts';
@@ -20,6 +20,13 @@ interface Scope {
   readonly namespace: string | undefined;
   readonly selector: string | undefined;
 }
+
+/** A kind that the server does not have is answered by no Status. Throws the error as it is, or a better one. */
+const explain = (error: unknown, { group, plural }: ResourceKind): never => {
+  if (!(error instanceof ApiError) || error.code !== 404 || error.reason !== '') throw error;
+  throw new ClrkError('ApiRefused', { what: `The API server does not have ${plural}${group ? ` of ${group}` : ''}.` });
+};
+const isUnserved = (error: unknown): boolean => error instanceof ClrkError && error.code === 'ApiRefused';
 
 /** The paths of a selection: a collection, or one for each name. */
 const pathsOf = ({ kind, names }: Selection, { namespace, selector }: Scope): string[] =>
@@ -79,14 +86,23 @@ export const getCommand: CommandSpec = {
     const named = selections.some(({ names }) => names.length > 0);
     if (named && (scope.namespace === undefined || scope.selector !== undefined))
       throw new ClrkError('BadArgument', { what: 'Objects are either named, or selected with -A or -l.', fix: 'Leave the names or the flag away.' });
+    // Of all kinds, those are meant that there are.
+    const each = async <T>(show: (selection: Selection) => Promise<T>): Promise<T[]> => {
+      const shown = selections.map((selection) =>
+        show(selection)
+          .catch((error: unknown) => explain(error, selection.kind))
+          .catch((error: unknown) => (args[0] === 'all' && isUnserved(error) ? undefined : Promise.reject(error as Error))),
+      );
+      return (await Promise.all(shown)).filter((value) => value !== undefined);
+    };
     if (output && output !== 'wide') {
-      const objects = (await Promise.all(selections.map((selection) => objectsOf(target, selection, scope)))).flat();
+      const objects = (await each((selection) => objectsOf(target, selection, scope))).flat();
       const [only] = objects;
       if (named && objects.length === 1 && only) printObject(io, output, only);
       else printObjects(io, output, objects);
       return;
     }
-    const tables = await Promise.all(selections.map(async (selection) => ({ selection, ...(await rowsOf(target, selection, scope, output === 'wide')) })));
+    const tables = await each(async (selection) => ({ selection, ...(await rowsOf(target, selection, scope, output === 'wide')) }));
     const full = tables.filter(({ rows }) => rows.length > 0);
     if (full.length === 0) io.err(`No ${selections.length === 1 ? selections[0]!.kind.plural : 'objects'} ${where(scope)}.\n`);
     // With several kinds, names alone would not say which is which.

@@ -57,8 +57,8 @@ export const COMMANDS: readonly CommandSpec[] = [
 ];
 
 export const GROUPS: Readonly<Record<string, { readonly summary: string; readonly aliases?: readonly string[] }>> = {
-  agents: { summary: 'List agents and run them', aliases: ['agent'] },
-  pools: { summary: 'List worker pools', aliases: ['pool'] },
+  agents: { summary: 'See agents and their runs, run them, go back to an earlier revision', aliases: ['agent'] },
+  pools: { summary: 'See worker pools', aliases: ['pool'] },
   secret: { summary: 'Make Secrets' },
   image: { summary: 'Build agent images' },
   egress: { summary: 'See what left the sandboxes' },

@@ -1,8 +1,13 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import { ClrkError, messageOf } from '#lib';
+import { ClrkError, messageOf, systemCode } from '#lib';
 
 const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
+
+const unreadable = (path: string, error: unknown): ClrkError => {
+  const cause = { ENOENT: 'there is no such file or directory', EACCES: 'permission denied', EISDIR: 'it is a directory' }[systemCode(error) ?? ''];
+  return new ClrkError('FileUnreadable', { path, cause: cause ?? messageOf(error) });
+};
 
 /** The manifest files of paths: a file as it is, a directory's YAML and JSON files by name (`recursive` = below it too), `-` = stdin. */
 export const manifestFiles = async (paths: readonly string[], recursive = false): Promise<string[]> => {
@@ -13,7 +18,7 @@ export const manifestFiles = async (paths: readonly string[], recursive = false)
       continue;
     }
     const info = await stat(path).catch((error: unknown) => {
-      throw new ClrkError('FileUnreadable', { path, cause: messageOf(error) });
+      throw unreadable(path, error);
     });
     if (!info.isDirectory()) {
       files.push(path);
@@ -43,6 +48,6 @@ export const readManifestFile = async (file: string): Promise<{ name: string; te
   try {
     return file === '-' ? { name: 'stdin', text: await readStdin() } : { name: file, text: await readFile(file, 'utf8') };
   } catch (error) {
-    throw new ClrkError('FileUnreadable', { path: file, cause: messageOf(error) });
+    throw unreadable(file, error);
   }
 };

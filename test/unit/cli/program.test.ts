@@ -18,6 +18,14 @@ describe('help', () => {
     expect(seen.out).toMatch(/Examples:\n {2}\S/);
   });
 
+  test('flags of every command are in the help of each; --version says one', async () => {
+    const { io, seen } = capture();
+    expect(await runCli(['agents', 'list', '--help'], io)).toBe(0);
+    expect(seen.out).toMatch(/Global Options:[^]*--kubeconfig <FILE>/);
+    expect(await runCli(['--version'], io)).toBe(0);
+    expect(seen.out).toMatch(/\n\d+\.\d+\.\d+\n$/);
+  });
+
   test('a command line that is wrong exits 2 and says what is wrong', async () => {
     const { io, seen } = capture();
     expect(await runCli(['no-such-command'], io)).toBe(2);
