@@ -36,10 +36,10 @@ _clrk() {
   done
   if [[ $paths == :file ]]; then
     compopt -o filenames 2>/dev/null
-    COMPREPLY+=($(compgen -f -- "$current"))
+    mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current")
   elif [[ $paths == :directory ]]; then
     compopt -o filenames 2>/dev/null
-    COMPREPLY+=($(compgen -d -- "$current"))
+    mapfile -t -O "\${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$current")
   fi
 }
 complete -F _clrk clrk

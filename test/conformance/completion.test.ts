@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run } from '#lib';
+import { GROUPS } from '../../src/cli/commands/index.ts';
 import { agent, ROOT, startServer, type TestServer } from '../unit/apiserver/harness.ts';
 
 /** The completion scripts in the shells they are for: keys are typed into an interactive shell, or asked of it. */
@@ -73,7 +74,7 @@ test('fish', async () => {
   const { stdout } = await run('fish', ['--no-config', '-c', script], { env, cwd: home, timeoutMs: 60_000 });
   const offers = stdout.split('asked\n').slice(1);
   expect(offers.map((offer) => offer.split('\n')[0])).toEqual([
-    'agents\tList agents and run them',
+    `agents\t${GROUPS['agents']!.summary}`,
     'alpha\tTaskAgent',
     'taskagent/beta\tTaskAgent',
     'yaml',
