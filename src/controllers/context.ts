@@ -3,6 +3,7 @@ import type { Clock, Logger } from '#lib';
 import type { DesiredPort, Runs } from '#model';
 import type { Caches } from './caches.ts';
 import type { EgressReports, WorkerReports } from './reports.ts';
+import type { Statuses } from './status.ts';
 
 /** What every controller works with. */
 export interface Context {
@@ -13,5 +14,6 @@ export interface Context {
   readonly egresses: EgressReports;
   readonly runs: Runs;
   readonly clock: Clock;
+  readonly statuses: Statuses;
   readonly log: Logger;
 }

@@ -15,6 +15,7 @@ import { Plans } from './gateway/plans.ts';
 import { gatewayStatusController } from './gateway/status-controller.ts';
 import { ensureDefaultPool, poolController } from './pool/index.ts';
 import { createReports } from './reports.ts';
+import { Statuses } from './status.ts';
 import { revisionController } from './revision/index.ts';
 import { unbuiltControllers } from './unbuilt.ts';
 import { workerDesiredController } from './worker-desired.ts';
@@ -34,7 +35,7 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
   const resources = new AsyncDisposableStack();
   const { workers, egresses } = createReports(desired, clock);
   const caches = resources.use(createCaches(client, log));
-  const context: Context = { client, caches, desired, workers, egresses, runs, clock, log };
+  const context: Context = { client, caches, desired, workers, egresses, runs, clock, statuses: new Statuses(client), log };
   const active = resources.use(new ActiveRuns(runs, log));
   const recorder = resources.use(createEventRecorder({ client, component: 'clrk', clock, log }));
   const plans = new Plans();

@@ -34,18 +34,57 @@ export const enforced = (kind: Kind, object: KubeObject): Finding => {
       };
 };
 
-/** Writes a status when it differs from what the cache has; fields that are absent in `next` go away. An object that is gone is left alone. */
-export const writeStatus = async <T extends WithStatus>(client: Client, kind: ResourceKind<T>, object: T, next: object): Promise<void> => {
-  const old = (object.status ?? {}) as Readonly<Record<string, unknown>>;
-  const wanted = next as Readonly<Record<string, unknown>>;
-  const patch: Record<string, unknown> = {};
-  for (const name of new Set([...Object.keys(old), ...Object.keys(wanted)])) {
-    if (canonicalJson(old[name] ?? null) !== canonicalJson(wanted[name] ?? null)) patch[name] = wanted[name] ?? null;
+/** A write of ours that the cache may not show yet. */
+interface Ahead {
+  /** Versions of the object from before it. */
+  readonly before: ReadonlySet<string>;
+  /** The version it made. */
+  readonly version: string;
+  readonly status: object | undefined;
+}
+
+/**
+ * Writes statuses that differ from what is there. A cache that does not show our last write yet is not believed: a condition
+ * derived from it would have changed once more, at another time.
+ */
+export class Statuses {
+  readonly #client: Client;
+  /** By uid. */
+  readonly #ahead = new Map<string, Ahead>();
+
+  constructor(client: Client) {
+    this.#client = client;
   }
-  if (Object.keys(patch).length === 0) return;
-  try {
-    await client.patchStatus(kind, object.metadata.namespace ?? '', object.metadata.name, patch);
-  } catch (error) {
-    if (!isNotFound(error)) throw error;
+
+  /**
+   * Brings the status of an object of a cache to what `next` makes of it; fields that are absent in the answer go away. `next` gets
+   * the object with the newest status that is known. An object that is gone is left alone.
+   */
+  async write<T extends WithStatus>(kind: ResourceKind<T>, object: T, next: (current: T) => object): Promise<void> {
+    const { namespace = '', name, uid = '', resourceVersion = '' } = object.metadata;
+    const ahead = this.#aheadOf(uid, resourceVersion);
+    const current = ahead ? { ...object, status: ahead.status } : object;
+    const old = (current.status ?? {}) as Readonly<Record<string, unknown>>;
+    const wanted = next(current) as Readonly<Record<string, unknown>>;
+    const patch: Record<string, unknown> = {};
+    for (const field of new Set([...Object.keys(old), ...Object.keys(wanted)])) {
+      if (canonicalJson(old[field] ?? null) !== canonicalJson(wanted[field] ?? null)) patch[field] = wanted[field] ?? null;
+    }
+    if (Object.keys(patch).length === 0) return;
+    try {
+      const written = await this.#client.patchStatus(kind, namespace, name, patch);
+      const before = new Set([...(ahead ? [...ahead.before, ahead.version] : []), resourceVersion]);
+      if (written.metadata.uid === uid) this.#ahead.set(uid, { before, version: written.metadata.resourceVersion ?? '', status: written.status });
+    } catch (error) {
+      this.#ahead.delete(uid);
+      if (!isNotFound(error)) throw error;
+    }
   }
-};
+
+  #aheadOf(uid: string, resourceVersion: string): Ahead | undefined {
+    const ahead = this.#ahead.get(uid);
+    if (ahead?.before.has(resourceVersion)) return ahead;
+    this.#ahead.delete(uid);
+    return undefined;
+  }
+}

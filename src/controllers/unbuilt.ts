@@ -9,14 +9,14 @@ import { missingReference } from './agent/status.ts';
 import type { Context } from './context.ts';
 import { existsIn } from './gateway/exists.ts';
 import { routeStatus, withDangling } from './gateway/status.ts';
-import { enforced, foldConditions, writeStatus } from './status.ts';
+import { enforced, foldConditions } from './status.ts';
 
 /**
  * Kinds that exist and whose behaviour does not yet: their objects say so, and nothing they ask for happens. A route lets
  * nothing through, a DaemonAgent runs nothing (its revisions are made, and tried, all the same).
  */
 export const unbuiltControllers = (context: Context, active: ActiveRuns): AsyncDisposable => {
-  const { client, caches, clock, log } = context;
+  const { caches, statuses, clock, log } = context;
   const { gateways, daemons, pools, revisions } = caches;
   const now = (): string => kubeTime(clock.now());
   const all = new AsyncDisposableStack();
@@ -48,7 +48,7 @@ export const unbuiltControllers = (context: Context, active: ActiveRuns): AsyncD
             return { parentRef, accepted, resolvedRefs: { status: 'True', reason: 'ResolvedRefs', message: '' } };
           });
         const parents = withDangling([...matched, ...unmatched], danglingRef(route, existsIn(caches, namespace)));
-        await writeStatus(client, kind, route, routeStatus(kind, route, parents, now()));
+        await statuses.write(kind, route, (current) => routeStatus(kind, current, parents, now()));
       },
     });
   all.use(routes(mcpRoutes, caches.mcpRoutes));
@@ -81,13 +81,13 @@ export const unbuiltControllers = (context: Context, active: ActiveRuns): AsyncD
           (pin && ({ type: 'Ready', status: 'False', ...pin } as const));
         const ready = { type: 'Ready', status: 'False', reason: 'NotBuilt', message: 'Kind DaemonAgent is not built yet; nothing runs.' } as const;
         const { generation } = agent.metadata;
-        await writeStatus(client, daemonAgents, agent, {
+        await statuses.write(daemonAgents, agent, (current) => ({
           phase: 'Stopped',
           latestCreatedRevisionName: own[0]?.metadata.name,
-          latestReadyRevisionName: latestReady(agent, own)?.metadata.name,
+          latestReadyRevisionName: latestReady(current, own)?.metadata.name,
           observedGeneration: generation,
-          conditions: foldConditions(agent.status?.conditions, [dangling ?? ready, enforced(daemonAgents, agent)], now(), generation),
-        });
+          conditions: foldConditions(current.status?.conditions, [dangling ?? ready, enforced(daemonAgents, agent)], now(), generation),
+        }));
         await keeper.retain(agent);
       },
     }),

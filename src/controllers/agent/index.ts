@@ -6,7 +6,6 @@ import { poolKeyOf } from '../caches.ts';
 import { coalesce } from '../coalesce.ts';
 import type { Context } from '../context.ts';
 import { workersOf } from '../reports.ts';
-import { writeStatus } from '../status.ts';
 import type { ActiveRuns } from './active.ts';
 import { RevisionKeeper } from './keeper.ts';
 import { agentStatus, type AgentFacts } from './status.ts';
@@ -14,7 +13,7 @@ import { warmCapOf, warmShares } from './warm.ts';
 
 /** TaskAgents -> AgentSandboxRevisions, and the status of each agent. */
 export const agentController = (context: Context, active: ActiveRuns): AsyncDisposable => {
-  const { client, caches, workers, clock, log } = context;
+  const { caches, workers, statuses, clock, log } = context;
   const { agents, revisions, pools, gateways } = caches;
   const keeper = new RevisionKeeper(taskAgents, context, active);
 
@@ -52,20 +51,21 @@ export const agentController = (context: Context, active: ActiveRuns): AsyncDisp
       const agent = agents.get(namespace, name);
       if (!agent || agent.metadata.deletionTimestamp) return;
       const problem = await keeper.mint(agent);
-      const status = agentStatus(
-        agent,
-        {
-          revisions: keeper.of(agent),
-          pinned: revisions.get(namespace, agent.spec.revisionName ?? ''),
-          problem,
-          pool: pools.get(namespace, agent.spec.workerPoolRef),
-          gatewayExists: (gateway) => gateways.get(namespace, gateway) !== undefined,
-          activeExecutions: active.count(key),
-          warm: warmOf(agent),
-        },
-        kubeTime(clock.now()),
+      await statuses.write(taskAgents, agent, (current) =>
+        agentStatus(
+          current,
+          {
+            revisions: keeper.of(agent),
+            pinned: revisions.get(namespace, agent.spec.revisionName ?? ''),
+            problem,
+            pool: pools.get(namespace, agent.spec.workerPoolRef),
+            gatewayExists: (gateway) => gateways.get(namespace, gateway) !== undefined,
+            activeExecutions: active.count(key),
+            warm: warmOf(agent),
+          },
+          kubeTime(clock.now()),
+        ),
       );
-      await writeStatus(client, taskAgents, agent, status);
       await keeper.retain(agent);
     },
   });

@@ -2,7 +2,7 @@ import { loggingPolicies, rateLimitPolicies, type Kind, type LoggingPolicy, type
 import { createController, keyOf, specChanged, splitKey, watches, type Informer } from '#kube';
 import { kubeTime } from '#lib';
 import type { Context } from '../context.ts';
-import { enforced, foldConditions, writeStatus, type Finding } from '../status.ts';
+import { enforced, foldConditions, type Finding } from '../status.ts';
 
 type Extension = RateLimitPolicy | LoggingPolicy;
 
@@ -22,7 +22,7 @@ const acceptance = (users: readonly string[]): Finding =>
 
 /** Policies that routes refer to, and the routes -> which routes each applies to, and whether it is in effect. */
 export const extensionControllers = (context: Context): AsyncDisposable => {
-  const { client, clock, log, caches } = context;
+  const { statuses, clock, log, caches } = context;
   const all = new AsyncDisposableStack();
   const follow = <T extends Extension>(kind: Kind<T>, informer: Informer<T>): AsyncDisposable =>
     createController({
@@ -44,8 +44,9 @@ export const extensionControllers = (context: Context): AsyncDisposable => {
             .map(({ metadata }) => `${routeKind} ${metadata.name}`),
         );
         const findings = [acceptance(users.toSorted()), enforced(kind, policy)];
-        const conditions = foldConditions(policy.status?.conditions, findings, kubeTime(clock.now()), policy.metadata.generation);
-        await writeStatus<Extension>(client, kind, policy, { conditions });
+        await statuses.write<Extension>(kind, policy, ({ status, metadata }) => ({
+          conditions: foldConditions(status?.conditions, findings, kubeTime(clock.now()), metadata.generation),
+        }));
       },
     });
   all.use(follow(rateLimitPolicies, caches.rateLimits));

@@ -3,7 +3,6 @@ import { createController, existenceChanged, keyOf, signals, splitKey, watches, 
 import { kubeTime } from '#lib';
 import { danglingRef, unmatchedParents } from '#policy';
 import type { Context } from '../context.ts';
-import { writeStatus } from '../status.ts';
 import type { Plans } from './plans.ts';
 import { existsIn } from './exists.ts';
 import { gatewayStatus, policyStatus, routeStatus, withDangling, type ServingWorker } from './status.ts';
@@ -12,7 +11,7 @@ import { gatewayStatus, policyStatus, routeStatus, withDangling, type ServingWor
  * Plans and reports of egresses -> status of gateways, routes and policies. A controller of its own, so that writing
  * statuses never delays what is published.
  */
-export const gatewayStatusController = ({ client, caches, workers, egresses, clock, log }: Context, plans: Plans): AsyncDisposable => {
+export const gatewayStatusController = ({ caches, workers, egresses, statuses, clock, log }: Context, plans: Plans): AsyncDisposable => {
   const { gateways, routes, policies, denyPolicies } = caches;
   const now = (): string => kubeTime(clock.now());
   const workersOf = (namespace: string): string[] =>
@@ -27,7 +26,7 @@ export const gatewayStatusController = ({ client, caches, workers, egresses, clo
         const state = egresses.get(worker)?.gateways.find((candidate) => candidate.gateway === keyOf(gateway));
         return { worker, ...(state && { state }) };
       });
-      await writeStatus(client, egressGateways, gateway, gatewayStatus(plan, gateway, serving, now()));
+      await statuses.write(egressGateways, gateway, (current) => gatewayStatus(plan, current, serving, now()));
     },
     route: async (namespace, name) => {
       const route = routes.get(namespace, name);
@@ -38,18 +37,18 @@ export const gatewayStatusController = ({ client, caches, workers, egresses, clo
       );
       const unmatched = unmatchedParents(route, (gateway) => plan.gateways.has(gateway));
       const parents = withDangling([...matched, ...unmatched], danglingRef(route, existsIn(caches, namespace)));
-      await writeStatus(client, aiProviderRoutes, route, routeStatus(aiProviderRoutes, route, parents, now()));
+      await statuses.write(aiProviderRoutes, route, (current) => routeStatus(aiProviderRoutes, current, parents, now()));
     },
     policy: async (namespace, name) => {
       const policy = policies.get(namespace, name);
       const judgement = plans.of(namespace)?.policies.get(name);
       if (policy && judgement)
-        await writeStatus(client, credentialInjectionPolicies, policy, policyStatus(credentialInjectionPolicies, policy, judgement, now()));
+        await statuses.write(credentialInjectionPolicies, policy, (current) => policyStatus(credentialInjectionPolicies, current, judgement, now()));
     },
     deny: async (namespace, name) => {
       const policy = denyPolicies.get(namespace, name);
       const judgement = plans.of(namespace)?.denyPolicies.get(name);
-      if (policy && judgement) await writeStatus(client, egressDenyPolicies, policy, policyStatus(egressDenyPolicies, policy, judgement, now()));
+      if (policy && judgement) await statuses.write(egressDenyPolicies, policy, (current) => policyStatus(egressDenyPolicies, current, judgement, now()));
     },
   };
   const keyed = (what: string) => (object: KubeObject) => [`${what}:${keyOf(object)}`];

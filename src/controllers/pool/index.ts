@@ -4,7 +4,6 @@ import { kubeTime } from '#lib';
 import { poolKeyOf } from '../caches.ts';
 import type { Context } from '../context.ts';
 import { workersOf } from '../reports.ts';
-import { writeStatus } from '../status.ts';
 import { poolStatus } from './status.ts';
 
 /**
@@ -18,7 +17,7 @@ export const ensureDefaultPool = async (client: Client): Promise<void> => {
 };
 
 /** WorkerPools and worker reports -> how many workers to run, and the status of each pool. */
-export const poolController = ({ client, caches: { pools, agents }, desired, workers, clock, log }: Context): AsyncDisposable =>
+export const poolController = ({ caches: { pools, agents }, desired, workers, statuses, clock, log }: Context): AsyncDisposable =>
   createController({
     name: 'pool',
     log,
@@ -34,6 +33,6 @@ export const poolController = ({ client, caches: { pools, agents }, desired, wor
       const pool = pools.get(namespace, name);
       if (!pool) return;
       const reports = workersOf(workers, key).map(({ report }) => report);
-      await writeStatus(client, workerPools, pool, poolStatus(pool, agents.index('pool', key), reports, kubeTime(clock.now())));
+      await statuses.write(workerPools, pool, (current) => poolStatus(current, agents.index('pool', key), reports, kubeTime(clock.now())));
     },
   });

@@ -7,11 +7,10 @@ import { poolKeyOf } from '../caches.ts';
 import { coalesce } from '../coalesce.ts';
 import type { Context } from '../context.ts';
 import { workersOf } from '../reports.ts';
-import { writeStatus } from '../status.ts';
 import { preparedStatus, retiredStatus } from './status.ts';
 
 /** Revisions, agents and worker reports -> the status of each revision. */
-export const revisionController = ({ client, caches: { agents, daemons, revisions }, workers, clock, log }: Context, active: ActiveRuns): AsyncDisposable => {
+export const revisionController = ({ caches: { agents, daemons, revisions }, workers, statuses, clock, log }: Context, active: ActiveRuns): AsyncDisposable => {
   const agentOf = (revision: AgentSandboxRevision): Agent | undefined =>
     [agents, daemons]
       .map((cache) => cache.get(revision.metadata.namespace!, controllerOf(revision)?.name ?? ''))
@@ -61,15 +60,16 @@ export const revisionController = ({ client, caches: { agents, daemons, revision
       const own = ownRevisions(agent, revisions.index('owner', agent.metadata.uid!));
       const place = { newest: own[0]?.metadata.name, serving: servingRevision(agent, own)?.metadata.name, pinned: agent.spec.revisionName };
       const prepared = preparedRevisions(agent, own).some(({ metadata }) => metadata.name === name);
-      const status = prepared
-        ? preparedStatus(revision, workersOf(workers, poolKeyOf(agent)), {
-            pool: agent.spec.workerPoolRef,
-            place,
-            runsOn: (worker) => active.count(keyOf(agent), { revision: name, worker }),
-            now,
-          })
-        : retiredStatus(revision, place, now);
-      await writeStatus(client, agentSandboxRevisions, revision, status);
+      await statuses.write(agentSandboxRevisions, revision, (current) =>
+        prepared
+          ? preparedStatus(current, workersOf(workers, poolKeyOf(agent)), {
+              pool: agent.spec.workerPoolRef,
+              place,
+              runsOn: (worker) => active.count(keyOf(agent), { revision: name, worker }),
+              now,
+            })
+          : retiredStatus(current, place, now),
+      );
     },
   });
 };
