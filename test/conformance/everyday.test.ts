@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { decode } from '#admission';
 import { CLRK_KINDS } from '#api';
 import { startKubectl, type Kubectl } from './kubectl.ts';
 
@@ -185,6 +186,19 @@ describe('changing', () => {
     expect(pruned).toBe('taskagent.clrk.apoxy.dev/p1 unchanged\ntaskagent.clrk.apoxy.dev/p2 pruned\n');
     expect(await kubectl('delete -f dir/below/p1.json')).toContain('deleted');
   });
+});
+
+test('YAML means to clrk what it means to kubectl', async () => {
+  const plain =
+    'yes Yes y n on OFF 0644 0o644 0x1F 0b11 1_000 1:30 22:30:15 2001-01-01 2001-12-14t21:59:43.10-05:00 ~ null NULL 1.5 1e3 .5 1. +1 -0 "yes" = << ' +
+    '12345678901234567890 0.1e-3 08 1__0 1_0.5 True tRUE 0o8 -0x1F -0644 685_230.15 190:20:30.15 "" [] {} "\\u00e9"';
+  const scalars = [...plain.split(' '), "'no'", '!!str 5', '!!binary aGVsbG8=', '!foo bar', '{a: ~}', '!!set {a, b}', '!!omap [a: 1]'];
+  const text = `apiVersion: clrk.apoxy.dev/v1alpha1\nkind: TaskAgent\nmetadata: {name: x}\nbase: &b {c: 1, d: 2}\nmerged: {<<: *b, d: 3}\nfolded: >\n  a\n  b\nx:\n${scalars.map((value) => `  - ${value}\n`).join('')}`;
+  const theirs = JSON.parse(await kubectl('create -f - --dry-run=client --validate=false -o json', text)) as Record<string, unknown>;
+  const ours = JSON.parse(JSON.stringify(decode(Buffer.from(text), 'yaml').value)) as Record<string, unknown>;
+  expect(scalars.length).toBeGreaterThan(45);
+  scalars.forEach((value, index) => expect([value, (ours['x'] as unknown[])[index]]).toEqual([value, (theirs['x'] as unknown[])[index]]));
+  for (const name of ['merged', 'folded']) expect(ours[name]).toEqual(theirs[name]);
 });
 
 describe('going', () => {

@@ -8,11 +8,13 @@ import { badManifests, serverProblems } from './problems.ts';
 
 /** What applying a manifest would change: the server applies it as a dry run, and the answer is compared with what is there. */
 
-/** Fields that say who wrote and when, not what. */
+const BOOKKEEPING = new Set(['managedFields', 'resourceVersion', 'uid', 'creationTimestamp', 'generation']);
+
+/** Without the fields that say who wrote and when, not what. */
 const comparable = (object: JsonObject | undefined): JsonObject | undefined => {
   if (!object) return undefined;
-  const { managedFields: _managed, resourceVersion: _version, uid: _uid, creationTimestamp: _created, ...metadata } = object['metadata'] as JsonObject;
-  return { ...object, metadata };
+  const metadata = Object.entries(object['metadata'] as JsonObject).filter(([field]) => !BOOKKEEPING.has(field));
+  return { ...object, metadata: Object.fromEntries(metadata) };
 };
 
 /** Values of a Secret show only whether they differ. */

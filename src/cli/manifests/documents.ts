@@ -54,7 +54,7 @@ export class Manifest {
   /** YAML takes `yes`, `0644` and `1.10` for something else than text. */
   #quotesHint(field: string, message: string): string {
     const source = /must be (?:of type string|text)/.test(message) ? this.#positions.unquoted(field) : undefined;
-    if (!source) return '';
+    if (!source || this.file.endsWith('.json')) return '';
     // A value of a Secret is never shown.
     return `; in YAML, text like this needs quotes${this.value['kind'] === 'Secret' ? '' : `: "${source}"`}`;
   }
@@ -73,6 +73,9 @@ export interface Manifests {
 
 /** A manifest beyond this is refused by the API anyway. */
 const MAX_BYTES = 10 * 1024 * 1024;
+
+/** A parser that runs out of stack says it in its own words. */
+const readable = (message: string): string => (/call stack/i.test(message) ? 'it is nested too deeply' : message);
 
 const isEmpty = ({ contents }: Document): boolean => contents === null || (isScalar(contents) && contents.value === null);
 
@@ -122,7 +125,7 @@ export const parseManifests = (file: string, text: string): Manifests => {
   const documents = Array.isArray(parsed) ? parsed : [];
   const manifests = documents.flatMap((document) => {
     const positions = new Positions(document, lines, document.contents);
-    for (const { pos, message } of document.errors) problems.push({ ...whole, ...positions.at(pos[0]), message });
+    for (const { pos, message } of document.errors) problems.push({ ...whole, ...positions.at(pos[0]), message: readable(message) });
     const dangling = danglingAliases(document);
     for (const { range, source } of dangling) problems.push({ ...whole, ...positions.at(range?.[0] ?? 0), message: `*${source} stands for nothing: no &${source} comes before it` });
     if (document.errors.length > 0 || dangling.length > 0 || isEmpty(document)) return []; // empty: nothing between two lines of ---
@@ -132,7 +135,7 @@ export const parseManifests = (file: string, text: string): Manifests => {
       assertPlain(value);
       return objectsOf(file, document, lines, document.contents, value, (problem) => problems.push(problem));
     } catch (error) {
-      problems.push({ ...whole, ...positions.of(''), message: messageOf(error) });
+      problems.push({ ...whole, ...positions.of(''), message: readable(messageOf(error)) });
       return [];
     }
   });

@@ -5,7 +5,7 @@ import { ClrkError, messageOf, systemCode } from '#lib';
 const EXTENSIONS = new Set(['.yaml', '.yml', '.json']);
 
 const unreadable = (path: string, error: unknown): ClrkError => {
-  const cause = { ENOENT: 'there is no such file or directory', EACCES: 'permission denied', EISDIR: 'it is a directory' }[systemCode(error) ?? ''];
+  const cause = { ENOENT: 'there is no such file or directory', EACCES: 'permission denied', EISDIR: 'it is a directory', ERR_ENCODING_INVALID_ENCODED_DATA: 'it is not text in UTF-8' }[systemCode(error) ?? ''];
   return new ClrkError('FileUnreadable', { path, cause: cause ?? messageOf(error) });
 };
 
@@ -37,16 +37,17 @@ export const manifestFiles = async (paths: readonly string[], recursive = false)
   return files;
 };
 
-const readStdin = async (): Promise<string> => {
+const readStdin = async (): Promise<Uint8Array> => {
   const chunks: Buffer[] = [];
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 };
 
-/** Text of a manifest file, and its name in messages. */
+/** Text of a manifest file, and its name in messages. Throws FileUnreadable, also for what is not UTF-8. */
 export const readManifestFile = async (file: string): Promise<{ name: string; text: string }> => {
   try {
-    return file === '-' ? { name: 'stdin', text: await readStdin() } : { name: file, text: await readFile(file, 'utf8') };
+    const bytes = file === '-' ? await readStdin() : await readFile(file);
+    return { name: file === '-' ? 'stdin' : file, text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
   } catch (error) {
     throw unreadable(file, error);
   }

@@ -67,6 +67,11 @@ test('a bomb of aliases is refused, not expanded', () => {
   expect(problems).toEqual([expect.objectContaining({ message: expect.stringMatching(/alias/i) as string })]);
 });
 
+test('what is nested too deeply is told, not tried', () => {
+  const { problems } = parseManifests('deep.yaml', `${good}x: ${'['.repeat(20_000)}${']'.repeat(20_000)}\n`);
+  expect(problems).toEqual([expect.objectContaining({ message: expect.stringMatching(/nested/) as string })]);
+});
+
 test('an empty file has no documents', () => {
   for (const text of ['', '---\n# nothing\n', '---\n---\n']) expect(parseManifests('empty.yaml', text)).toEqual({ manifests: [], problems: [] });
 });

@@ -112,6 +112,15 @@ describe('validate', () => {
     expect(out).not.toContain('0644'); // which may be a secret
   });
 
+  test('what cannot be read is told with the reason', async () => {
+    await writeFile(join(dir, 'bin.yaml'), Buffer.from([0xff, 0xfe, 0x20]));
+    expect((await offline('validate', join(dir, 'bin.yaml'))).err).toMatch(/Cannot read .*bin\.yaml: it is not text in UTF-8/);
+    expect((await offline('validate', join(dir, 'absent.yaml'))).err).toMatch(/Cannot read .*absent\.yaml: there is no such file or directory/);
+    expect((await offline('validate', dir + '/')).err).toMatch(/not text in UTF-8/);
+    await rm(join(dir, 'bin.yaml'));
+    expect((await offline('validate', dir)).err).toMatch(/No manifests in /);
+  });
+
   test('the quickstart is valid', async () => {
     expect(await offline('validate', 'examples/quickstart/manifests')).toMatchObject({ code: 0, out: '' });
   });
