@@ -17,14 +17,23 @@ const comparable = (object: JsonObject | undefined): JsonObject | undefined => {
   return { ...object, metadata: Object.fromEntries(metadata) };
 };
 
+/** Where kubectl keeps what it applied: the whole Secret. */
+const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
+
 /** Values of a Secret show only whether they differ. */
 const masked = (before: JsonObject | undefined, after: JsonObject | undefined): [JsonObject | undefined, JsonObject | undefined] => {
   const dataOf = (object: JsonObject | undefined): JsonObject => (isObject(object?.['data']) ? object['data'] : {});
   const [old, now] = [dataOf(before), dataOf(after)];
   const cover = (object: JsonObject | undefined, other: JsonObject, side: string): JsonObject | undefined => {
-    if (!object || !('data' in object)) return object;
+    if (!object) return object;
     const covered = Object.entries(dataOf(object)).map(([key, value]) => [key, other[key] === value ? '***' : `*** (${side})`]);
-    return { ...object, data: Object.fromEntries(covered) as JsonObject };
+    const { annotations, ...metadata } = object['metadata'] as JsonObject;
+    const told = isObject(annotations) && LAST_APPLIED in annotations ? { ...annotations, [LAST_APPLIED]: '***' } : annotations;
+    return {
+      ...object,
+      metadata: { ...metadata, ...(told !== undefined && { annotations: told }) },
+      ...('data' in object && { data: Object.fromEntries(covered) }),
+    };
   };
   return [cover(before, now, 'before'), cover(after, old, 'after')];
 };

@@ -200,6 +200,12 @@ describe('diff', () => {
     expect(different.out).toMatch(/^-  workerPoolRef: default\n\+  workerPoolRef: other$/m);
     expect(different.out).toMatch(/^-  token: "?\*\*\* \(before\)"?\n\+  token: "?\*\*\* \(after\)"?$/m);
     for (const value of ['x', 'z']) expect(different.out).not.toContain(Buffer.from(value).toString('base64'));
+    const kept = { metadata: { annotations: { 'kubectl.kubernetes.io/last-applied-configuration': 'x is in here' } } };
+    await admin.call('PATCH', '/api/v1/namespaces/default/secrets/compared', kept, { type: 'application/merge-patch+json' });
+    await write('a.yaml', secret('compared', 'z').replace('name: compared', 'name: compared\n  labels: {a: b}'));
+    const annotated = await clrk('diff', path);
+    expect(annotated.out).toMatch(/last-applied-configuration: "?\*\*\*"?\n/);
+    expect(annotated.out).not.toContain('is in here');
     await write('a.yaml', agent('compared', 'workerPoolRef: ""'));
     const trouble = await clrk('diff', path);
     expect([trouble.code, trouble.out]).toEqual([2, '']);
