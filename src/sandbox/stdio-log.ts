@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { RecordFile, systemClock, type Clock, type Logger } from '#lib';
+import { RecordFile, sleep, systemClock, type Clock, type Logger } from '#lib';
 import type { Assignment, RunUpdate, StdioLine } from '#model';
 import { LineCutter } from './line-cutter.ts';
 
@@ -11,6 +11,8 @@ export interface StdioLimits {
   readonly run: number;
   /** All runs of the worker, a second. */
   readonly workerPerSecond: number;
+  /** stderr of all runs of the worker that is read, a second: beyond it the processes that write it wait. */
+  readonly read: number;
   /** Waiting to be written. */
   readonly queue: number;
   /** Size at which the file is put aside; five files are kept. */
@@ -18,7 +20,7 @@ export interface StdioLimits {
 }
 
 const MIB = 1024 * 1024;
-export const STDIO_LIMITS: StdioLimits = { runPerSecond: MIB, run: 64 * MIB, workerPerSecond: 4 * MIB, queue: 8 * MIB, rotate: 16 * MIB };
+export const STDIO_LIMITS: StdioLimits = { runPerSecond: MIB, run: 64 * MIB, workerPerSecond: 4 * MIB, read: 16 * MIB, queue: 8 * MIB, rotate: 16 * MIB };
 /** About what ids, names and punctuation of a line take. */
 export const LINE_OVERHEAD = 400;
 /** A clock that was set back by less than this does not show: lines go on a nanosecond apart. */
@@ -50,6 +52,30 @@ class Rate {
   }
 }
 
+/** A piece passes when those before it are over at `perSecond` bytes, or within this long of that. */
+const AHEAD_MS = 100;
+
+/** Holds back streams that together flow faster than a rate, in the order of their pieces. */
+class Pace {
+  readonly #perSecond: number;
+  readonly #clock: Clock;
+  /** When all that has passed would be over. */
+  #over = 0;
+
+  constructor(perSecond: number, clock: Clock) {
+    this.#perSecond = perSecond;
+    this.#clock = clock;
+  }
+
+  /** Counts a piece; resolves when the next may come. */
+  async pass(bytes: number): Promise<void> {
+    const now = this.#clock.monotonic();
+    this.#over = Math.max(this.#over, now) + (bytes / this.#perSecond) * 1000;
+    const ms = this.#over - now - AHEAD_MS;
+    if (ms > 0) await sleep(ms);
+  }
+}
+
 /** What one run prints, on its way to the record file. */
 export interface RunLog {
   /** Passes a stream on unchanged and keeps its lines. */
@@ -71,6 +97,7 @@ export class StdioLog implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #rate: Rate;
+  readonly #pace: Pace;
   #waiting: StdioLine[] = [];
   #writing: NodeJS.Immediate | undefined;
   #queued = 0;
@@ -82,6 +109,7 @@ export class StdioLog implements AsyncDisposable {
     this.#clock = options.clock ?? systemClock;
     this.#log = options.log;
     this.#rate = new Rate(this.#limits.workerPerSecond, this.#clock);
+    this.#pace = new Pace(this.#limits.read, this.#clock);
     this.#file = new RecordFile(options.path, { now: () => this.#clock.now(), rotateBytes: this.#limits.rotate, sync: false });
   }
 
@@ -123,7 +151,9 @@ export class StdioLog implements AsyncDisposable {
           const why = left < limits.runPerSecond / 2 ? `of one run ${limits.run} bytes are kept` : `more than ${limits.runPerSecond} bytes a second`;
           write(iostream, 'dropped', `(${bytes} bytes of ${iostream} are not kept: ${why})`);
         };
-        return tee(stream, new LineCutter(budget, { line: (text) => write(iostream, '', text), dropped }), resolve);
+        const cutter = new LineCutter(budget, { line: (text) => write(iostream, '', text), dropped });
+        // What is read of stdout is bounded by what its reader takes; stderr has none.
+        return tee(stream, cutter, resolve, iostream === 'stderr' ? this.#pace : undefined);
       },
       started: () => write('', 'started', `Revision ${name} runs.`),
       ended: (update) => void Promise.all(open).then(() => write('', 'ended', endText(update))),
@@ -168,11 +198,12 @@ export class StdioLog implements AsyncDisposable {
   }
 }
 
-async function* tee(stream: AsyncIterable<Buffer>, cutter: LineCutter, ended: () => void): AsyncGenerator<Buffer, void> {
+async function* tee(stream: AsyncIterable<Buffer>, cutter: LineCutter, ended: () => void, pace?: Pace): AsyncGenerator<Buffer, void> {
   try {
     for await (const chunk of stream) {
       cutter.push(chunk);
       yield chunk;
+      await pace?.pass(chunk.length);
     }
   } finally {
     cutter.end();

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { silentLogger, type Clock } from '#lib';
 import type { Assignment, RunUpdate, StdioLine } from '#model';
 import { LineCutter, MAX_LINE_BYTES } from '../../../src/sandbox/line-cutter.ts';
@@ -165,6 +165,37 @@ describe('the record file', () => {
     expect(of('inv')).toEqual(['', '', '', '', '', 'dropped']);
     expect(of('other')).toEqual(['', '', '', 'dropped']);
     expect(lines[5]!.body).toContain('of one run 2500 bytes are kept');
+  });
+
+  test('stderr of all runs is read no faster than the limit, stdout as its reader takes it', async () => {
+    vi.useFakeTimers();
+    try {
+      const log = new StdioLog({
+        path: join(dir, 'stdio.jsonl'),
+        log: silentLogger,
+        clock: { now: () => time, monotonic: () => Date.now() },
+        limits: { read: 1_000 },
+      });
+      const counts = { stdout: 0, stderr: 0, other: 0 };
+      const pull = async (name: keyof typeof counts, stream: AsyncIterable<Buffer>): Promise<void> => {
+        for await (const chunk of stream) counts[name] += chunk.length;
+      };
+      const pieces = (): AsyncGenerator<Buffer> => from(Array.from({ length: 4 }, () => 'z'.repeat(1_000)));
+      const first = log.run(assignment);
+      const done = Promise.all([pull('stdout', first.tee(pieces(), 'stdout')), pull('stderr', first.tee(pieces(), 'stderr'))]);
+      const other = pull('other', log.run({ ...assignment, invocation: 'other' }).tee(pieces(), 'stderr'));
+      await vi.advanceTimersByTimeAsync(0);
+      expect(counts).toEqual({ stdout: 4_000, stderr: 1_000, other: 1_000 });
+      await vi.advanceTimersByTimeAsync(2_000);
+      expect(counts.stderr + counts.other).toBe(4_000);
+      await vi.advanceTimersByTimeAsync(6_000);
+      await Promise.all([done, other]);
+      expect(counts).toEqual({ stdout: 4_000, stderr: 4_000, other: 4_000 });
+      vi.useRealTimers();
+      await log[Symbol.asyncDispose]();
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test('a gigabyte is not kept, and takes little time and space', async () => {
