@@ -1,15 +1,16 @@
 import { afterAll, beforeAll, expect, onTestFailed, test } from 'vitest';
 import { eventually, startStack, type Exchange, type InvokeResult, type TestStack } from '../e2e/harness.ts';
+import { processesOf } from '../e2e/support/leftovers.ts';
 
 /**
- * Four callers keep running an agent that calls the provider, while a process of the stack, chosen at random, is killed with
+ * Four callers keep running an agent that calls the provider, while a process of the stack, or all of it, chosen at random, is killed with
  * SIGKILL every few seconds. What is promised must hold for every single run. Rounds are counted, not timed; the seed is printed.
  */
 
 const CALLERS = 4;
 const KILLS = 24;
 const EXCHANGES = '/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/default/exchanges?limit=10000';
-const VICTIMS = ['store', 'controller-manager', 'dispatcher', 'worker', 'egress', 'recorder', 'front', 'envoy'];
+const VICTIMS = ['clrk', 'store', 'controller-manager', 'dispatcher', 'worker', 'egress', 'recorder', 'front', 'envoy'];
 
 let stack: TestStack;
 beforeAll(async () => {
@@ -28,6 +29,18 @@ const completion = {
     body: JSON.stringify({ model: 'gpt-4.1-mini', max_completion_tokens: 20, messages: [{ role: 'user', content: 'The keeper lights the lamp at dusk.' }] }),
   },
 };
+/** Kills a process of the stack, or the stack; resolves when it is back. */
+const killAndReturn = async (victim: string): Promise<void> => {
+  if (victim === 'clrk') {
+    await stack.killDev();
+    await eventually('every process is gone', async () => ((await processesOf(stack.state, stack.run)).length === 0 ? true : undefined), 30_000);
+    return stack.start();
+  }
+  const pid = await eventually(`${victim} runs`, async () => (await stack.pids(victim))[0], 30_000);
+  process.kill(pid, 'SIGKILL');
+  await stack.restarted(victim, pid);
+};
+
 const PHASE_OF: Readonly<Record<number, readonly string[]>> = { 200: ['Succeeded'], 502: ['Failed'], 504: ['Timeout'], 503: ['Rejected'], 429: ['Rejected'] };
 
 interface Call {
@@ -57,9 +70,7 @@ test('random kills: every run ends once and truthfully, every completed request 
   for (let round = 0; round < KILLS; round++) {
     const victim = VICTIMS[Math.floor(next() * VICTIMS.length)]!;
     const served = calls.length;
-    const pid = await eventually(`${victim} runs`, async () => (await stack.pids(victim))[0], 30_000);
-    process.kill(pid, 'SIGKILL');
-    await stack.restarted(victim, pid);
+    await killAndReturn(victim);
     // The next kill falls into the middle of work: some runs have gone through meanwhile.
     await eventually(
       `runs succeed after ${victim} was killed`,
