@@ -150,6 +150,9 @@ const warmCount = (agent: string, count: number) =>
     120_000,
   );
 
+/** The stack has written what came of the runs before; what is measured next begins at rest, clrk's and the bare parts alike. */
+const rest = (): Promise<void> => quiet(stack.devPid, new AbortController().signal);
+
 const memAvailable = async (): Promise<number> => Number(/MemAvailable:\s+(\d+)/.exec(await readFile('/proc/meminfo', 'utf8'))![1]) / 1024;
 
 /** MiB of private and shared memory of every process whose command line holds `text`. */
@@ -199,14 +202,18 @@ test('trigger to first byte, warm and cold, and what a warm sandbox costs', asyn
           `memory of a warm sandbox, ${MOST} of them: ${((before - (await memAvailable())) / more).toFixed(1)} MiB of MemAvailable, ${(((await pss(stack.run)) - own) / more).toFixed(1)} MiB PSS`,
         );
       }
+      await rest();
       const { first, whole } = await ours('bench-warm', inFlight);
       warm!.push(...first);
       warmWhole!.push(...whole);
       await warmCount('bench-warm', inFlight);
+      await rest();
       bareParked!.push(...(await bareWarm(inFlight)));
     }
     for (let round = 0; round < coldRounds; round++) {
+      await rest();
       cold!.push(...(await ours('bench-cold', inFlight)).first);
+      await rest();
       bareRun!.push(...(await bareCold(inFlight)));
     }
     printTable(
