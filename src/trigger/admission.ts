@@ -40,10 +40,11 @@ const DEFAULT_TIMEOUT = '100s';
 const MAX_WAIT_MS = 300_000;
 
 /**
- * Reasons of a condition that do not count when there is a revision to run: an older one serves while the newest is not ready,
- * and the others are judged here, from what there is now; the status may be of before.
+ * Reasons of a condition that do not count when there is a revision to run. An older one serves while there is no newer one that
+ * can; what the others say is judged here, from what there is now: the status may be of before.
  */
-const JUDGED_HERE = ['RevisionNotReady', 'RevisionNotFound', 'RevisionNotOwned', 'WorkerPoolNotFound', 'PoolScaledToZero', 'PoolAdmitsNothing'];
+const OLDER_SERVES = ['RevisionNotReady', 'RevisionNameTaken', 'RevisionInvalid'];
+const JUDGED_HERE = ['RevisionNotFound', 'RevisionNotOwned', 'WorkerPoolNotFound', 'PoolScaledToZero', 'PoolAdmitsNothing'];
 
 /** Decides whether an agent can run. Fails closed: what is missing, unknown or not built refuses the run with its reason. */
 export const admit = ({ agent, revision, pool }: AgentView): Admission => {
@@ -59,7 +60,8 @@ export const admit = ({ agent, revision, pool }: AgentView): Admission => {
   const pin = pinProblem(agent, revision);
   if (pin) return { refused: pin.reason, message: pin.message };
   const ready = findCondition(agent.status?.conditions, 'Ready');
-  if (ready?.status === 'False' && !(revision && JUDGED_HERE.includes(ready.reason))) return { refused: ready.reason, message: ready.message };
+  if (ready?.status === 'False' && !(revision && [...OLDER_SERVES, ...JUDGED_HERE].includes(ready.reason)))
+    return { refused: ready.reason, message: ready.message };
   if (!revision) return { refused: 'NoReadyRevision', message: 'The agent has no ready revision yet.' };
   if (!pool)
     return {

@@ -1,5 +1,5 @@
 import { agentSandboxRevisions, controllerOf, generationOf, type Agent, type AgentSandboxRevision, type Kind } from '#api';
-import { isConflict, keyOf, type Source, watches } from '#kube';
+import { ApiError, isConflict, keyOf, type Source, watches } from '#kube';
 import { messageOf } from '#lib';
 import { isTerminal } from '#model';
 import type { Context } from '../context.ts';
@@ -51,6 +51,9 @@ export class RevisionKeeper {
       log.info('revision made', { revision: `${namespace}/${name}` });
       return undefined;
     } catch (error) {
+      // Labels of the template that are none, a name that is too long for one.
+      if (error instanceof ApiError && error.code === 422)
+        return { type: 'Ready', status: 'False', reason: 'RevisionInvalid', message: `The revision of this template is refused: ${error.message}.` };
       if (!isConflict(error)) throw error;
       const there = await client.get(agentSandboxRevisions, namespace, name);
       if (!there || controllerOf(there)?.uid === agent.metadata.uid) throw error; // the cache is behind

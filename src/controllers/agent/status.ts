@@ -11,7 +11,7 @@ import {
   type WorkerPool,
 } from '#api';
 import { enforced, foldConditions, type Finding } from '../status.ts';
-import { latestReady } from './revisions.ts';
+import { latestReady, servingRevision } from './revisions.ts';
 import { warmth, type WarmFacts } from './warm.ts';
 
 /** What the status of an agent is derived from. */
@@ -48,7 +48,9 @@ const readiness = (agent: TaskAgent, { revisions, pinned, problem, pool, gateway
   if (pool?.spec.replicas === 0) return no('PoolScaledToZero', `WorkerPool ${pool.metadata.name} has no workers: raise its spec.replicas from 0.`);
   if (pool?.spec.maxExecutionsPerWorker === 0)
     return no('PoolAdmitsNothing', `WorkerPool ${pool.metadata.name} runs nothing: raise its spec.maxExecutionsPerWorker from 0.`);
-  return problem ?? revisionReadiness(agent, revisions, pinned);
+  if (!problem) return revisionReadiness(agent, revisions, pinned);
+  const serving = servingRevision(agent, revisions);
+  return serving ? { ...problem, message: `${problem.message} Revision ${serving.metadata.name} serves meanwhile.` } : problem;
 };
 
 /** Condition `Ready` as far as revisions go: those of the agent, newest first, and what `spec.revisionName` names. */

@@ -146,6 +146,14 @@ const agentRows = (kind: Kind, last: string): Row[] => [
     text: 'x-00009',
   },
   { kind, situation: 'all is there', spec: agent(), others: [POOL], worker: ready, conditions: [last] },
+  {
+    kind,
+    situation: 'its template has labels that are none',
+    spec: agent({ template: { metadata: { labels: { 'no label': 'x' } }, spec: { image: 'demo:1' } } }),
+    others: [POOL],
+    conditions: ['Ready=False/RevisionInvalid'],
+    text: 'metadata.labels',
+  },
 ];
 
 const ROWS: readonly Row[] = [

@@ -318,14 +318,17 @@ test.each([
   expect(answer.json.error.message).toContain(text);
 });
 
-test('a status that still tells of a bad pin does not stop the next one', async () => {
-  const view = pinned('pinned-00007', { digest: DIGEST });
-  const conditions = [{ type: 'Ready', status: 'False' as const, reason: 'RevisionNotFound', message: 'of before', lastTransitionTime: '' }];
-  stack.agents.set('pinned', { ...view, agent: { ...view.agent, status: { ...view.agent.status, conditions } } });
-  const answer = stack.post('/default/pinned');
-  worker.update((await worker.next('assignment')).invocation, 'Succeeded');
-  expect((await answer).status).toBe(200);
-});
+test.each(['RevisionNotFound', 'RevisionNotOwned', 'RevisionNotReady', 'RevisionNameTaken', 'RevisionInvalid', 'WorkerPoolNotFound', 'PoolScaledToZero'])(
+  'a condition %s does not stop a revision that can run: it is of before, or of a newer one',
+  async (reason) => {
+    const view = pinned('pinned-00007', { digest: DIGEST });
+    const conditions = [{ type: 'Ready', status: 'False' as const, reason, message: 'of before', lastTransitionTime: '' }];
+    stack.agents.set('pinned', { ...view, agent: { ...view.agent, status: { ...view.agent.status, conditions } } });
+    const answer = stack.post('/default/pinned');
+    worker.update((await worker.next('assignment')).invocation, 'Succeeded');
+    expect((await answer).status).toBe(200);
+  },
+);
 
 test('an environment value from elsewhere is not built, so the agent does not run', async () => {
   const view = agentView('secretive');
