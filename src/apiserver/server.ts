@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { KINDS, type ExtraGroup, type Kind } from '#api';
 import { kubeTime, messageOf, sha256Hex, systemClock, type Clock, type Logger } from '#lib';
-import { authenticate, authorise, type Attributes, type Principal } from './access.ts';
+import { allows, authenticate, authorise, type Attributes, type Principal } from './access.ts';
 import { Catalogue } from './catalogue.ts';
 import { Collector } from './collector.ts';
 import * as discovery from './discovery.ts';
@@ -30,8 +30,8 @@ export interface ApiServerOptions {
   readonly clock?: Clock;
   /** How many changes a watch can go back. */
   readonly keepChanges?: number;
-  /** Told of each request for objects that is allowed, before it is served. */
-  readonly audit?: (principal: Principal, attributes: Attributes) => void;
+  /** Told of each request for objects, before it is served, and whether it is allowed. */
+  readonly audit?: (principal: Principal, attributes: Attributes, allowed: boolean) => void;
 }
 
 export interface ApiServer extends AsyncDisposable {
@@ -158,8 +158,8 @@ class EmbeddedServer implements ApiServer {
     if (!target) return this.#fixed(request, response, method, path);
     const { served, verb, namespace, name, subresource } = target;
     const attributes = { verb, group: served.group, resource: served.plural, subresource, namespace, name };
+    this.#audit(principal, attributes, allows(principal, attributes));
     authorise(principal, attributes);
-    this.#audit(principal, attributes);
     // The handler of a subresource (`invoke`) decides itself what it answers with.
     const answer = served.extra && subresource ? JSON_ANSWER : negotiate(request.headers.accept);
     const exchange = { request, response, query, answer };

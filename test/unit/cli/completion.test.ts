@@ -117,7 +117,7 @@ test('an API that does not answer holds a shell up for a second at most', async 
   await writeFile(file, JSON.stringify(config));
   expect(await offered('agents', 'get', '--kubeconfig', file, '')).toEqual([]);
   held.close();
-});
+}, 5_000);
 
 test('a script for each shell, and a word about others', async () => {
   for (const shell of SHELLS) {

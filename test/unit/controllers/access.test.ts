@@ -85,6 +85,7 @@ test('controller-manager', async () => {
     await eventually(client, kind as typeof mcpRoutes, name, ({ status }) => status);
   const user = 'system:clrk:controller-manager';
   await cluster.asked(user, 'create events');
+  await desired.until(() => desired.egresses.get('0')?.gateways[0]);
   const used = new Set([...cluster.requests(user), ...SELDOM]);
   expect([...used].toSorted()).toEqual([...new Set(grants(roleOf(user)))].toSorted());
 });

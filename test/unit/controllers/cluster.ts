@@ -105,7 +105,7 @@ export interface Cluster extends AsyncDisposable {
   readonly runs: FakeRuns;
   /** A client with the certificate of this user. */
   as(user: string): Promise<Client>;
-  /** What a user has asked of the API so far: `list secrets`, `patch taskagents/status.clrk.apoxy.dev`. */
+  /** What a user has asked of the API so far: `list secrets`, `patch taskagents/status.clrk.apoxy.dev`; `REFUSED list pods` when it may not. */
   requests(user: string): ReadonlySet<string>;
   /** Resolves when the user has asked for this. */
   asked(user: string, request: string): Promise<void>;
@@ -123,9 +123,9 @@ export const startCluster = async ({ controllers = true } = {}): Promise<Cluster
   const server = await signer.issue({ subject: 'CN=server', usage: 'server', ips: ['127.0.0.1'], ...valid });
   const requests = new Map<string, Set<string>>();
   const waiting = new Set<() => void>();
-  const audit: NonNullable<ApiServerOptions['audit']> = ({ name }, { verb, group, resource, subresource }) => {
+  const audit: NonNullable<ApiServerOptions['audit']> = ({ name }, { verb, group, resource, subresource }, allowed) => {
     const seen = requests.get(name) ?? new Set();
-    requests.set(name, seen.add(`${verb} ${resource}${subresource && `/${subresource}`}${group && `.${group}`}`));
+    requests.set(name, seen.add(`${allowed ? '' : 'REFUSED '}${verb} ${resource}${subresource && `/${subresource}`}${group && `.${group}`}`));
     for (const wake of waiting) wake();
   };
   const tls = { ca: authority.certPem, cert: server.certPem, key: server.keyPem };
