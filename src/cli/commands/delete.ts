@@ -18,8 +18,11 @@ interface Doomed {
   readonly name: string;
 }
 
-const fromFiles = async ({ flags, has, flag }: CommandContext, target: Target): Promise<Doomed[]> =>
-  addressed(target, flags('filename'), { recursive: has('recursive'), namespace: flag('namespace') ?? target.namespace });
+/** The other way round: a Namespace takes everything in it along, which would then be missing. */
+const fromFiles = async ({ flags, has, flag }: CommandContext, target: Target): Promise<Doomed[]> => {
+  const items = await addressed(target, flags('filename'), { recursive: has('recursive'), namespace: flag('namespace') ?? target.namespace });
+  return items.toReversed();
+};
 
 const fromArguments = async ({ args, flag, has }: CommandContext, target: Target): Promise<Doomed[]> => {
   const { client } = target;

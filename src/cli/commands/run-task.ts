@@ -106,7 +106,10 @@ export const runTaskCommand: CommandSpec = {
       io.err(`no end within ${flag('timeout')}\n`);
       return EXIT_CODES['Timeout']!;
     }
-    if (end.phase !== 'Succeeded') io.err(`${end.phase}${end.message ? `: ${printable(end.message)}` : ''}\n`);
+    if (end.phase !== 'Succeeded') {
+      const inNamespace = namespace === target.namespace ? '' : ` -n ${namespace}`;
+      io.err(`${end.phase}${end.message ? `: ${printable(end.message)}` : ''}\nWhat it printed: clrk agents logs ${args[0]}/${id}${inNamespace}\n`);
+    }
     return EXIT_CODES[end.phase]!;
   },
 };

@@ -1,4 +1,4 @@
-import { isObject } from '#admission';
+import { isObject, sameJson } from '#admission';
 import type { KubeObject } from '#api';
 import { ApiError, type ResourceKind } from '#kube';
 import { ClrkError } from '#lib';
@@ -52,14 +52,20 @@ const address = async (manifest: Manifest, finder: KindFinder, namespace: string
   return { manifest, kind, name, namespace: kind.namespaced ? own || namespace : '' };
 };
 
-/** Reads files and directories and finds where each object belongs. Throws BadManifests with everything that is wrong so far. */
+/** What others are in comes first. */
+const rank = ({ kind }: Addressed): number => (kind.kind === 'Namespace' && kind.group === '' ? 0 : 1);
+
+/**
+ * Reads files and directories and finds where each object belongs: in the order they are written, but Namespaces first. Throws
+ * BadManifests with everything that is wrong so far.
+ */
 export const addressed = async ({ client }: Target, paths: readonly string[], { recursive, namespace }: { recursive: boolean; namespace: string }): Promise<Addressed[]> => {
   const { manifests, problems } = await readManifests(paths, recursive);
   const finder = new KindFinder(client);
   const found = await Promise.all(manifests.map((manifest) => address(manifest, finder, namespace)));
   const bad = [...problems, ...found.filter((item): item is ManifestProblem => !('kind' in item))];
   if (bad.length > 0) throw badManifests(bad);
-  return found.filter((item): item is Addressed => 'kind' in item);
+  return found.filter((item): item is Addressed => 'kind' in item).toSorted((a, b) => rank(a) - rank(b));
 };
 
 /** What is sent for a manifest. */
@@ -74,7 +80,7 @@ export const applyOne = async ({ client }: Target, item: Addressed, { force, dry
   try {
     const before = await client.get(kind, namespace, name);
     const object = await client.apply(kind, bodyOf(item), { fieldManager: 'clrk', force, dryRun });
-    return { object, outcome: !before ? 'created' : sameVersion(before, object) ? 'unchanged' : 'configured' };
+    return { object, outcome: !before ? 'created' : isSame(before, object, dryRun) ? 'unchanged' : 'configured' };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     const problems = serverProblems(manifest, error, namespace);
@@ -83,9 +89,12 @@ export const applyOne = async ({ client }: Target, item: Addressed, { force, dry
   }
 };
 
-/** A dry run does not make a new version: what would change then shows in the generation. */
-const sameVersion = (before: KubeObject, after: KubeObject): boolean =>
-  before.metadata.resourceVersion === after.metadata.resourceVersion && before.metadata.generation === after.metadata.generation;
+/** A dry run makes no new version: whether something would change then shows in the content. */
+const isSame = (before: KubeObject, after: KubeObject, dryRun: boolean): boolean => {
+  if (!dryRun) return before.metadata.resourceVersion === after.metadata.resourceVersion;
+  const content = ({ metadata: { managedFields: _managed, resourceVersion: _version, ...metadata }, ...object }: KubeObject) => ({ ...object, metadata });
+  return sameJson(content(before), content(after));
+};
 
 const COLOURS = { created: 'green', configured: 'yellow', unchanged: 'dim' } as const;
 

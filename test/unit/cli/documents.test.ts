@@ -1,3 +1,5 @@
+import fc from 'fast-check';
+import { stringify } from 'yaml';
 import { expect, test } from 'vitest';
 import { parseManifests } from '../../../src/cli/manifests/documents.ts';
 
@@ -74,4 +76,30 @@ test('what is nested too deeply is told, not tried', () => {
 
 test('an empty file has no documents', () => {
   for (const text of ['', '---\n# nothing\n', '---\n---\n']) expect(parseManifests('empty.yaml', text)).toEqual({ manifests: [], problems: [] });
+});
+test('every field that is written is found where it is written', () => {
+  const name = fc.stringMatching(/^[a-z][a-zA-Z]{0,6}$/);
+  const { tree } = fc.letrec<{ tree: unknown; map: object; list: unknown[] }>((tie) => ({
+    tree: fc.oneof({ maxDepth: 4 }, name, fc.integer(), fc.boolean(), tie('map'), tie('list')),
+    map: fc.dictionary(name, tie('tree'), { minKeys: 1, maxKeys: 4 }),
+    list: fc.array(tie('tree'), { minLength: 1, maxLength: 4 }),
+  }));
+  const leaves = (value: unknown, path: string): [string, unknown][] =>
+    Array.isArray(value)
+      ? value.flatMap((item, index) => leaves(item, `${path}[${index}]`))
+      : value !== null && typeof value === 'object'
+        ? Object.entries(value).flatMap(([key, child]) => leaves(child, `${path}.${key}`))
+        : [[path, value]];
+  fc.assert(
+    fc.property(tree, fc.boolean(), (spec, flow) => {
+      const text = stringify({ apiVersion: 'v1', kind: 'X', spec }, { version: '1.1', lineWidth: 0, collectionStyle: flow ? 'flow' : 'block' });
+      const lines = text.split('\n');
+      const [manifest] = parseManifests('x.yaml', text).manifests;
+      for (const [path, value] of leaves(spec, 'spec')) {
+        const { line, column } = manifest!.problem(path, '');
+        expect(lines[line - 1]!.slice(column - 1).replace(/^"/, '')).toMatch(new RegExp(`^${String(value)}\\b`));
+      }
+    }),
+    { numRuns: 200 },
+  );
 });

@@ -144,6 +144,17 @@ describe('apply', () => {
     expect((await clrk('apply', path, '-o', 'name')).out).toBe('taskagent.clrk.apoxy.dev/applied\n');
   });
 
+  test('a Namespace comes before what is in it, and goes after it; a dry run tells changes of every kind', async () => {
+    const inTeam = secret('inside', 'x').replace('name: inside', 'name: inside\n  namespace: team-x');
+    await write('a.yaml', inTeam);
+    await write('b.yaml', 'apiVersion: v1\nkind: Namespace\nmetadata: {name: team-x}\n');
+    expect((await clrk('apply', dir)).out).toBe('namespace/team-x created\nsecret/inside created\n');
+    expect((await clrk('apply', dir, '--dry-run')).out).toBe('namespace/team-x unchanged (dry run)\nsecret/inside unchanged (dry run)\n');
+    await write('a.yaml', inTeam.replace('token: x', 'token: z'));
+    expect((await clrk('apply', dir, '--dry-run')).out).toContain('secret/inside configured (dry run)\n');
+    expect(await clrk('delete', '-f', dir)).toEqual({ code: 0, out: 'secret/inside deleted\nnamespace/team-x deleted\n', err: '' });
+  });
+
   test('a typing error or an unknown kind anywhere: nothing is applied, and all of them are told', async () => {
     await write('a.yaml', agent('never'));
     await write('b.yaml', 'apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n');
