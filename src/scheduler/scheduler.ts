@@ -77,6 +77,8 @@ interface Run {
   observer?: RunObserver;
   /** The worker that prepares it, before its start: one that has come back since has given it up. */
   announced?: Worker;
+  /** How that worker's preparations ended, before its start. */
+  early?: RunUpdate;
   /** Stdout bytes its worker may still send, and has sent. */
   credit: number;
   received: number;
@@ -165,8 +167,9 @@ export class Scheduler implements SchedulerPort, Disposable {
   #start(run: Run, assignment: Assignment, observer: RunObserver): RunControl {
     run.observer = observer;
     const worker = this.#workers.get(run.worker);
-    const { announced = worker } = run;
-    if (worker && worker === announced) {
+    const { announced = worker, early } = run;
+    if (early) queueMicrotask(() => this.#runs.get(assignment.invocation) === run && this.#update(run, early));
+    else if (worker && worker === announced) {
       if (run.announced) worker.send({ case: 'begin', value: { invocation: assignment.invocation } });
       else worker.send({ case: 'assignment', value: assignment });
     } else queueMicrotask(() => this.#end(run, 'Failed', 'WorkerLost', `Worker ${run.worker} was lost before it got the run.`));
@@ -222,7 +225,7 @@ export class Scheduler implements SchedulerPort, Disposable {
     this.#waiting.serve();
     const current = (invocation: string): Run | undefined => {
       const run = this.#workers.get(worker.name) === worker ? this.#runs.get(invocation) : undefined;
-      return run?.observer && run.worker === worker.name ? run : undefined;
+      return run && run.worker === worker.name && (run.observer ?? run.announced === worker) ? run : undefined;
     };
     return {
       update: (update) => this.#update(current(update.invocation), update),
@@ -267,13 +270,18 @@ export class Scheduler implements SchedulerPort, Disposable {
 
   #update(run: Run | undefined, update: RunUpdate): void {
     if (!run) return;
+    if (!run.observer) {
+      // Only a preparation can fail before the start.
+      if (update.phase === 'Failed' || update.phase === 'Timeout') run.early ??= update;
+      return;
+    }
     if (update.phase === 'Running') {
-      run.observer!.update(update);
+      run.observer.update(update);
       return;
     }
     const complete = run.orphan || update.phase !== 'Succeeded' || (update.outputBytes === undefined ? !run.reattached : update.outputBytes === run.received);
     this.#forget(run);
-    run.observer!.update(
+    run.observer.update(
       complete
         ? update
         : { ...update, phase: 'Failed', reason: 'OutputLost', message: `Part of the output was lost between worker ${run.worker} and dispatcher.` },
@@ -281,10 +289,10 @@ export class Scheduler implements SchedulerPort, Disposable {
   }
 
   #output(run: Run | undefined, data: Uint8Array): void {
-    if (!run) return;
+    if (!run?.observer) return;
     run.credit -= data.byteLength;
     run.received += data.byteLength;
-    if (run.credit >= 0) return run.observer!.output(data);
+    if (run.credit >= 0) return run.observer.output(data);
     this.#workers.get(run.worker)?.send({ case: 'cancel', value: { invocation: run.request.invocation, reason: 'CreditExceeded' } });
     this.#end(run, 'Failed', 'CreditExceeded', `Worker ${run.worker} sent more output than it was allowed to.`);
   }

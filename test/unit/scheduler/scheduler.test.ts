@@ -123,6 +123,21 @@ test('a worker that went away has given up what was announced to it: the run is 
   expect(sent).toEqual([]);
 });
 
+test('a run that its worker could not prepare ends with its start, as the worker said', async () => {
+  using scheduler = make();
+  const { update, sent } = attach(scheduler, 'one');
+  const asked = request();
+  const slot = taken(scheduler.take(asked));
+  slot.announce(assignment(asked.invocation));
+  update({ invocation: asked.invocation, phase: 'Failed', reason: 'NoAddress', message: 'none is free' });
+  const { observer, updates, end } = watchUpdates();
+  slot.start(assignment(asked.invocation), observer);
+  expect(await end).toMatchObject({ phase: 'Failed', reason: 'NoAddress' });
+  expect(updates).toHaveLength(1);
+  expect(sent.map(({ case: what }) => what)).toEqual(['announcement']);
+  expect(taken(scheduler.take(request({ maxExecutionsPerWorker: 1 }))).worker).toBe('one');
+});
+
 test('without a worker of the pool there is no slot', () => {
   using scheduler = make();
   expect(scheduler.take(request())).toMatchObject({ refused: 'NoWorker' });
