@@ -1,5 +1,6 @@
 import http2, { type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2';
 import { createConnection } from 'node:net';
+import { messageOf } from '#lib';
 import { create, fromBinary, toBinary, type DescMethod, type DescService, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
 import { drained, frameOf, frames, MIB, pathOf } from './frame.ts';
 import { RpcError } from './status.ts';
@@ -34,7 +35,13 @@ export const connect = <S extends DescService>(service: S, socket: string): Clie
 const callerOf = (connection: Connection, service: DescService, method: DescMethod): unknown => {
   const path = pathOf(service, method);
   const encode = (value: unknown): Buffer => frameOf(toBinary(method.input, create(method.input, value as never)));
-  const decode = (bytes: Uint8Array): unknown => fromBinary(method.output, bytes);
+  const decode = (bytes: Uint8Array): unknown => {
+    try {
+      return fromBinary(method.output, bytes);
+    } catch (error) {
+      throw new RpcError('INTERNAL', `the answer is not understood: ${messageOf(error)}`);
+    }
+  };
   if (method.methodKind === 'unary') {
     return (request: unknown, options: CallOptions & { timeoutMs?: number } = {}) => unary(connection, path, encode(request), decode, options);
   }
@@ -63,10 +70,15 @@ const unary = (
     const stream = connection.request(path);
     const verdict = verdictOf(stream);
     let answer: Uint8Array | undefined;
-    let failure: Error | undefined;
+    const over = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', cancel);
+    };
+    // Told at once: the close of the stream may be long in coming when the peer does not read.
     const fail = (error: Error): void => {
-      failure ??= error;
-      stream.close(http2.constants.NGHTTP2_CANCEL);
+      over();
+      reject(error);
+      giveUp(stream);
     };
     const cancel = (): void => fail(givenUp());
     const timer =
@@ -81,9 +93,8 @@ const unary = (
       }
     });
     stream.once('close', () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', cancel);
-      const error = failure ?? verdict();
+      over();
+      const error = verdict();
       try {
         if (error) reject(error);
         else if (answer) resolve(decode(answer));
@@ -106,7 +117,7 @@ async function* streaming(
   const stream = connection.request(path);
   const verdict = verdictOf(stream);
   const closed = new Promise<void>((resolve) => stream.once('close', resolve));
-  const cancel = (): void => stream.close(http2.constants.NGHTTP2_CANCEL);
+  const cancel = (): void => giveUp(stream);
   signal?.addEventListener('abort', cancel, { once: true });
   void pump(requests, stream);
   let messages: unknown[] = [];
@@ -123,12 +134,12 @@ async function* streaming(
       }
     }
     // The server's last word, which it may say while we could still send.
-    stream.close();
+    giveUp(stream, http2.constants.NGHTTP2_NO_ERROR);
     await closed;
   } catch (error) {
     if (signal?.aborted) return;
     // Why it broke off is known once it is closed.
-    stream.close(http2.constants.NGHTTP2_CANCEL);
+    cancel();
     await closed;
     throw error instanceof RpcError ? error : (verdict() ?? error);
   } finally {
@@ -147,8 +158,17 @@ const pump = async (requests: AsyncIterable<Buffer>, stream: ClientHttp2Stream):
     }
     stream.end();
   } catch {
-    stream.close(http2.constants.NGHTTP2_CANCEL);
+    giveUp(stream);
   }
+};
+
+/**
+ * Resets a call. Node closes a stream only when the reset is on its way, which a peer that does not read puts off for ever; so
+ * it is destroyed, too, once the reset is in the session's hands.
+ */
+const giveUp = (stream: ClientHttp2Stream, code: number = http2.constants.NGHTTP2_CANCEL): void => {
+  stream.close(code);
+  setImmediate(() => stream.destroy());
 };
 
 const givenUp = (): RpcError => new RpcError('CANCELLED', 'the call was given up');
@@ -159,7 +179,7 @@ const verdictOf = (stream: ClientHttp2Stream): (() => RpcError | undefined) => {
   let broken: Error | undefined;
   stream.once('response', (headers) => (said = headers));
   stream.once('trailers', (headers) => (said = headers));
-  stream.once('error', (error) => (broken = error));
+  stream.on('error', (error) => (broken ??= error));
   return () => {
     const code = said['grpc-status'];
     if (code === '0') return undefined;
@@ -203,7 +223,7 @@ class Connection {
       settings: { initialWindowSize: MIB, enablePush: false },
     });
     session.on('error', () => {}); // each of its calls hears of it
-    session.once('connect', () => session.setLocalWindowSize(16 * MIB));
+    session.once('connect', () => session.destroyed || session.setLocalWindowSize(16 * MIB)); // it may have been closed meanwhile
     session.once('close', () => {
       if (this.#session === session) this.#session = undefined;
     });

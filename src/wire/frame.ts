@@ -20,24 +20,29 @@ export const frameOf = (message: Uint8Array): Buffer => {
   return frame;
 };
 
-/** Takes chunks as they come and gives whole messages. */
+/** Takes chunks as they come and gives whole messages. What comes after one that cannot be taken is thrown away. */
 export const frames = (take: (message: Uint8Array) => void): ((chunk: Buffer) => void) => {
   let parts: Buffer[] = [];
   let held = 0;
   /** Bytes until there is something to do: a prefix, then the message behind it. */
   let needed = PREFIX_BYTES;
+  let broken = false;
   return (chunk) => {
+    if (broken) return;
     parts.push(chunk);
     held += chunk.byteLength;
     if (held < needed) return;
     let rest = parts.length === 1 ? chunk : Buffer.concat(parts, held);
+    parts = [];
+    broken = true; // unless this comes to its end
     for (;;) {
       needed = rest.byteLength < PREFIX_BYTES ? PREFIX_BYTES : PREFIX_BYTES + lengthOf(rest);
       if (rest.byteLength < needed) break;
       take(rest.subarray(PREFIX_BYTES, needed));
       rest = rest.subarray(needed);
     }
-    parts = rest.byteLength > 0 ? [rest] : [];
+    broken = false;
+    if (rest.byteLength > 0) parts.push(rest);
     held = rest.byteLength;
   };
 };
