@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { cpus } from 'node:os';
 import { ClrkError } from './errors.ts';
 import { spawnChild } from './process.ts';
@@ -18,13 +19,19 @@ export type RunCommand = (command: string, args: readonly string[], options?: Co
 interface Job {
   readonly script: string;
   readonly command: string;
+  /** When it is given up with its shell, in milliseconds. */
+  readonly longestMs: number;
   readonly done: PromiseWithResolvers<void>;
 }
 
 /** More at a time than there are CPUs, as most wait for the kernel; few, as they compete with what they are run for. */
 const SHELLS = Math.max(2, cpus().length);
-/** Ends the input of a command; no line of one is that. */
+/** A command that is stuck must not keep its shell from the others: it is killed after this long, whatever it asked for and this. */
+const LONGEST_MS = 30_000;
+/** Ends the input of a command; no line of one may be that. */
 const END = 'end-of-clrk-input';
+/** Characters that are kept of what a command says: its end. */
+const KEPT = 4_000;
 
 /**
  * Short commands, run by a few small shells that stay: a process forks its whole page table, which holds up a Node.js process
@@ -35,12 +42,24 @@ export class Commands implements AsyncDisposable {
   readonly #idle: Shell[] = [];
   readonly #all = new Set<Shell>();
   readonly #queue: Job[] = [];
+  readonly #longestMs: number;
+  /** Begins what a shell says after a command, behind a NUL; no command knows it. */
+  readonly #mark = randomUUID();
 
-  readonly run: RunCommand = (command, args, options = {}) => {
-    const job: Job = { script: scriptOf(command, args, options), command: [command, ...args].join(' '), done: Promise.withResolvers() };
+  constructor({ longestMs = LONGEST_MS }: { readonly longestMs?: number } = {}) {
+    this.#longestMs = longestMs;
+  }
+
+  readonly run: RunCommand = async (command, args, options = {}) => {
+    const job: Job = {
+      script: scriptOf(command, args, options, this.#mark),
+      command: [command, ...args].join(' '),
+      longestMs: (options.timeoutMs ?? 0) + this.#longestMs,
+      done: Promise.withResolvers(),
+    };
     this.#queue.push(job);
     this.#next();
-    return job.done.promise;
+    await job.done.promise;
   };
 
   #next(): void {
@@ -52,7 +71,7 @@ export class Commands implements AsyncDisposable {
   }
 
   #open(): Shell {
-    const shell = new Shell({
+    const shell = new Shell(`\0${this.#mark} `, {
       free: () => {
         this.#idle.push(shell);
         this.#next();
@@ -74,47 +93,70 @@ export class Commands implements AsyncDisposable {
   }
 }
 
-/** One shell that reads scripts from its stdin and says after each, behind a NUL, with which code it ended. */
+/** One shell that reads scripts from its stdin and says after each, behind a mark, with which code it ended. */
 class Shell {
   readonly #child: ChildProcess;
   readonly #closed: Promise<void>;
   #job: Job | undefined;
   #said = '';
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor({ free, gone }: { readonly free: () => void; readonly gone: () => void }) {
+  constructor(mark: string, { free, gone }: { readonly free: () => void; readonly gone: () => void }) {
     const child = spawnChild('sh', [], { env: { PATH: process.env['PATH'] }, stdio: ['pipe', 'pipe', 'ignore'] });
     this.#child = child;
-    child.stdin!.on('error', () => {}); // told by its end
-    child.stdout!.setEncoding('utf8').on('data', (text: string) => {
-      this.#said += text;
-      const end = /\0(\d+)\n$/.exec(this.#said);
-      const job = this.#job;
-      if (!end || !job) return;
-      const said = this.#said.slice(0, end.index);
-      [this.#said, this.#job] = ['', undefined];
-      if (end[1] === '0') job.done.resolve();
-      else job.done.reject(failed(job, `exit code ${end[1]}`, said));
-      free();
+    const over = Promise.withResolvers<void>();
+    this.#closed = over.promise;
+    child.once('error', () => over.resolve());
+    child.once('close', () => over.resolve());
+    void this.#closed.then(() => {
+      this.#settle()?.reject('the end of its shell');
+      gone();
     });
-    this.#closed = new Promise((resolve) => {
-      const over = (): void => {
-        if (this.#job) this.#job.done.reject(failed(this.#job, 'the end of its shell', this.#said));
-        this.#job = undefined;
-        gone();
-        resolve();
-      };
-      child.once('error', over);
-      child.once('close', over);
+    // Without a file descriptor to spare it has neither; its error tells.
+    child.stdin?.on('error', () => {}); // told by its end
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      this.#said = (this.#said + text).slice(-KEPT);
+      const at = this.#job ? this.#said.lastIndexOf(mark) : -1;
+      const code = at < 0 ? undefined : /^(\d+)\n$/.exec(this.#said.slice(at + mark.length))?.[1];
+      if (code === undefined) return;
+      this.#said = this.#said.slice(0, at);
+      const job = this.#settle()!;
+      if (code === '0') job.resolve();
+      else job.reject(`exit code ${code}`);
+      free();
     });
   }
 
   run(job: Job): void {
     this.#job = job;
-    this.#child.stdin!.write(job.script);
+    this.#timer = setTimeout(() => this.#giveUp(), job.longestMs);
+    this.#child.stdin?.write(job.script);
+  }
+
+  /** The command that runs, to be ended: it is not this shell's any more. */
+  #settle(): { resolve(): void; reject(outcome: string): void } | undefined {
+    const [job, said] = [this.#job, this.#said];
+    if (!job) return undefined;
+    clearTimeout(this.#timer);
+    [this.#said, this.#job] = ['', undefined];
+    return { resolve: () => job.done.resolve(), reject: (outcome) => job.done.reject(failed(job, outcome, said)) };
+  }
+
+  /** Kills the shell and what it runs: it leads a process group. */
+  #giveUp(): void {
+    const { pid, stdout } = this.#child;
+    const ms = this.#job?.longestMs;
+    this.#settle()?.reject(`no end within ${ms} ms`);
+    try {
+      if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+    } catch {
+      // it has just ended
+    }
+    stdout?.destroy(); // which what it started may hold open
   }
 
   async end(): Promise<void> {
-    this.#child.stdin!.end();
+    this.#child.stdin?.end();
     await this.#closed;
   }
 }
@@ -124,11 +166,12 @@ const failed = ({ command }: Job, outcome: string, said: string): ClrkError =>
 
 const quote = (word: string): string => `'${word.replaceAll("'", String.raw`'\''`)}'`;
 
-const scriptOf = (command: string, args: readonly string[], { input, netns, timeoutMs }: CommandOptions): string => {
+const scriptOf = (command: string, args: readonly string[], { input, netns, timeoutMs }: CommandOptions, mark: string): string => {
   const limit = timeoutMs === undefined ? [] : ['timeout', '-s', 'KILL', String(timeoutMs / 1000)];
   const inside = netns === undefined ? [] : ['nsenter', `--net=${netns}`, '--'];
   const words = [...limit, ...inside, command, ...args];
   if (words.some((word) => word.includes('\0')) || input?.includes('\0')) throw new RangeError('a command cannot hold NUL');
+  if (input?.split('\n').includes(END)) throw new RangeError(`no line of the input of a command can be ${END}`);
   const stdin = input === undefined ? '</dev/null' : `<<'${END}'\n${input.endsWith('\n') ? input : `${input}\n`}${END}`;
-  return `${words.map(quote).join(' ')} 2>&1 ${stdin}\nprintf '\\0%d\\n' "$?"\n`;
+  return `${words.map(quote).join(' ')} 2>&1 ${stdin}\nprintf '\\0%s %d\\n' ${mark} "$?"\n`;
 };

@@ -1,5 +1,5 @@
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { Commands } from '#lib';
@@ -47,6 +47,31 @@ test('one that fails says what it said, and others go on', async () => {
 test('a command that takes too long is killed', async () => {
   await using commands = new Commands();
   await expect(commands.run('sleep', ['60'], { timeoutMs: 50 })).rejects.toThrow(/sleep 60.*exit code 137/);
+});
+
+test('one that is stuck keeps nobody else from running, also without a limit of its own', async () => {
+  await using commands = new Commands({ longestMs: 100 });
+  // As many as there can be shells, with children of their own.
+  const stuck = Array.from({ length: 2 * cpus().length + 2 }, () => commands.run('sh', ['-c', 'echo said; sleep 60; true']));
+  const after = commands.run('true', []);
+  for (const one of stuck) await expect(one).rejects.toThrow(/no end within 100 ms[^]*said/);
+  await after;
+});
+
+test('what a command says does not count as its end, and no more of it is kept than its end', async () => {
+  await using commands = new Commands();
+  await expect(commands.run('sh', ['-c', String.raw`printf 'x\0000\n\0001 0\n'; sleep 0.1; exit 9`])).rejects.toThrow(/exit code 9/);
+  await commands.run('sh', ['-c', `head -c 20000000 /dev/zero | tr '\\0' x`]);
+  const error: unknown = await commands.run('sh', ['-c', `head -c 20000000 /dev/zero | tr '\\0' x; echo why; exit 1`]).catch((cause: unknown) => cause);
+  expect(String(error)).toMatch(/xwhy$/);
+  expect(String(error).length).toBeLessThan(5_000);
+});
+
+test('what could not be given to a shell as it is is refused', async () => {
+  await using commands = new Commands();
+  await expect(commands.run('echo', ['a\0b'])).rejects.toThrow(RangeError);
+  await expect(commands.run('cat', [], { input: 'a\nend-of-clrk-input\nfalse\n' })).rejects.toThrow(RangeError);
+  await commands.run('true', []);
 });
 
 test('a shell that dies fails its own command alone', async () => {
