@@ -37,12 +37,15 @@ export class Sandboxes implements AsyncDisposable {
   }
 
   /**
-   * Starts a run; undefined when that invocation already runs here. The end comes to `ended` once. With `begin`, the run is
-   * prepared, and its process does nothing of it before that resolves.
+   * Starts a run. The end comes to `ended` once; at once and `AlreadyRunning` for an invocation of which something is still
+   * here. With `begin`, the run is prepared, and its process does nothing of it before that resolves.
    */
-  start(assignment: Assignment, listener: RunListener & { ended(update: RunUpdate): void }, begin?: Promise<void>): SandboxRun | undefined {
+  start(assignment: Assignment, listener: RunListener & { ended(update: RunUpdate): void }, begin?: Promise<void>): void {
     const { invocation } = assignment;
-    if (this.#runs.has(invocation)) return undefined;
+    if (this.#runs.has(invocation)) {
+      const message = 'An earlier run of the same invocation id has not been cleaned up yet.';
+      return listener.ended({ invocation, phase: 'Failed', reason: 'AlreadyRunning', message, outputBytes: 0 });
+    }
     const parked = this.#stopping ? undefined : this.warm.take(assignment);
     const run = new SandboxRun(this.#context, assignment, listener, { number: ++this.#number, parked, load: this.#load, begin: begin ?? Promise.resolve() });
     this.#runs.set(invocation, run);
@@ -53,7 +56,6 @@ export class Sandboxes implements AsyncDisposable {
       this.#runs.delete(invocation);
       this.#changed();
     });
-    return run;
   }
 
   /** Whether sandboxes of a template start, by starting one; see `tryStart`. */

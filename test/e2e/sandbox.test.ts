@@ -252,6 +252,17 @@ test('one that is called off before it may begin leaves nothing', async () => {
   expect(claims).toEqual([`bind ${binding!.address}`, `release ${binding!.address}`]);
 });
 
+test('an invocation that is still here is not started again: the second one ends, the first goes on', async () => {
+  const again: RunUpdate[] = [];
+  const begin = async (sandboxes: Sandboxes, invocation: string): Promise<void> => {
+    const listener = { running: () => {}, output: () => {}, ended: (update: RunUpdate) => void again.push(update) };
+    sandboxes.start({ invocation } as Assignment, listener);
+  };
+  const { update, stdout } = await invoke(['print', 'x'], {}, { begin });
+  expect([update.phase, stdout]).toEqual(['Succeeded', 'x\n']);
+  expect(again).toMatchObject([{ phase: 'Failed', reason: 'AlreadyRunning' }]);
+});
+
 test('exit codes are exact, also runsc own one', async () => {
   for (const code of [1, 7, 128]) {
     const { update } = await invoke(['exit', String(code)]);
