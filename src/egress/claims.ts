@@ -68,11 +68,14 @@ export const claimsService = (options: ClaimsOptions): Implementation<typeof Cla
 
   const bind = async (request: Binding, signal: AbortSignal): Promise<ClaimAnswer> => {
     const binding = checked(request);
-    const parked = bindings.parked(binding.address);
+    const { address } = binding;
+    const parked = bindings.parked(address);
     if (parked?.tried !== undefined) return startsBeforeEvent(parked.tried);
     const slices = await ready(binding.gateways, signal);
     if ('missing' in slices) return notInForce(slices.missing);
-    if (!parked || opened.get(binding.address) !== waysOf(slices)) await open(binding, slices);
+    if (!parked || opened.get(address) !== waysOf(slices)) await open(binding, slices);
+    const meanwhile = bindings.parked(address)?.tried;
+    if (meanwhile !== undefined) return startsBeforeEvent(meanwhile);
     if (signal.aborted) throw new RpcError('CANCELLED', 'the claim was given up');
     await bindings.bind(binding);
     return GRANTED;

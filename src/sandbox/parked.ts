@@ -167,8 +167,8 @@ export class ParkedSandbox implements AsyncDisposable {
 
   async #letGo(pair: AddressPair): Promise<void> {
     await this.#context.gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '' });
+    this.#parking.abort(); // before the release, so that a claim without an answer comes to nothing
     if (this.#claimed) await release(this.#context, pair, this.#claimed.invocation);
-    this.#parking.abort();
   }
 
   /** Ends it, whatever it does, and leaves nothing of it. */

@@ -1,13 +1,14 @@
 import { appendFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { create } from '@bufbuild/protobuf';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AsyncQueue, RecordFile, systemClock } from '#lib';
 import type { Binding, BindingLine } from '#model';
 import { Claims, connect, createRpcServer, status, type Client } from '#wire';
 import { Bindings } from '../../../src/egress/bindings.ts';
 import { claimsService, type MapElement } from '../../../src/egress/claims.ts';
-import { sliceOf } from '../../../src/egress/slices.ts';
+import { sliceOf, type Slice } from '../../../src/egress/slices.ts';
 import { Bindings as Recorded } from '../../../src/telemetry/recorder/bindings.ts';
 
 let dir: string;
@@ -156,6 +157,41 @@ test('the stream of a parked address binds no other address', async () => {
   await expect(parked.next()).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
   expect(served.bindings.all).toEqual([]);
   await expect.poll(() => served.released).toEqual(['100.64.0.5']);
+});
+
+/** The service without a socket, so that what happens between its steps can be chosen; a gateway is in force when it is said. */
+const direct = async () => {
+  const bindings = await Bindings.open(file, systemClock, true);
+  const inForce = Promise.withResolvers<Slice>();
+  const service = claimsService({ bindings, inForce: () => inForce.promise, setRoute: async () => {}, released: () => {} });
+  const abort = new AbortController();
+  const context = { signal: abort.signal, metadata: () => undefined };
+  const ready = async (): Promise<void> => {
+    inForce.resolve(sliceOf(3));
+    // What needs no disk happens now.
+    for (let turn = 0; turn < 100; turn++) await Promise.resolve();
+  };
+  const bind = (of: Binding) => Promise.resolve(service.bind(create(Claims.method.bind.input, message(of)), context));
+  return { bindings, abort, ready, bind, [Symbol.asyncDispose]: () => bindings[Symbol.asyncDispose]() };
+};
+
+test('a claim that is given up before its gateways are in force binds nothing', async () => {
+  await using served = await direct();
+  const answer = served.bind(binding(5));
+  served.abort.abort();
+  await served.ready();
+  await expect(answer).rejects.toMatchObject({ code: status.CANCELLED });
+  expect(served.bindings.all).toEqual([]);
+});
+
+test('what a parked sandbox tries while it is claimed refuses the claim', async () => {
+  await using served = await direct();
+  await served.bindings.park(binding(5), () => {});
+  const answer = served.bind(binding(5));
+  served.bindings.tried('100.64.0.5', 'a.example', Date.now());
+  await served.ready();
+  expect(await answer).toMatchObject({ refused: 'StartsBeforeEvent' });
+  expect(served.bindings.all).toEqual([]);
 });
 
 test('what a parked sandbox tries is told once, and it cannot be claimed any more', async () => {
