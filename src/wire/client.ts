@@ -24,9 +24,12 @@ type Caller<M extends DescMethod> = M['methodKind'] extends 'unary'
 /** A connected service. `close` ends its connection, and with it what still waits. */
 export type Client<S extends DescService> = { readonly [K in keyof S['method']]: Caller<S['method'][K]> } & { close(): void };
 
-/** A client of one service on a Unix socket. It connects when used, and anew with the next call after its connection was lost. */
-export const connect = <S extends DescService>(service: S, socket: string): Client<S> => {
-  const connection = new Connection(socket);
+/** Calls on one connection; the ids of its streams end at 2^31, every other one ours. A flood of DNS questions gets there in days. */
+const CALLS = 2 ** 29;
+
+/** A client of one service on a Unix socket. It connects when used, and anew with the next call after its connection was lost or is worn out. */
+export const connect = <S extends DescService>(service: S, socket: string, { calls = CALLS }: { readonly calls?: number } = {}): Client<S> => {
+  const connection = new Connection(socket, calls);
   const result: Record<string, unknown> = { close: () => connection.close() };
   for (const method of service.methods) result[method.localName] = callerOf(connection, service, method);
   return result as Client<S>;
@@ -199,13 +202,18 @@ const textOf = (encoded: string | string[] | undefined): string => {
   }
 };
 
-/** One HTTP/2 session, made when it is needed. */
+/** One HTTP/2 session, made when it is needed, and others that only end their calls. */
 class Connection {
   readonly #socket: string;
+  readonly #calls: number;
+  readonly #sessions = new Set<ClientHttp2Session>();
   #session: ClientHttp2Session | undefined;
+  #made = 0;
+  #closed = false;
 
-  constructor(socket: string) {
+  constructor(socket: string, calls: number) {
     this.#socket = socket;
+    this.#calls = calls;
   }
 
   request(path: string): ClientHttp2Stream {
@@ -213,8 +221,11 @@ class Connection {
   }
 
   #connected(): ClientHttp2Session {
+    if (this.#closed) throw new RpcError('UNAVAILABLE', 'the client was closed');
     const current = this.#session;
-    if (current && !current.closed && !current.destroyed) return current;
+    if (current && !current.closed && !current.destroyed && this.#made++ < this.#calls) return current;
+    current?.close();
+    this.#made = 1;
     const session = http2.connect('http://clrk', {
       createConnection: () => createConnection(this.#socket),
       // Messages are bounded instead.
@@ -225,12 +236,15 @@ class Connection {
     session.on('error', () => {}); // each of its calls hears of it
     session.once('connect', () => session.destroyed || session.setLocalWindowSize(16 * MIB)); // it may have been closed meanwhile
     session.once('close', () => {
+      this.#sessions.delete(session);
       if (this.#session === session) this.#session = undefined;
     });
+    this.#sessions.add(session);
     return (this.#session = session);
   }
 
   close(): void {
-    this.#session?.destroy();
+    this.#closed = true;
+    for (const session of this.#sessions) session.destroy();
   }
 }

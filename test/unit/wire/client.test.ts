@@ -88,6 +88,43 @@ test('a connection can be closed before it is made', async () => {
   next.close();
 });
 
+test('a connection that is worn out ends with its calls, and a closed client makes none', async () => {
+  const [held, arrived] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  await using server = createRpcServer().add(Names, {
+    async resolve({ name }) {
+      if (name !== 'wait') return { rcode: name };
+      arrived.resolve();
+      await held.promise;
+      return { rcode: 'waited' };
+    },
+  });
+  const behind = socketIn();
+  await server.listen(behind);
+  let [open, made] = [0, 0];
+  const proxy = createServer((from) => {
+    [open, made] = [open + 1, made + 1];
+    const to = createConnection(behind);
+    for (const side of [from, to]) side.on('error', () => {});
+    from.once('close', () => open--);
+    from.pipe(to).pipe(from);
+  });
+  const socket = socketIn();
+  await once(proxy.listen(socket), 'listening');
+  const client = connect(Names, socket, { calls: 3 });
+  const waiting = client.resolve({ name: 'wait' });
+  await arrived.promise;
+  for (let call = 0; call < 8; call++) expect(await client.resolve({ name: 'x' })).toMatchObject({ rcode: 'x' });
+  expect(made).toBe(3);
+  held.resolve();
+  expect(await waiting).toMatchObject({ rcode: 'waited' });
+  await expect.poll(() => open).toBe(1);
+  client.close();
+  await expect.poll(() => open).toBe(0);
+  await expect(client.resolve({ name: 'x' })).rejects.toMatchObject({ code: status.UNAVAILABLE });
+  expect(made).toBe(3);
+  proxy.close();
+});
+
 test('an answer that is not understood, or is none, says so; the connection goes on', async () => {
   const answers: Record<string, (stream: http2.ServerHttp2Stream) => void> = {
     unreadable: (stream) => {
