@@ -51,7 +51,8 @@ const BLOCKING: readonly FieldError['reason'][] = [
   'FieldValueTooMany',
   'FieldValueTypeInvalid',
 ];
-const UNCHECKED: FieldError = {
+/** Said beside errors that keep rules from being checked. */
+export const UNCHECKED: FieldError = {
   field: '<nil>',
   reason: 'FieldValueInvalid',
   message: 'Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation',

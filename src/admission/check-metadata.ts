@@ -22,10 +22,11 @@ const limited = (text: string, max: number, shape: RegExp, what: string, unit = 
   ...(shape.test(text) ? [] : [what]),
 ];
 const subdomainErrors = (text: string): string[] => limited(text, 253, IS_SUBDOMAIN, SUBDOMAIN_TEXT, 'characters');
-const nameErrors = (kind: Kind, name: string): string[] => (kind.kind === 'Namespace' ? limited(name, 63, IS_LABEL, LABEL_TEXT) : subdomainErrors(name));
+const nameErrors = (kind: Kind, name: string): string[] =>
+  kind.kind === 'Namespace' ? limited(name, 63, IS_LABEL, LABEL_TEXT, 'characters') : subdomainErrors(name);
 
 /** `prefix/name` or `name`, as keys of labels and annotations are. */
-const qualifiedNameErrors = (key: string): string[] => {
+export const qualifiedNameErrors = (key: string): string[] => {
   const parts = key.split('/');
   if (parts.length > 2) return [`a valid label key ${NAME_PART_TEXT} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')`];
   const name = parts.at(-1)!;
@@ -36,6 +37,9 @@ const qualifiedNameErrors = (key: string): string[] => {
     ...limited(name, 63, IS_NAME_PART, NAME_PART_TEXT).map((why) => `name part ${why}`),
   ];
 };
+
+/** What is wrong with the value of a label, at most one thing. */
+export const labelValueErrors = (value: string): string[] => limited(value, 63, IS_VALUE, VALUE_TEXT).slice(0, 1);
 
 const invalidValue = (field: string, value: unknown, why: string): FieldError => ({
   field,
@@ -85,9 +89,7 @@ export const checkMetadata = (kind: Kind, metadata: JsonObject): FieldError[] =>
   ...nameErrors(kind, String(metadata['name'] ?? '')).map((why) => invalidValue('metadata.name', metadata['name'], why)),
   ...Object.entries(mapOf(metadata['labels'])).flatMap(([key, value]) => [
     ...qualifiedNameErrors(key).map((why) => invalidValue('metadata.labels', key, why)),
-    ...limited(String(value), 63, IS_VALUE, VALUE_TEXT)
-      .slice(0, 1)
-      .map((why) => invalidValue('metadata.labels', value, why)),
+    ...labelValueErrors(String(value)).map((why) => invalidValue('metadata.labels', value, why)),
   ]),
   ...checkAnnotations(mapOf(metadata['annotations'])),
   ...checkOwners(listOf(metadata['ownerReferences'])),

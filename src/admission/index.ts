@@ -3,6 +3,7 @@
 // Heavy dependency owned here: @bufbuild/cel.
 export * from './admit.ts';
 export * from './cel.ts';
+export * from './check-metadata.ts';
 export * from './decode-metadata.ts';
 export * from './json.ts';
 export * from './json-path.ts';

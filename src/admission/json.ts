@@ -1,6 +1,7 @@
 import { parseDocument } from 'yaml';
 import { messageOf } from '#lib';
 import { below } from './json-path.ts';
+import { isExact } from './numbers.ts';
 import { duplicateKeys, YAML_LIMITS, YAML_OPTIONS } from './yaml.ts';
 
 /** JSON as the server handles it: plain data that came in through `decode` or was made here. */
@@ -139,6 +140,7 @@ class JsonReader {
     if (literal === undefined) throw this.#problem(this.#at >= this.#text.length ? 'unexpected end' : 'invalid character');
     const value: unknown = /^-?0\d/.test(literal) ? undefined : JSON.parse(literal);
     if (value === undefined || (typeof value === 'number' && !Number.isFinite(value))) throw this.#problem('a number is not valid');
+    if (!isExact(literal)) throw this.#problem('a whole number has more digits than can be kept');
     this.#at += literal.length;
     return value;
   }

@@ -1,5 +1,6 @@
-import { isAlias, isMap, isScalar, isSeq, type Document, type ParsedNode, type ScalarTag, type Tags } from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, type Document, type ParsedNode, type ParseOptions, type ScalarTag, type Tags } from 'yaml';
 import { below } from './json-path.ts';
+import { isExact } from './numbers.ts';
 
 /** YAML as Kubernetes reads it: YAML 1.1 without times of day, dates and the rarer collections, which it leaves as they are written. */
 
@@ -9,6 +10,19 @@ const LEFT_ALONE: ReadonlySet<string> = new Set(['timestamp', 'set', 'omap', 'pa
 const octal: ScalarTag = { tag: yaml('int'), default: true, format: 'OCT', test: /^[-+]?0o[0-7]+$/, resolve: (text) => Number(text.replace('+', '')) };
 /** `!!binary`: the text whose bytes are written in base64. */
 const binary: ScalarTag = { tag: yaml('binary'), default: false, resolve: (text) => Buffer.from(text, 'base64').toString('utf8') };
+
+/** The same tag, for whole numbers that are kept digit by digit. */
+const exact = (tag: Tags[number]): Tags[number] => {
+  if (typeof tag === 'string' || tag.tag !== yaml('int') || !('resolve' in tag) || 'collection' in tag) return tag;
+  const { resolve } = tag as ScalarTag;
+  return {
+    ...(tag as ScalarTag),
+    resolve: (text: string, onError: (message: string) => void, options: ParseOptions) => {
+      if (!isExact(text.replaceAll('_', ''))) onError('a whole number has more digits than can be kept');
+      return resolve(text, onError, options);
+    },
+  };
+};
 
 /** Options of `parseDocument` and `parseAllDocuments`. Keys that come twice are for `duplicateKeys` to find. */
 export const YAML_OPTIONS = {
@@ -21,7 +35,7 @@ export const YAML_OPTIONS = {
   customTags: (tags: Tags): Tags => [
     octal,
     binary,
-    ...tags.filter((tag) => typeof tag === 'string' || !(LEFT_ALONE.has(tag.tag) || ('format' in tag && tag.format === 'TIME'))),
+    ...tags.filter((tag) => typeof tag === 'string' || !(LEFT_ALONE.has(tag.tag) || ('format' in tag && tag.format === 'TIME'))).map(exact),
   ],
 } as const;
 

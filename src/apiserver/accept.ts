@@ -1,7 +1,7 @@
 import { decodeMetadata, isObject, metadataOf, objectSchema, prune, withMetadata, WrongType, type Decoded, type JsonObject } from '#admission';
 import { apiVersionOf, type Kind } from '#api';
 import type { Target, WriteOptions } from './objects.ts';
-import { badRequest } from './status.ts';
+import { badRequest, nameMissing } from './status.ts';
 
 /** A request body on its way to be an object: type, place, and fields that nobody knows. */
 
@@ -36,8 +36,32 @@ const checkType = (kind: Kind, value: unknown): JsonObject => {
   return value;
 };
 
+/** Fields nobody knows are refused when they are applied: nobody could own them. */
+const undeclared = (paths: readonly string[]): string => {
+  const errors = paths.slice(0, MAX_PROBLEMS).map((path) => `.${path}: field not declared in schema`);
+  return errors.length === 1 ? errors[0]! : ['errors:', ...errors.map((text) => `  ${text}`)].join('\n');
+};
+
+/** More unknown and repeated fields than this are only counted. */
+const MAX_PROBLEMS = 100;
+/** Warnings are headers, of which clients take a few kilobytes. */
+const MAX_WARNINGS = 20;
+const MAX_WARNING = 256;
+
+export interface Acceptance {
+  /** Fields that nobody knows are refused. */
+  readonly applied?: boolean;
+  /** It must say the name of the object it replaces. */
+  readonly named?: boolean;
+}
+
 /** Checks type and place of a decoded body, prunes what the schema does not know, and reports it as asked. */
-export const accept = ({ kind, namespace, name, subresource }: Target, { value, duplicates }: Decoded, options: WriteOptions): JsonObject => {
+export const accept = (
+  { kind, namespace, name, subresource }: Target,
+  { value, duplicates }: Decoded,
+  options: WriteOptions,
+  how: Acceptance = {},
+): JsonObject => {
   const typed = checkType(kind, value);
   const handled = `${kind.kind} in version ${JSON.stringify(kind.version)} cannot be handled as a ${kind.kind}`;
   let decoded: JsonObject;
@@ -47,13 +71,22 @@ export const accept = ({ kind, namespace, name, subresource }: Target, { value, 
     if (error instanceof WrongType) throw badRequest(`${handled}: ${error.message}`);
     throw error;
   }
+  if (how.named && !metadataOf(decoded)['name']) throw nameMissing(name);
   const unknown: string[] = [];
   const pruned = prune(objectSchema(kind), decoded, unknown) as JsonObject;
-  const problems = [...duplicates.map((path) => `duplicate field ${JSON.stringify(path)}`), ...unknown.map((path) => `unknown field ${JSON.stringify(path)}`)];
-  if (problems.length > 0 && options.fieldValidation === 'Strict') {
-    throw badRequest(`${handled}: strict decoding error: ${problems.join(', ')}`);
+  const strict = options.fieldValidation === 'Strict';
+  if (how.applied && unknown.length > 0 && !strict)
+    throw badRequest(`failed to create typed patch object (${namespace}/${name}; ${apiVersionOf(kind)}, Kind=${kind.kind}): ${undeclared(unknown)}`);
+  const problems = [
+    ...(options.patchProblems ?? []),
+    ...duplicates.map((path) => `duplicate field ${JSON.stringify(path)}`),
+    ...unknown.toSorted().map((path) => `unknown field ${JSON.stringify(path)}`),
+  ];
+  if (problems.length > 0 && strict) {
+    const more = problems.length > MAX_PROBLEMS ? `, and ${problems.length - MAX_PROBLEMS} more` : '';
+    throw badRequest(`${handled}: strict decoding error: ${problems.slice(0, MAX_PROBLEMS).join(', ')}${more}`);
   }
-  if (options.fieldValidation === 'Warn') for (const problem of problems) options.warn(problem);
+  if (options.fieldValidation === 'Warn') for (const problem of problems.slice(0, MAX_WARNINGS)) options.warn(problem.slice(0, MAX_WARNING));
 
   const metadata = metadataOf(pruned);
   const givenNamespace = metadata['namespace'] ?? '';

@@ -6,11 +6,12 @@ import type { Principal } from './access.ts';
 import type { Served } from './catalogue.ts';
 import { readBody, sendObject } from './http.ts';
 import { get, isObject, type JsonObject } from '#admission';
+import { listOptions } from './list-options.ts';
 import type { ResourceRequest } from './route.ts';
 import { labelsOf, parseSelector, type Selector } from './selectors.ts';
 import { methodNotAllowed, StatusError } from './status.ts';
 import type { Exchange } from './stored-handler.ts';
-import { toTable } from './table.ts';
+import { includeObject, toTable } from './table.ts';
 import { EventStream } from './watch.ts';
 
 /** HTTP for resources that a handler answers (`ExtraGroup`). */
@@ -109,7 +110,7 @@ export class ExtraHandler {
   }
 
   #table({ columns }: Served, objects: readonly JsonObject[], metadata: JsonObject, { query }: Exchange): object {
-    return toTable(objects, metadata, { columns, includeObject: query.get('includeObject') ?? 'Metadata', now: this.#clock.now() });
+    return toTable(objects, metadata, { columns, includeObject: includeObject(query), now: this.#clock.now() });
   }
 
   async #watch(
@@ -119,13 +120,16 @@ export class ExtraHandler {
     { response, query, answer }: Exchange,
     request: ExtraRequest,
   ): Promise<void> {
+    const { timeoutSeconds } = listOptions(query, true);
     const stream = new EventStream(response, {
       apiVersion: `${served.group}/${served.version}`,
       kind: served.kind,
       columns: served.columns,
       asTable: answer.table,
-      includeObject: query.get('includeObject') ?? 'Metadata',
+      includeObject: includeObject(query),
       query,
+      timeoutSeconds,
+      sendInitialEvents: false,
       now: () => this.#clock.now(),
     });
     const seen = Number(query.get('resourceVersion') ?? 0) || 0;

@@ -41,6 +41,11 @@ export class FieldSet {
     return this.size === other.size && this.paths().every((path) => other.has(path));
   }
 
+  /** These paths, and everything they are below of. */
+  withParents(): FieldSet {
+    return new FieldSet(this.paths().flatMap((path) => path.map((_, depth) => path.slice(0, depth + 1))));
+  }
+
   /** The form of `fieldsV1`: a tree, where `.` says that an inner node itself is in the set. */
   toFieldsV1(): JsonObject {
     const root: MutableJson = {};
@@ -107,7 +112,6 @@ const UNOWNED = new FieldSet([
   ...[
     'name',
     'namespace',
-    'generateName',
     'uid',
     'resourceVersion',
     'generation',
@@ -177,17 +181,35 @@ export const compareFields = (schema: JsonSchema, before: unknown, after: unknow
   return { changed: new FieldSet(changed.filter((path) => path.length > 0)).without(UNOWNED), removed: new FieldSet(removed).without(UNOWNED) };
 };
 
+const indexes = new WeakMap<readonly unknown[], ReadonlyMap<string, Child>>();
+
+/** The items of a list by their segments; made once for a list, whose schema is always the same. */
+const itemsOf = (schema: JsonSchema | undefined, list: readonly unknown[]): ReadonlyMap<string, Child> => {
+  let known = indexes.get(list);
+  if (!known) {
+    known = new Map((childrenOf(schema, list) ?? []).map((child) => [child.segment, child]));
+    indexes.set(list, known);
+  }
+  return known;
+};
+
+/** One part of a value, without looking at the others. */
+const childAt = (schema: JsonSchema | undefined, value: unknown, segment: string): Pick<Child, 'schema' | 'value'> | undefined => {
+  if (Array.isArray(value)) return itemsOf(schema, value).get(segment);
+  const name = segment.slice(2);
+  if (!isObject(value) || !segment.startsWith('f:') || !Object.hasOwn(value, name) || schema?.['x-kubernetes-map-type'] === 'atomic') return undefined;
+  const known = schema?.properties && Object.hasOwn(schema.properties, name) ? schema.properties[name] : schema?.additionalProperties;
+  return { schema: known, value: value[name] };
+};
+
 /** The value at a path, or undefined. */
 export const valueAt = (schema: JsonSchema, root: unknown, path: Path): unknown => {
-  let node: JsonSchema | undefined = schema;
-  let value = root;
+  let at: Pick<Child, 'schema' | 'value'> | undefined = { schema, value: root };
   for (const segment of path) {
-    const child: Child | undefined = childrenOf(node, value)?.find((candidate) => candidate.segment === segment);
-    if (!child) return undefined;
-    node = child.schema;
-    value = child.value;
+    at = childAt(at.schema, at.value, segment);
+    if (!at) return undefined;
   }
-  return value;
+  return at.value;
 };
 
 /** A path as people read it: `.spec.template.spec.env[name="A"].value`. */

@@ -39,21 +39,34 @@ export interface Answer {
   readonly format: 'json' | 'yaml';
   /** A Table was asked for. */
   readonly table: boolean;
+  /** Nothing but metadata was asked for. */
+  readonly partial: boolean;
+  /** Version of meta.k8s.io that a Table has. */
+  readonly metaVersion: 'v1' | 'v1beta1';
   /** Aggregated discovery was asked for. */
   readonly aggregated: boolean;
 }
+
+const FORMS: readonly (string | undefined)[] = [undefined, 'Table', 'PartialObjectMetadata', 'PartialObjectMetadataList', 'APIGroupDiscoveryList'];
 
 /** Picks the first acceptable form. Throws StatusError 406. */
 export const negotiate = (accept: string | undefined): Answer => {
   for (const part of (accept ?? '*/*').split(',')) {
     const [type, ...parameters] = part.split(';').map((piece) => piece.trim());
-    const as = parameters.find((parameter) => parameter.startsWith('as='))?.slice(3);
-    if (as !== undefined && as !== 'Table' && as !== 'APIGroupDiscoveryList') continue;
-    if (as === 'APIGroupDiscoveryList' && !parameters.includes('v=v2')) continue;
+    const parameter = (name: string): string | undefined => parameters.find((text) => text.startsWith(`${name}=`))?.slice(name.length + 1);
+    const [as, version] = [parameter('as'), parameter('v')];
+    if (!FORMS.includes(as) || (as === 'APIGroupDiscoveryList' && version !== 'v2')) continue;
+    const plain = { format: 'json', table: false, partial: false, aggregated: false, metaVersion: 'v1' } as const;
     if (type === 'application/json' || type === '*/*' || type === 'application/*') {
-      return { format: 'json', table: as === 'Table', aggregated: as === 'APIGroupDiscoveryList' };
+      return {
+        ...plain,
+        table: as === 'Table',
+        partial: as?.startsWith('Partial') ?? false,
+        aggregated: as === 'APIGroupDiscoveryList',
+        metaVersion: version === 'v1beta1' ? 'v1beta1' : 'v1',
+      };
     }
-    if (type === 'application/yaml') return { format: 'yaml', table: false, aggregated: false };
+    if (type === 'application/yaml') return { ...plain, format: 'yaml' };
   }
   throw notAcceptable();
 };

@@ -99,16 +99,22 @@ const printManager = ({ entry }: Owner): string => {
   return entry.operation === 'Update' ? `${name} using ${entry.apiVersion}` : name;
 };
 
-const applyConflict = (conflicts: readonly { owner: Owner; path: Path }[]): StatusError => {
+/** More conflicts than this are only counted. */
+const MAX_CONFLICTS = 100;
+
+const applyConflict = (all: readonly { owner: Owner; path: Path }[]): StatusError => {
+  const conflicts = all.slice(0, MAX_CONFLICTS);
   const managers = new Map<string, string[]>();
   for (const { owner, path } of conflicts) {
     const name = printManager(owner);
     managers.set(name, [...(managers.get(name) ?? []), printPath(path)]);
   }
-  const parts = [...managers].map(([name, paths]) =>
-    paths.length === 1 ? `conflict with ${name}: ${paths[0]}` : `conflicts with ${name}:${paths.map((path) => `\n- ${path}`).join('')}`,
-  );
-  return new StatusError(409, 'Conflict', `Apply failed with ${conflicts.length} conflict${conflicts.length === 1 ? '' : 's'}: ${parts.join('\n')}`, {
+  const [first] = conflicts;
+  const message =
+    conflicts.length === 1
+      ? `Apply failed with 1 conflict: conflict with ${printManager(first!.owner)}: ${printPath(first!.path)}`
+      : `Apply failed with ${all.length} conflicts: ${[...managers].map(([name, paths]) => `conflicts with ${name}:${paths.map((path) => `\n- ${path}`).join('')}`).join('\n')}`;
+  return new StatusError(409, 'Conflict', message, {
     causes: conflicts.map(({ owner, path }) => ({ reason: 'FieldManagerConflict', message: `conflict with ${printManager(owner)}`, field: printPath(path) })),
   });
 };
@@ -140,10 +146,6 @@ const removeFields = (schema: JsonSchema | undefined, value: unknown, gone: Fiel
   return rebuild(value, kept);
 };
 
-/** Whether a path or anything below it is in the set. */
-const touches = (set: FieldSet, path: Path): boolean =>
-  set.paths().some((other) => other.length >= path.length && path.every((segment, index) => other[index] === segment));
-
 /**
  * Server-side apply of `config` onto `live` (undefined: it does not exist yet). Returns the new object with `managedFields`.
  * Throws StatusError 409 when another manager owns a field with another value, unless `force`.
@@ -167,7 +169,8 @@ export const apply = (schema: JsonSchema, live: JsonObject | undefined, config: 
   const merged = live ? (merge(schema, live, config) as JsonObject) : config;
   const abandoned = (mine?.fields ?? new FieldSet()).without(wanted);
   const claimed = others.reduce((set, owner) => set.union(owner.fields), wanted);
-  const gone = new FieldSet(abandoned.paths().filter((path) => !touches(claimed, path)));
+  const kept = claimed.withParents();
+  const gone = new FieldSet(abandoned.paths().filter((path) => !kept.has(path)));
   const result = gone.size > 0 ? (removeFields(schema, merged, gone) as JsonObject) : merged;
 
   const unchanged = mine && mine.fields.equals(wanted) && live && sameJson(live, withOwners(result, owners));

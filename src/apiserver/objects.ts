@@ -3,6 +3,8 @@ import {
   admit,
   desired,
   get,
+  hasRules,
+  UNCHECKED,
   isObject,
   mergePatch,
   metadataOf,
@@ -17,7 +19,7 @@ import { apiVersionOf, SYSTEM_NAMESPACE, type Kind, type KubeObject } from '#api
 import { kubeTime, type Clock } from '#lib';
 import { accept } from './accept.ts';
 import { apply, keepOwners, trackUpdate, type Writer } from './managed-fields.ts';
-import { alreadyExists, badRequest, conflict, forbidden, invalid, notFound, resourceName, staleVersion } from './status.ts';
+import { alreadyExists, badRequest, conflict, forbidden, invalid, notFound, resourceName, staleVersion, type Named } from './status.ts';
 import type { Location, Store, StoredObject } from './store.ts';
 
 /** Stored objects: what each verb does to one of them. Synchronous, so that every verb is atomic. */
@@ -28,6 +30,8 @@ export interface WriteOptions {
   readonly dryRun: boolean;
   /** Server-side apply: take over fields of others. */
   readonly force?: boolean;
+  /** What is odd about a patch itself, in words. */
+  readonly patchProblems?: readonly string[];
   /** Called for each thing that is odd but accepted. */
   readonly warn: (text: string) => void;
 }
@@ -61,6 +65,24 @@ export const locate = ({ kind, namespace, name }: Pick<Target, 'kind' | 'namespa
 
 const finalizersOf = (object: JsonObject): readonly string[] => (metadataOf(object)['finalizers'] as readonly string[] | undefined) ?? [];
 
+/** Some errors call an object by its kind, not its resource. */
+const asKind = ({ group, kind }: Kind): Named => ({ group, plural: kind });
+
+const requireSameUid = ({ kind, name }: Target, live: StoredObject, incoming: JsonObject): void => {
+  const { uid } = metadataOf(incoming);
+  if (uid === undefined || uid === live.metadata.uid) return;
+  throw invalid(kind, name, [{ field: 'metadata.uid', reason: 'FieldValueInvalid', message: `Invalid value: ${JSON.stringify(uid)}: field is immutable` }]);
+};
+
+/** What is applied says of which type it is. */
+const requireType = (kind: Kind, value: unknown): void => {
+  if (!isObject(value)) return;
+  const [apiVersion, given] = [value['apiVersion'] ?? '', value['kind'] ?? ''];
+  if (apiVersion === apiVersionOf(kind) && given === kind.kind) return;
+  const groupVersion = typeof apiVersion === 'string' && apiVersion.includes('/') ? apiVersion : `/${String(apiVersion)}`;
+  throw badRequest(`invalid object type: ${groupVersion}, Kind=${String(given)}`);
+};
+
 export class Objects {
   readonly store: Store;
   readonly #clock: Clock;
@@ -84,7 +106,7 @@ export class Objects {
 
   /** PUT: the whole object. Kinds of ours need the resourceVersion they were read at; core kinds may leave it out. */
   update(target: Target, body: Decoded, options: WriteOptions): JsonObject {
-    const incoming = accept(target, body, options);
+    const incoming = accept(target, body, options, { named: true });
     const live = this.get(target);
     if (!metadataOf(incoming)['resourceVersion'] && !target.kind.native) {
       throw invalid({ group: target.kind.group, kind: target.kind.plural }, target.name, [
@@ -96,23 +118,29 @@ export class Objects {
 
   /** PATCH with a JSON merge patch. */
   mergePatch(target: Target, patch: Decoded, options: WriteOptions): JsonObject {
-    if (!isObject(patch.value)) throw badRequest('the patch is not a JSON object');
+    if (!isObject(patch.value)) {
+      const type = Array.isArray(patch.value) ? 'array' : typeof patch.value === 'boolean' ? 'bool' : typeof patch.value;
+      throw badRequest(`error decoding patch: json: cannot unmarshal ${type} into Go value of type map[string]interface {}`);
+    }
     return this.change(target, (live) => mergePatch(live, patch.value), options, patch.duplicates);
   }
 
   /** PATCH of any kind that is a function of what is there. `duplicates` are those of the patch. */
   change(target: Target, patch: (live: StoredObject) => unknown, options: WriteOptions, duplicates: readonly string[] = []): JsonObject {
     const live = this.get(target);
-    const incoming = accept(target, { value: patch(live), duplicates }, options);
+    const incoming = accept(target, { value: patch(live), duplicates }, options, { named: true });
+    requireSameUid(target, live, incoming);
     return this.#replace(target, live, incoming, (object) => trackUpdate(objectSchema(target.kind), live, object, this.#writer(target, options)), options);
   }
 
   /** PATCH with an applied configuration. Returns whether the object was made. */
   apply(target: Target, body: Decoded, options: WriteOptions): { readonly object: JsonObject; readonly created: boolean } {
+    requireType(target.kind, body.value);
     const managed = get(get(body.value, 'metadata'), 'managedFields');
     if (managed !== undefined && managed !== null) throw badRequest('metadata.managedFields must be nil');
-    const incoming = accept(target, body, options);
+    const incoming = accept(target, body, options, { applied: true });
     const live = this.store.get(locate(target));
+    if (live) requireSameUid(target, live, incoming);
     const { status: _, ...main } = incoming;
     const { metadata, status, apiVersion, kind } = incoming;
     const hasStatus = target.kind.subresources.status;
@@ -140,14 +168,12 @@ export class Objects {
     const live = this.get(target);
     const { uid, resourceVersion } = live.metadata;
     if (options.uid !== undefined && options.uid !== uid) {
-      throw conflict(kind, name, `Precondition failed: UID in precondition: ${options.uid}, UID in object meta: ${uid}`);
+      const why = `the UID in the precondition (${options.uid}) does not match the UID in record (${uid}). The object might have been deleted and then recreated`;
+      throw conflict(asKind(kind), name, why);
     }
     if (options.resourceVersion !== undefined && options.resourceVersion !== resourceVersion) {
-      throw conflict(
-        kind,
-        name,
-        `Precondition failed: ResourceVersion in precondition: ${options.resourceVersion}, ResourceVersion in object meta: ${resourceVersion}`,
-      );
+      const why = `the ResourceVersion in the precondition (${options.resourceVersion}) does not match the ResourceVersion in record (${resourceVersion}). The object might have been modified`;
+      throw conflict(asKind(kind), name, why);
     }
     if (kind.kind === 'Namespace' && PERMANENT_NAMESPACES.includes(name)) throw forbidden(kind, name, 'this namespace may not be deleted');
     if (options.dryRun) return { object: live, gone: true };
@@ -173,10 +199,9 @@ export class Objects {
     const live = this.store.get(at);
     if (!live?.metadata['deletionTimestamp'] || !finalizersOf(live).includes(FOREGROUND)) return;
     const finalizers = finalizersOf(live).filter((finalizer) => finalizer !== FOREGROUND);
-    this.store.write(() => {
-      this.store.put(at, withMetadata(live, { finalizers: finalizers.length > 0 ? finalizers : undefined }));
-      if (finalizers.length === 0) this.store.remove(at);
-    });
+    const released = withMetadata(live, { finalizers: finalizers.length > 0 ? finalizers : undefined });
+    if (finalizers.length > 0) this.store.put(at, released);
+    else this.store.remove(at, released);
   }
 
   /** Dependents of `uid` forget it. */
@@ -211,7 +236,10 @@ export class Objects {
     const prefix = given['generateName'];
     const name = String(given['name'] ?? (typeof prefix === 'string' && prefix ? prefix.slice(0, 248) + randomSuffix() : ''));
     if (name === '')
-      throw invalid(kind, '', [{ field: 'metadata.name', reason: 'FieldValueRequired', message: 'Required value: name or generateName is required' }]);
+      throw invalid(kind, '', [
+        { field: 'metadata.name', reason: 'FieldValueRequired', message: 'Required value: name or generateName is required' },
+        ...(hasRules(objectSchema(kind)) ? [UNCHECKED] : []),
+      ]);
     const fresh = newborn(kind, incoming, { name, uid: randomUUID(), time: kubeTime(this.#clock.now()) });
     this.#checkNamespace({ ...target, name });
     const object = own(this.#admit({ ...target, name }, fresh, undefined));
@@ -235,10 +263,8 @@ export class Objects {
     if (sameJson(withoutTimes(object), withoutTimes(live))) return live;
     if (options.dryRun) return object;
     if (object['metadata'] && live.metadata['deletionTimestamp'] && finalizersOf(object).length === 0 && kind.kind !== 'Namespace') {
-      return this.store.write(() => {
-        this.store.put(locate(target), object);
-        return this.store.remove(locate(target)) ?? object;
-      });
+      this.store.remove(locate(target), object);
+      return object;
     }
     return this.store.put(locate(target), object);
   }
@@ -251,14 +277,17 @@ export class Objects {
         live.metadata[field],
       ]),
     );
-    if (subresource === 'status') return { ...live, ...('status' in incoming && { status: incoming['status'] }) };
+    if (subresource === 'status') {
+      const { status: _, ...rest } = live;
+      return { ...rest, ...(isObject(incoming['status']) || incoming['status'] ? { status: incoming['status'] } : {}) };
+    }
     const added = finalizersOf(incoming).filter((finalizer) => !finalizersOf(live).includes(finalizer));
     if (live.metadata['deletionTimestamp'] && added.length > 0) {
       throw invalid(kind, name, [
         {
           field: 'metadata.finalizers',
           reason: 'FieldValueForbidden',
-          message: `Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers ${JSON.stringify(added)}`,
+          message: `Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{${added.map((finalizer) => JSON.stringify(finalizer)).join(', ')}}`,
         },
       ]);
     }

@@ -222,11 +222,11 @@ const put = (out: MutableJson, { name, as, repeated }: Field, bytes: Uint8Array)
     const entry = decodeMessage(message({ 1: ['key', 'string'], 2: ['value', as.map] }), bytes) as { key?: string; value?: string };
     const key = entry.key ?? '';
     if (key === '__proto__') throw new DecodeError('a field must not be named "__proto__"');
-    out[name] = { ...(out[name] as object | undefined), [key]: entry.value ?? '' };
+    ((out[name] ??= {}) as MutableJson)[key] = entry.value ?? '';
     return;
   }
   const value = valueOf(as, bytes);
-  if (repeated) out[name] = [...((out[name] as unknown[] | undefined) ?? []), value];
+  if (repeated) ((out[name] ??= []) as unknown[]).push(value);
   // Go writes every string, also the empty ones that JSON leaves out.
   else if (value !== undefined && value !== '') out[name] = value;
 };

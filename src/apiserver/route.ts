@@ -1,6 +1,6 @@
 import type { Catalogue, Served } from './catalogue.ts';
 import { decodeSegment } from './http.ts';
-import { methodNotAllowed } from './status.ts';
+import { badRequest, methodNotAllowed, notFound } from './status.ts';
 
 /** What a request is about. */
 export interface ResourceRequest {
@@ -36,11 +36,14 @@ export const route = (catalogue: Catalogue, method: string, path: string, query:
   const served = catalogue.find(group, version, found.plural);
   if (!served || (!served.namespaced && found.namespace !== '')) return undefined;
   const { namespace, name, subresource } = found;
-  if (subresource && !served.subresources.some((candidate) => candidate.name === subresource)) return undefined;
-  // An object of a namespaced kind is only below its namespace.
-  if (served.namespaced && name !== '' && namespace === '') return undefined;
+  if (subresource && !served.subresources.some((candidate) => candidate.name === subresource)) {
+    if (served.stored) throw notFound(served, name);
+    return undefined;
+  }
+  // An object of a namespaced kind is only below its namespace, and made there.
+  if (served.namespaced && namespace === '' && (name !== '' || method === 'POST')) return undefined;
   const watching = query.get('watch') === 'true' || query.get('watch') === '1';
   const verb = name === '' ? COLLECTION_VERBS[method] : OBJECT_VERBS[method];
-  if (!verb) throw methodNotAllowed();
+  if (!verb) throw method === 'PATCH' && name === '' ? badRequest('name must be provided') : methodNotAllowed();
   return { served, verb: verb === 'list' && watching ? 'watch' : verb, namespace, name, subresource };
 };

@@ -1,32 +1,9 @@
 import type { Kind } from '#api';
 import { get, isObject, storedKind, storedPath, type JsonObject } from '#admission';
+import { parseLabelSelector } from './label-selector.ts';
 import { badRequest } from './status.ts';
 
 /** Label and field selectors. Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#api */
-
-export type LabelMatch = (labels: JsonObject) => boolean;
-
-const TERM = /^\s*(?:(!)\s*([\w./-]+)|([\w./-]+)(?:\s*(==|=|!=)\s*([\w.-]*)|\s+(in|notin)\s*\(([^()]*)\))?)\s*(?:,|$)/;
-
-/** Throws StatusError 400. */
-export const parseLabelSelector = (text: string): LabelMatch => {
-  const tests: LabelMatch[] = [];
-  const value = (labels: JsonObject, key: string): unknown => get(labels, key);
-  for (let rest = text; rest.trim() !== '';) {
-    const term = TERM.exec(rest);
-    if (!term) throw badRequest(`unable to parse requirement: ${JSON.stringify(rest.trim())} is not a label selector`);
-    const [whole, not, absent, key = '', operator, operand = '', set, values = ''] = term;
-    if (not) tests.push((labels) => value(labels, absent!) === undefined);
-    else if (operator === '!=') tests.push((labels) => value(labels, key) !== operand);
-    else if (operator) tests.push((labels) => value(labels, key) === operand);
-    else if (set) {
-      const wanted = new Set<unknown>(values.split(',').map((item) => item.trim()));
-      tests.push((labels) => wanted.has(value(labels, key)) === (set === 'in'));
-    } else tests.push((labels) => value(labels, key) !== undefined);
-    rest = rest.slice(whole.length);
-  }
-  return (labels) => tests.every((test) => test(labels));
-};
 
 interface FieldTerm {
   readonly field: string;
@@ -51,18 +28,23 @@ const textAt = (object: JsonObject | undefined, path: string): string => {
   return typeof value === 'string' ? value : '';
 };
 
+/** Terms between commas; a backslash takes the meaning from a comma, an equals sign or a backslash. Throws StatusError 400. */
+const splitTerms = (text: string): string[] => {
+  const escape = /\\([^\\,=]|$)/.exec(text.replaceAll('\\\\', ''));
+  if (escape) throw badRequest(`invalid field selector: invalid escape sequence: ${escape[0]}`);
+  return (text.match(/(?:\\.|[^,\\])+/g) ?? []).filter((term) => term !== '');
+};
+const unescape = (text: string): string => text.replaceAll(/\\(.)/g, '$1');
+
 const parseFieldSelector = (text: string, kind: Kind | undefined): FieldTerm[] =>
-  text
-    .split(',')
-    .filter((term) => term.trim() !== '')
-    .map((term) => {
-      const match = /^\s*([^=!]+?)\s*(==|=|!=)\s*(.*?)\s*$/.exec(term);
-      if (!match) throw badRequest(`invalid selector: ${JSON.stringify(term)}; can't understand ${JSON.stringify(term)}`);
-      const [, field, operator, value] = match;
-      const stored = kind ? storedPath(kind, field!) : field!;
-      if (!PLACE.includes(stored) && !(kind && storedKind(kind).selectable?.includes(stored))) throw badRequest(`field label not supported: ${field}`);
-      return { field: stored, value: value!, negated: operator === '!=' };
-    });
+  splitTerms(text).map((term) => {
+    const match = /^((?:\\.|[^=!\\])*)(==|=|!=)((?:\\.|[^=\\])*)$/.exec(term);
+    if (!match) throw badRequest(`invalid selector: '${term}'; can't understand '${term}'`);
+    const [, field, operator, value] = match;
+    const stored = kind ? storedPath(kind, field!) : field!;
+    if (!PLACE.includes(stored) && !(kind && storedKind(kind).selectable?.includes(stored))) throw badRequest(`field label not supported: ${field}`);
+    return { field: stored, value: unescape(value!), negated: operator === '!=' };
+  });
 
 /** The selectors of a list, watch or deletecollection of `kind`; without one, only name and namespace can be selected. */
 export const parseSelector = (query: URLSearchParams, kind?: Kind): Selector => {

@@ -51,7 +51,7 @@ const VERSION = {
   compiler: 'node',
   platform: `${process.platform}/${process.arch === 'x64' ? 'amd64' : process.arch}`,
 };
-const JSON_ANSWER: Answer = { format: 'json', table: false, aggregated: false };
+const JSON_ANSWER: Answer = negotiate('application/json');
 const AGGREGATED = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
 
 /** An embedded Kubernetes API server: kinds in SQLite, TLS with client certificates, kubectl and client-go as clients. */

@@ -16,19 +16,23 @@ export class StatusError extends Error {
   readonly reason: string;
   readonly details: StatusDetails | undefined;
 
-  constructor(code: number, reason: string, message: string, details?: StatusDetails) {
+  /** Of a list: where it can go on. */
+  readonly continue: string | undefined;
+
+  constructor(code: number, reason: string, message: string, details?: StatusDetails, next?: { readonly continue: string }) {
     super(message);
     this.name = 'StatusError';
     this.code = code;
     this.reason = reason;
     this.details = details;
+    this.continue = next?.continue;
   }
 
   body(): object {
     return {
       kind: 'Status',
       apiVersion: 'v1',
-      metadata: {},
+      metadata: this.continue === undefined ? {} : { continue: this.continue },
       status: 'Failure',
       message: this.message,
       ...(this.reason && { reason: this.reason }),
@@ -43,13 +47,21 @@ export type Named = Pick<Kind, 'group' | 'plural'>;
 
 export const resourceName = ({ group, plural }: Named): string => (group ? `${plural}.${group}` : plural);
 const subject = (kind: Named, name: string): string => `${resourceName(kind)} ${JSON.stringify(name)}`;
-const detailsOf = ({ group, plural }: Named, name: string): StatusDetails => ({ name, ...(group && { group }), kind: plural });
+const detailsOf = ({ group, plural }: Named, name: string): StatusDetails => ({ ...(name && { name }), ...(group && { group }), kind: plural });
 
 export const badRequest = (message: string): StatusError => new StatusError(400, 'BadRequest', message);
 export const unauthorized = (): StatusError => new StatusError(401, 'Unauthorized', 'Unauthorized');
 export const notFound = (kind: Named, name: string): StatusError => new StatusError(404, 'NotFound', `${subject(kind, name)} not found`, detailsOf(kind, name));
 export const methodNotAllowed = (): StatusError =>
   new StatusError(405, 'MethodNotAllowed', 'the server does not allow this method on the requested resource', {});
+/** What is to replace an object does not say its name. */
+export const nameMissing = (name: string): StatusError => badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
+/** The resource is there, and does not have the verb. */
+export const verbNotSupported = (kind: Named, verb: string): StatusError =>
+  new StatusError(405, 'MethodNotAllowed', `${verb} is not supported on resources of kind ${JSON.stringify(resourceName(kind))}`, {
+    ...(kind.group && { group: kind.group }),
+    kind: kind.plural,
+  });
 export const alreadyExists = (kind: Named, name: string): StatusError =>
   new StatusError(409, 'AlreadyExists', `${subject(kind, name)} already exists`, detailsOf(kind, name));
 export const conflict = (kind: Named, name: string, why: string): StatusError =>
@@ -58,7 +70,7 @@ export const staleVersion = (kind: Named, name: string): StatusError =>
   conflict(kind, name, 'the object has been modified; please apply your changes to the latest version and try again');
 export const forbidden = (kind: Named, name: string, why: string): StatusError =>
   new StatusError(403, 'Forbidden', `${name ? subject(kind, name) : resourceName(kind)} is forbidden: ${why}`, detailsOf(kind, name));
-export const expired = (message: string): StatusError => new StatusError(410, 'Expired', message);
+export const expired = (message: string, next?: { readonly continue: string }): StatusError => new StatusError(410, 'Expired', message, undefined, next);
 export const tooLarge = (limit: number): StatusError => new StatusError(413, 'RequestEntityTooLarge', `Request entity too large: limit is ${limit}`);
 export const unsupportedMedia = (accepted: readonly string[]): StatusError =>
   new StatusError(415, 'UnsupportedMediaType', `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`);
@@ -70,20 +82,27 @@ export const versionTooLarge = (asked: string, current: string): StatusError =>
     retryAfterSeconds: 1,
   });
 
+/** More errors of one object than this are only counted. */
+const MAX_ERRORS = 100;
+
 const sentence = (errors: readonly FieldError[]): string => {
-  const parts = errors.map(({ field, message }) => `${field}: ${message}`);
+  const parts = errors.slice(0, MAX_ERRORS).map(({ field, message }) => `${field}: ${message}`);
+  if (errors.length > MAX_ERRORS) parts.push(`and ${errors.length - MAX_ERRORS} more errors`);
   return parts.length === 1 ? parts[0]! : `[${parts.join(', ')}]`;
 };
 
 /** 422 with every violated rule; `details.kind` is the Kind. */
 export const invalid = (kind: Pick<Kind, 'group' | 'kind'>, name: string, errors: readonly FieldError[]): StatusError =>
   new StatusError(422, 'Invalid', `${kind.group ? `${kind.kind}.${kind.group}` : kind.kind} ${JSON.stringify(name)} is invalid: ${sentence(errors)}`, {
-    name,
+    ...(name && { name }),
     ...(kind.group && { group: kind.group }),
     kind: kind.kind,
-    causes: errors.map(({ reason, message, field }) => ({ reason, message, field })),
+    causes: errors.slice(0, MAX_ERRORS).map(({ reason, message, field }) => ({ reason, message, field })),
   });
 
-/** 422 about an option of the request itself. */
-export const invalidOption = (options: 'CreateOptions' | 'UpdateOptions' | 'PatchOptions' | 'DeleteOptions', error: FieldError): StatusError =>
-  invalid({ group: 'meta.k8s.io', kind: options }, '', [error]);
+export type OptionsKind = 'CreateOptions' | 'UpdateOptions' | 'PatchOptions' | 'DeleteOptions' | 'ListOptions';
+
+/** 422 about options of the request itself. */
+export const invalidOptions = (options: OptionsKind, errors: readonly FieldError[]): StatusError =>
+  invalid({ group: 'meta.k8s.io', kind: options }, '', errors);
+export const invalidOption = (options: OptionsKind, error: FieldError): StatusError => invalidOptions(options, [error]);

@@ -105,6 +105,11 @@ export class Store {
     return this.#version;
   }
 
+  /** The oldest version a watch can start at. */
+  get oldest(): number {
+    return this.#oldest;
+  }
+
   /** Runs `work` in one durable transaction; listeners hear of its changes after it is committed, in order. */
   write<T>(work: () => T): T {
     if (this.#pending) return work();
@@ -144,13 +149,14 @@ export class Store {
     });
   }
 
-  /** Removes an object; its last state, with the version of the removal, is what watches see. */
-  remove(at: Location): StoredObject | undefined {
+  /** Removes an object; its last state (`state`, or what is stored), with the version of the removal, is what watches see. */
+  remove(at: Location, state?: JsonObject): StoredObject | undefined {
     return this.write(() => {
       const old = this.get(at);
       if (!old) return undefined;
       const version = ++this.#version;
-      const last = { ...old, metadata: { ...old.metadata, resourceVersion: String(version) } };
+      const shown = (state ?? old) as StoredObject;
+      const last = { ...shown, metadata: { ...shown.metadata, resourceVersion: String(version) } };
       this.#statements.remove.run(at.resource, at.namespace, at.name);
       this.#statements.disown.run(at.resource, at.namespace, at.name);
       this.#record({ ...at, version, type: 'DELETED', object: last, labelsBefore: labelsOf(old) }, JSON.stringify(last));

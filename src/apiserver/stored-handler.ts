@@ -4,15 +4,26 @@ import { apiVersionOf, type Kind } from '#api';
 import type { Clock } from '#lib';
 import type { Served } from './catalogue.ts';
 import { mediaType, objectFormat, readBody, sendObject, type Answer } from './http.ts';
-import { applyJsonPatch } from './json-patch.ts';
+import { applyJsonPatch, unknownMembers } from './json-patch.ts';
+import { listOptions } from './list-options.ts';
 import type { DeleteOptions, Objects, Target, WriteOptions } from './objects.ts';
 import { decodeProtobuf } from './protobuf.ts';
 import type { ResourceRequest } from './route.ts';
 import { fromScale, toScale } from './scale.ts';
 import { labelsOf, parseSelector } from './selectors.ts';
-import { badRequest, expired, invalidOption, methodNotAllowed, resourceName, unsupportedMedia } from './status.ts';
+import {
+  badRequest,
+  expired,
+  invalidOption,
+  methodNotAllowed,
+  nameMissing,
+  resourceName,
+  unsupportedMedia,
+  verbNotSupported,
+  type StatusError,
+} from './status.ts';
 import type { StoredObject } from './store.ts';
-import { toTable } from './table.ts';
+import { includeObject, partial, toTable } from './table.ts';
 import { startVersion, watchStore, type EventStream } from './watch.ts';
 
 /** HTTP for resources that are stored. */
@@ -24,7 +35,9 @@ export interface Exchange {
   readonly answer: Answer;
 }
 
-const PATCH_TYPES = ['application/json-patch+json', 'application/merge-patch+json', 'application/apply-patch+yaml'];
+const APPLY = 'application/apply-patch+yaml';
+const JSON_PATCH = 'application/json-patch+json';
+const PATCH_TYPES = [JSON_PATCH, 'application/merge-patch+json', APPLY];
 
 /** A body as it is stored; `kind` is that of the request. */
 const decodeObject = (kind: Kind, body: Uint8Array, format: 'json' | 'yaml' | 'protobuf'): Decoded => {
@@ -38,14 +51,15 @@ const decodeObject = (kind: Kind, body: Uint8Array, format: 'json' | 'yaml' | 'p
 };
 
 /** A body that is JSON whatever its media type says it is for. */
-const jsonBody = async ({ request }: Exchange): Promise<unknown> => {
+const jsonDocument = async ({ request }: Exchange): Promise<Decoded> => {
   try {
-    return decode(await readBody(request), 'json').value;
+    return decode(await readBody(request), 'json');
   } catch (error) {
-    if (error instanceof DecodeError) throw badRequest(`the body cannot be read: ${error.message}`);
+    if (error instanceof DecodeError) throw badRequest(`error decoding patch: ${error.message}`);
     throw error;
   }
 };
+const jsonBody = async (exchange: Exchange): Promise<unknown> => (await jsonDocument(exchange)).value;
 
 const isDryRun = (values: readonly string[], options: Parameters<typeof invalidOption>[0]): boolean => {
   if (values.some((value) => value !== 'All')) {
@@ -62,18 +76,28 @@ const OPTIONS_KIND = { create: 'CreateOptions', update: 'UpdateOptions', patch: 
 
 const writeOptions = ({ request, response, query }: Exchange, verb: keyof typeof OPTIONS_KIND): WriteOptions => {
   const options = OPTIONS_KIND[verb];
+  if (verb === 'patch' && query.has('force') && mediaType(request) !== APPLY) {
+    throw invalidOption(options, { field: 'force', reason: 'FieldValueForbidden', message: 'Forbidden: may not be specified for non-apply patch' });
+  }
   const validation = query.get('fieldValidation') || 'Warn';
   if (validation !== 'Strict' && validation !== 'Warn' && validation !== 'Ignore') {
     throw invalidOption(options, {
       field: 'fieldValidation',
       reason: 'FieldValueNotSupported',
-      message: `Unsupported value: ${JSON.stringify(validation)}: supported values: "Ignore", "Strict", "Warn"`,
+      message: `Unsupported value: ${JSON.stringify(validation)}: supported values: "", "Ignore", "Strict", "Warn"`,
     });
   }
   const agent = (request.headers['user-agent'] ?? 'unknown').split('/')[0]!;
   const manager = query.get('fieldManager') || agent;
   if (manager.length > 128)
     throw invalidOption(options, { field: 'fieldManager', reason: 'FieldValueTooLong', message: 'Too long: may not be more than 128 bytes' });
+  const strange = [...manager].findIndex((letter) => /\p{C}/u.test(letter));
+  if (strange >= 0) {
+    const code = [...manager][strange]!.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0');
+    const shown = JSON.stringify(manager).replaceAll(/\\u00([0-9a-f]{2})/g, '\\x$1');
+    const message = `Invalid value: ${shown}: invalid character U+${code} (at position ${strange})`;
+    throw invalidOption(options, { field: 'fieldManager', reason: 'FieldValueInvalid', message });
+  }
   return {
     manager,
     fieldValidation: validation,
@@ -83,25 +107,38 @@ const writeOptions = ({ request, response, query }: Exchange, verb: keyof typeof
   };
 };
 
-const deleteOptions = async ({ request, query }: Exchange): Promise<DeleteOptions> => {
+const readDeleteOptions = async (request: IncomingMessage): Promise<unknown> => {
   const body = await readBody(request);
-  let given: unknown = {};
-  if (body.length > 0) {
-    try {
-      const format = objectFormat(request, true);
-      given = format === 'protobuf' ? decodeProtobuf(body) : decode(body, format).value;
-    } catch (error) {
-      if (error instanceof DecodeError) throw badRequest(`the DeleteOptions are not valid: ${error.message}`);
-      throw error;
-    }
+  if (body.length === 0) return {};
+  const format = objectFormat(request, true);
+  let given: unknown;
+  try {
+    given = format === 'protobuf' ? decodeProtobuf(body) : decode(body, format).value;
+  } catch (error) {
+    if (error instanceof DecodeError) throw badRequest(`couldn't get version/kind; ${format} parse error: ${error.message}`);
+    throw error;
   }
-  const policy = get(given, 'propagationPolicy') ?? query.get('propagationPolicy') ?? (query.get('orphanDependents') === 'true' ? 'Orphan' : 'Background');
+  if (!isObject(given)) throw badRequest("couldn't get version/kind; the DeleteOptions are not an object");
+  const kind = given['kind'] ?? 'DeleteOptions';
+  if (kind !== 'DeleteOptions') throw badRequest(`no kind ${JSON.stringify(kind)} is known as the body of a deletion: it takes DeleteOptions`);
+  return given;
+};
+
+const deleteOptions = async ({ request, query }: Exchange): Promise<DeleteOptions> => {
+  const given = await readDeleteOptions(request);
+  const named = get(given, 'propagationPolicy') ?? query.get('propagationPolicy') ?? undefined;
+  const orphan = get(given, 'orphanDependents') ?? (query.has('orphanDependents') ? query.get('orphanDependents') === 'true' : undefined);
+  const policy = named ?? (orphan === true ? 'Orphan' : 'Background');
   if (policy !== 'Background' && policy !== 'Foreground' && policy !== 'Orphan') {
     throw invalidOption('DeleteOptions', {
       field: 'propagationPolicy',
       reason: 'FieldValueNotSupported',
-      message: `Unsupported value: ${JSON.stringify(policy)}: supported values: "Background", "Foreground", "Orphan"`,
+      message: `Unsupported value: ${JSON.stringify(policy)}: supported values: "Foreground", "Background", "Orphan", "nil"`,
     });
+  }
+  if (named !== undefined && orphan !== undefined) {
+    const message = `Invalid value: ${JSON.stringify(policy)}: orphanDependents and deletionPropagation cannot be both set`;
+    throw invalidOption('DeleteOptions', { field: 'propagationPolicy', reason: 'FieldValueInvalid', message });
   }
   const preconditions = get(given, 'preconditions');
   const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
@@ -125,12 +162,26 @@ const readToken = (text: string): Token => {
     const token = JSON.parse(Buffer.from(text, 'base64url').toString()) as unknown;
     if (!isObject(token)) throw new Error('not an object');
     const [version, namespace, name] = [token['version'], token['namespace'], token['name']];
-    if (typeof version !== 'string' || typeof namespace !== 'string' || typeof name !== 'string') throw new Error('fields are missing');
+    if (typeof version !== 'string' || !/^\d{0,15}$/.test(version) || typeof namespace !== 'string' || typeof name !== 'string')
+      throw new Error('fields are missing');
     return { version, namespace, name };
   } catch {
     throw badRequest('invalid continue token: it was not made by this server');
   }
 };
+
+/** A stored object as it was asked for, Tables apart. */
+const shown = ({ partial: metadataOnly }: Answer, kind: Kind, object: JsonObject): JsonObject => (metadataOnly ? partial(object) : fromStored(kind, object));
+const PARTIAL_LIST = { apiVersion: 'meta.k8s.io/v1', kind: 'PartialObjectMetadataList' } as const;
+
+const writeToken = (token: Token): string => Buffer.from(JSON.stringify(token)).toString('base64url');
+
+/** 410 with a token that goes on with the objects as they are now. */
+const tokenExpired = ({ namespace, name }: Token): StatusError =>
+  expired(
+    'The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.',
+    { continue: writeToken({ version: '', namespace, name }) },
+  );
 
 export class StoredHandler {
   readonly #objects: Objects;
@@ -144,7 +195,7 @@ export class StoredHandler {
   /** Answers the request; a watch goes on and is returned. */
   async handle({ served, verb, namespace, name, subresource }: ResourceRequest, kind: Kind, exchange: Exchange): Promise<EventStream | undefined> {
     const target: Target = { kind: storedKind(kind), namespace, name, subresource };
-    if (subresource && !['get', 'update', 'patch'].includes(verb)) throw methodNotAllowed();
+    if (subresource && !['get', 'update', 'patch'].includes(verb)) throw verbNotSupported(kind, verb);
     switch (verb) {
       case 'get':
         startVersion(exchange.query, this.#objects.store.version);
@@ -180,46 +231,55 @@ export class StoredHandler {
       ? toTable(
           [stored],
           { resourceVersion: stored.metadata.resourceVersion },
-          { columns, includeObject: query.get('includeObject') ?? 'Metadata', now: this.#clock.now() },
+          { columns, includeObject: includeObject(query), metaVersion: answer.metaVersion, now: this.#clock.now() },
         )
-      : fromStored(kind!, stored);
+      : shown(answer, kind!, stored);
     sendObject(response, status, body, answer.format);
   }
 
   #list({ kind, namespace }: Target, served: Served, { response, query, answer }: Exchange): void {
     const { store } = this.#objects;
-    startVersion(query, store.version);
+    const { limit, continue: given, exact } = listOptions(query, false);
+    const from = startVersion(query, store.version);
+    if (exact && from !== store.version) throw expired('The resourceVersion for the provided list is too old.');
     const selector = parseSelector(query, served.stored);
-    const limit = Math.max(0, Number(query.get('limit') ?? 0) || 0);
-    const token = query.get('continue') ? readToken(query.get('continue')!) : undefined;
-    if (token && Number(token.version) > store.version) throw expired('The provided continue parameter is too old to display a consistent list result.');
+    const token = given ? readToken(given) : undefined;
+    if (token && token.version !== '' && (Number(token.version) > store.version || Number(token.version) < store.oldest)) throw tokenExpired(token);
     // The version of the first page is the one to watch from: what changed since is then seen again.
-    const version = token?.version ?? String(store.version);
+    const version = token?.version || String(store.version);
     const found = store.list(resourceName(kind), { namespace: namespace || selector.namespace, name: selector.name, after: token });
     const selected = selector.everything ? found : found.filter((object) => selector.matches(placeOf(object), labelsOf(object), object));
     const page = limit > 0 ? selected.slice(0, limit) : selected;
     const left = selected.length - page.length;
     const metadata = {
       resourceVersion: version,
-      ...(left > 0 && { continue: Buffer.from(JSON.stringify({ version, ...placeOf(page.at(-1)!) })).toString('base64url') }),
+      ...(left > 0 && { continue: writeToken({ version, ...placeOf(page.at(-1)!) }) }),
       ...(left > 0 && selector.everything && { remainingItemCount: left }),
     };
     const body = answer.table
-      ? toTable(page, metadata, { columns: served.columns, includeObject: query.get('includeObject') ?? 'Metadata', now: this.#clock.now() })
-      : { apiVersion: apiVersionOf(served), kind: `${kind.kind}List`, metadata, items: page.map((object) => fromStored(served.stored!, object)) };
+      ? toTable(page, metadata, { columns: served.columns, includeObject: includeObject(query), metaVersion: answer.metaVersion, now: this.#clock.now() })
+      : {
+          ...(answer.partial ? PARTIAL_LIST : { apiVersion: apiVersionOf(served), kind: `${kind.kind}List` }),
+          metadata,
+          items: page.map((object) => shown(answer, served.stored!, object)),
+        };
     sendObject(response, 200, body, answer.format);
   }
 
   #watch({ kind, namespace }: Target, served: Served, { response, query, answer }: Exchange): EventStream {
+    const { timeoutSeconds, sendInitialEvents } = listOptions(query, true);
     const scope = { resource: resourceName(kind), namespace, selector: parseSelector(query, served.stored) };
     return watchStore(this.#objects.store, scope, response, {
       apiVersion: apiVersionOf(served),
       kind: kind.kind,
-      show: (object) => fromStored(served.stored!, object),
+      show: (object) => shown(answer, served.stored!, object),
+      metaVersion: answer.metaVersion,
       columns: served.columns,
       asTable: answer.table,
-      includeObject: query.get('includeObject') ?? 'Metadata',
+      includeObject: includeObject(query),
       query,
+      timeoutSeconds,
+      sendInitialEvents,
       now: () => this.#clock.now(),
     });
   }
@@ -230,7 +290,11 @@ export class StoredHandler {
     if (target.kind.namespaced && target.namespace === '') throw badRequest('namespace must be provided');
     const options = writeOptions(exchange, verb);
     const format = objectFormat(exchange.request, served.stored!.native === true);
-    if (target.subresource === 'scale') return this.#scale(target, served, exchange, fromScale(target.kind, await jsonBody(exchange)), options);
+    if (target.subresource === 'scale') {
+      const scale = await jsonBody(exchange);
+      if (!get(get(scale, 'metadata'), 'name')) throw nameMissing(target.name);
+      return this.#scale(target, served, exchange, fromScale(target.kind, scale), options);
+    }
     const body = decodeObject(served.stored!, await readBody(exchange.request), format);
     if (verb === 'create') this.#send(exchange, served, 201, this.#objects.create(target, body, options));
     else this.#send(exchange, served, 200, this.#objects.update(target, body, options));
@@ -240,7 +304,7 @@ export class StoredHandler {
     const type = mediaType(exchange.request);
     if (!PATCH_TYPES.includes(type)) throw unsupportedMedia(PATCH_TYPES);
     const options = writeOptions(exchange, 'patch');
-    if (type === 'application/apply-patch+yaml') {
+    if (type === APPLY) {
       if (!exchange.query.get('fieldManager')) {
         throw invalidOption('PatchOptions', { field: 'fieldManager', reason: 'FieldValueRequired', message: 'Required value: is required for apply patch' });
       }
@@ -251,18 +315,22 @@ export class StoredHandler {
     if (target.subresource === 'scale') {
       const patch = await jsonBody(exchange);
       const scale = toScale(target.kind, this.#objects.get(target));
-      const wanted = type === 'application/json-patch+json' ? applyJsonPatch(scale, patch) : mergePatch(scale, patch);
+      const wanted = type === JSON_PATCH ? applyJsonPatch(scale, patch) : mergePatch(scale, patch);
       // The version is that of the patch, if it has one: the one read just now would never be stale.
       const given = get(get(patch, 'metadata'), 'resourceVersion');
       return this.#scale(target, served, exchange, fromScale(target.kind, { ...(wanted as object), metadata: { resourceVersion: given } }), options);
     }
-    if (type === 'application/json-patch+json') {
-      const patch = await jsonBody(exchange);
+    if (type === JSON_PATCH) {
+      const { value: patch, duplicates } = await jsonDocument(exchange);
+      const patchProblems = [...duplicates.map((path) => `duplicate field ${JSON.stringify(path)}`), ...unknownMembers(patch)].map(
+        (text) => `json patch ${text}`,
+      );
       const patched = (object: StoredObject) => toStored(served.stored!, applyJsonPatch(fromStored(served.stored!, object) as unknown as StoredObject, patch));
-      this.#send(exchange, served, 200, this.#objects.change(target, patched, options));
+      this.#send(exchange, served, 200, this.#objects.change(target, patched, { ...options, patchProblems }));
       return;
     }
-    const patch = decodeObject(served.stored!, await readBody(exchange.request), 'json');
+    const { value, duplicates } = await jsonDocument(exchange);
+    const patch = { value: toStored(served.stored!, value), duplicates };
     this.#send(exchange, served, 200, this.#objects.mergePatch(target, patch, options));
   }
 
@@ -285,8 +353,8 @@ export class StoredHandler {
     const options = await deleteOptions(exchange);
     const found = this.#objects.store.list(resourceName(kind), { namespace: namespace || selector.namespace, name: selector.name });
     const selected = found.filter((object) => selector.matches(placeOf(object), labelsOf(object), object));
-    for (const object of selected) this.#objects.delete({ kind, ...placeOf(object), subresource: '' }, options);
     const metadata = { resourceVersion: String(this.#objects.store.version) };
+    for (const object of selected) this.#objects.delete({ kind, ...placeOf(object), subresource: '' }, options);
     sendObject(
       exchange.response,
       200,

@@ -2,6 +2,8 @@ import type { Column, KubeObject } from '#api';
 import { formatAge } from '#lib';
 import { get, isObject, type JsonObject } from '#admission';
 
+import { badRequest } from './status.ts';
+
 /** Tables for `kubectl get`. Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables */
 
 const NAME = { name: 'Name', type: 'string', format: 'name', description: 'Name of the object.', priority: 0 };
@@ -33,38 +35,53 @@ const cell = (object: JsonObject, column: Column, now: number): unknown => {
   return Number.isNaN(at) ? '<invalid>' : formatAge(now - at);
 };
 
+export type IncludeObject = 'None' | 'Metadata' | 'Object';
+
 export interface TableOptions {
   readonly columns: readonly Column[];
-  /** `None`, `Metadata` (default) or `Object`. */
-  readonly includeObject: string;
+  readonly includeObject: IncludeObject;
+  /** Version of meta.k8s.io; v1 by default. */
+  readonly metaVersion?: 'v1' | 'v1beta1';
   readonly now: number;
   /** Only the first event of a watch needs them. */
   readonly withDefinitions?: boolean;
 }
 
-const rowObject = (object: JsonObject, includeObject: string): object | undefined => {
-  if (includeObject === 'None') return undefined;
-  if (includeObject === 'Object') return object;
-  return { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: object['metadata'] };
+/** How much of each object a Table holds, as a request asks for it. Throws StatusError 400. */
+export const includeObject = (query: URLSearchParams): IncludeObject => {
+  const asked = query.get('includeObject') || 'Metadata';
+  if (asked === 'None' || asked === 'Metadata' || asked === 'Object') return asked;
+  throw badRequest(
+    `Unable to convert to Table as requested: includeObject: Invalid value: ${JSON.stringify(asked)}: must be 'Metadata', 'Object', 'None', or empty`,
+  );
+};
+
+/** An object without what makes it one of its kind. */
+export const partial = (object: JsonObject, metaVersion = 'v1'): JsonObject => ({
+  kind: 'PartialObjectMetadata',
+  apiVersion: `meta.k8s.io/${metaVersion}`,
+  metadata: object['metadata'],
+});
+
+const rowObject = (object: JsonObject, included: IncludeObject, metaVersion: string): object | null => {
+  if (included === 'None') return null;
+  return included === 'Object' ? object : partial(object, metaVersion);
 };
 
 export const toTable = (
   objects: readonly JsonObject[],
   metadata: JsonObject,
-  { columns, includeObject, now, withDefinitions = true }: TableOptions,
+  { columns, includeObject: included, metaVersion = 'v1', now, withDefinitions = true }: TableOptions,
 ): object => {
   const named = columns.some(({ name }) => name === 'Name');
   return {
     kind: 'Table',
-    apiVersion: 'meta.k8s.io/v1',
+    apiVersion: `meta.k8s.io/${metaVersion}`,
     metadata,
     columnDefinitions: withDefinitions ? [...(named ? [] : [NAME]), ...columns.map(definition)] : null,
-    rows: objects.map((object) => {
-      const included = rowObject(object, includeObject);
-      return {
-        cells: [...(named ? [] : [get(get(object, 'metadata'), 'name')]), ...columns.map((column) => cell(object, column, now))],
-        ...(included && { object: included }),
-      };
-    }),
+    rows: objects.map((object) => ({
+      cells: [...(named ? [] : [get(get(object, 'metadata'), 'name')]), ...columns.map((column) => cell(object, column, now))],
+      object: rowObject(object, included, metaVersion),
+    })),
   };
 };

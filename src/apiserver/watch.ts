@@ -1,10 +1,10 @@
 import type { ServerResponse } from 'node:http';
 import type { Column } from '#api';
-import { get, type JsonObject } from '#admission';
+import { get, withMetadata, type JsonObject } from '#admission';
 import { labelsOf, type Selector } from './selectors.ts';
 import { expired, StatusError, versionTooLarge, badRequest } from './status.ts';
 import type { Change, ChangeType, Store } from './store.ts';
-import { toTable } from './table.ts';
+import { toTable, type IncludeObject } from './table.ts';
 
 /** Watches: newline-delimited events over one long response. */
 
@@ -13,8 +13,12 @@ export interface WatchOptions {
   readonly kind: string;
   readonly columns: readonly Column[];
   readonly asTable: boolean;
-  readonly includeObject: string;
+  readonly includeObject: IncludeObject;
+  readonly metaVersion?: 'v1' | 'v1beta1';
   readonly query: URLSearchParams;
+  /** 0 = as long as the server likes. */
+  readonly timeoutSeconds: number;
+  readonly sendInitialEvents: boolean;
   readonly now: () => number;
   /** How an object is shown; as it is by default. */
   readonly show?: (object: JsonObject) => JsonObject;
@@ -41,7 +45,7 @@ export class EventStream {
     this.#options = options;
     response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private' });
     response.flushHeaders();
-    this.timeoutMs = Math.min(Number(options.query.get('timeoutSeconds')) || DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S) * 1000;
+    this.timeoutMs = Math.min(options.timeoutSeconds || DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S) * 1000;
     this.#timer = setTimeout(() => this.end(), this.timeoutMs);
     response.once('close', () => this.end());
   }
@@ -51,18 +55,16 @@ export class EventStream {
   }
 
   send(type: ChangeType, object: JsonObject): void {
-    const { asTable, columns, includeObject, now, show = (whole) => whole } = this.#options;
+    const { asTable, now, show = (whole) => whole } = this.#options;
     const metadata = { resourceVersion: get(object['metadata'], 'resourceVersion') };
-    this.#write({ type, object: asTable ? toTable([object], metadata, { columns, includeObject, now: now(), withDefinitions: this.#first }) : show(object) });
+    this.#write({ type, object: asTable ? toTable([object], metadata, { ...this.#options, now: now(), withDefinitions: this.#first }) : show(object) });
     this.#first = false;
   }
 
   bookmark(version: number, initialEnd = false): void {
-    const { apiVersion, kind, asTable, columns, includeObject, now } = this.#options;
+    const { apiVersion, kind, asTable, now } = this.#options;
     const metadata = { resourceVersion: String(version), ...(initialEnd && { annotations: { 'k8s.io/initial-events-end': 'true' } }) };
-    const object = asTable
-      ? toTable([{ metadata }], metadata, { columns, includeObject, now: now(), withDefinitions: this.#first })
-      : { kind, apiVersion, metadata };
+    const object = asTable ? toTable([{ metadata }], metadata, { ...this.#options, now: now(), withDefinitions: this.#first }) : { kind, apiVersion, metadata };
     this.#write({ type: 'BOOKMARK', object });
     this.#first = false;
   }
@@ -94,7 +96,10 @@ export class EventStream {
 export const startVersion = (query: URLSearchParams, current: number): number | undefined => {
   const text = query.get('resourceVersion') ?? '';
   if (text === '' || text === '0') return undefined;
-  if (!/^\d{1,15}$/.test(text)) throw badRequest(`resourceVersion: Invalid value: ${JSON.stringify(text)}: must be a non-negative integer`);
+  if (!/^\d{1,15}$/.test(text)) {
+    const shown = JSON.stringify(text);
+    throw badRequest(`invalid resource version: resourceVersion: Invalid value: ${shown}: strconv.ParseUint: parsing ${shown}: invalid syntax`);
+  }
   const version = Number(text);
   if (version > current) throw versionTooLarge(text, String(current));
   return version;
@@ -109,6 +114,10 @@ const seenAs = (change: Change, selector: Selector): ChangeType | undefined => {
   return before ? 'DELETED' : undefined;
 };
 
+/** What left the selection, with the labels by which it was in it. */
+const asItWas = ({ object, labelsBefore }: Change): JsonObject =>
+  withMetadata(object, { labels: Object.keys(labelsBefore ?? {}).length > 0 ? labelsBefore : undefined });
+
 export interface WatchScope {
   /** `taskagents.clrk.apoxy.dev` */
   readonly resource: string;
@@ -121,7 +130,7 @@ export interface WatchScope {
 export const watchStore = (store: Store, scope: WatchScope, response: ServerResponse, options: WatchOptions): EventStream => {
   const { resource, namespace, selector } = scope;
   const from = startVersion(options.query, store.version);
-  const initial = from === undefined || options.query.get('sendInitialEvents') === 'true';
+  const initial = from === undefined || options.sendInitialEvents;
   const missed = initial ? [] : store.since(resource, from);
   const stream = new EventStream(response, options);
   if (!missed) {
@@ -132,7 +141,7 @@ export const watchStore = (store: Store, scope: WatchScope, response: ServerResp
   const deliver = (change: Change): void => {
     if (change.resource !== resource || (namespace && change.namespace !== namespace)) return;
     const type = seenAs(change, selector);
-    if (type) stream.send(type, change.object);
+    if (type) stream.send(type, type === 'DELETED' && change.type !== 'DELETED' ? asItWas(change) : change.object);
     sent = Math.max(sent, change.version);
   };
   if (initial) {
@@ -143,7 +152,7 @@ export const watchStore = (store: Store, scope: WatchScope, response: ServerResp
   } else for (const change of missed) deliver(change);
 
   const bookmarks = options.query.get('allowWatchBookmarks') === 'true';
-  if (initial && bookmarks && options.query.get('sendInitialEvents') === 'true') stream.bookmark(store.version, true);
+  if (initial && bookmarks && options.sendInitialEvents) stream.bookmark(store.version, true);
   stream.onEnd(store.subscribe(deliver));
   if (bookmarks) {
     let marked = sent;

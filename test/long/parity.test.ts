@@ -6,6 +6,8 @@ import { CLRK_KINDS } from '#api';
 import { ensureRealKube, startRealKube, type RealKube } from '../../tools/real-kube.ts';
 import { readGolden, writeGolden } from '../parity/golden.ts';
 import { judge, pathOf, type Verdict } from '../parity/judge.ts';
+import { play } from '../parity/play.ts';
+import { SCENARIOS } from '../parity/scenarios.ts';
 import { TABLE } from '../parity/table.ts';
 import { makeClient, type TestClient } from '../unit/apiserver/harness.ts';
 
@@ -65,4 +67,10 @@ test.each(CLRK_KINDS.map(({ kind }) => kind))('%s: the verdicts that are written
   for (const input of TABLE) if (input.kind.kind === name) said[input.name] = await judge(admin, input);
   if (rewrite) writeGolden(name, said);
   expect(said).toEqual(readGolden(name));
+});
+
+test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))('%s: the answers that are written down', async (name, scenario) => {
+  const said = Object.fromEntries((await play(admin, scenario)).map((answer, index) => [index, answer]));
+  if (rewrite) writeGolden(`verbs/${name}`, said);
+  expect(said).toEqual(readGolden(`verbs/${name}`));
 });

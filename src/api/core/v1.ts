@@ -33,10 +33,18 @@ const invalid = (field: string, value: string, why: string): FieldError => ({
   message: `Invalid value: ${JSON.stringify(value)}: ${why}`,
 });
 
+const KEY_TEXT =
+  "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+
 const checkKeys = (field: string, entries: Readonly<Record<string, string>> = {}): FieldError[] =>
   Object.keys(entries)
     .filter((key) => !KEY.test(key))
-    .map((key) => invalid(field, key, "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"));
+    .map((key) => invalid(`${field}[${key}]`, key, KEY_TEXT));
+
+const checkTwice = ({ data = {}, binaryData = {} }: ConfigMap): FieldError[] =>
+  Object.keys(data)
+    .filter((key) => Object.hasOwn(binaryData, key))
+    .map((key) => invalid(`data[${key}]`, key, 'duplicate of key present in binaryData'));
 
 const checkBase64 = (field: string, entries: Readonly<Record<string, string>> = {}): FieldError[] =>
   Object.entries(entries)
@@ -49,8 +57,26 @@ const checkSize = (field: string, object: Secret | ConfigMap): FieldError[] =>
     ? [{ field, reason: 'FieldValueTooLong', message: `Too long: may not be more than ${MAX_BYTES} bytes` }]
     : [];
 
-const checkImmutable = <T extends Secret | ConfigMap>(object: T, old?: T): FieldError[] =>
-  old?.immutable ? [{ field: 'data', reason: 'FieldValueForbidden', message: 'Forbidden: field is immutable when `immutable` is set' }] : [];
+const same = (a: Readonly<Record<string, string>> = {}, b: Readonly<Record<string, string>> = {}): boolean =>
+  Object.keys(a).length === Object.keys(b).length && Object.entries(a).every(([key, value]) => Object.hasOwn(b, key) && b[key] === value);
+
+const checkImmutable = <T extends Secret | ConfigMap>(object: T, old?: T): FieldError[] => {
+  if (!old?.immutable) return [];
+  const forbid = (field: string): FieldError => ({
+    field,
+    reason: 'FieldValueForbidden',
+    message: 'Forbidden: field is immutable when `immutable` is set',
+  });
+  const [binary, oldBinary] = [object as ConfigMap, old as ConfigMap].map(({ binaryData }) => binaryData);
+  return [
+    ...(object.immutable ? [] : [forbid('immutable')]),
+    ...(same(object.data, old.data) ? [] : [forbid('data')]),
+    ...(same(binary, oldBinary) ? [] : [forbid('binaryData')]),
+  ];
+};
+
+const checkType = (object: Secret, old?: Secret): FieldError[] =>
+  old && object.type !== old.type ? [invalid('type', object.type ?? '', 'field is immutable')] : [];
 
 export const secrets: Kind<Secret> = {
   ...core,
@@ -80,6 +106,7 @@ export const secrets: Kind<Secret> = {
     ...checkKeys('data', object.data),
     ...checkBase64('data', object.data),
     ...checkSize('data', object),
+    ...checkType(object, old),
     ...checkImmutable(object, old),
   ],
   normalise: ({ stringData, ...secret }) =>
@@ -112,6 +139,8 @@ export const configMaps: Kind<ConfigMap> = {
   subresources: {},
   admission: (object, old) => [
     ...checkKeys('data', object.data),
+    ...checkKeys('binaryData', object.binaryData),
+    ...checkTwice(object),
     ...checkBase64('binaryData', object.binaryData),
     ...checkSize('data', object),
     ...checkImmutable(object, old),

@@ -52,7 +52,7 @@ test.each<[string, unknown, number]>([
   ['no value', [{ op: 'add', path: '/data/a' }], 422],
   ['a prototype', [{ op: 'add', path: '/__proto__/polluted', value: '1' }], 422],
   ['a constructor', [{ op: 'add', path: '/constructor/prototype/polluted', value: '1' }], 422],
-  ['the whole object gone', [{ op: 'replace', path: '', value: null }], 400],
+  ['the whole object gone', [{ op: 'replace', path: '', value: null }], 422],
   ['too many operations', Array.from({ length: 10_001 }, () => ({ op: 'test', path: '/kind', value: 'ConfigMap' })), 413],
   [
     'copies of copies',

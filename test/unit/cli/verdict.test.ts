@@ -195,7 +195,7 @@ test.each<[string, Json, string[]]>([
     { metadata: { name: 'x', ownerReferences: ['a', 'b'].map((uid) => ({ apiVersion: 'v1', kind: 'X', name: 'x', uid, controller: true })) } },
     ['metadata.ownerReferences'],
   ],
-  ['a key that a Secret cannot have', { data: { 'a b': 'eA==' } }, ['data']],
+  ['a key that a Secret cannot have', { data: { 'a b': 'eA==' } }, ['data[a b]']],
   ['a value that is not base64', { data: { 'tls.crt': '!' } }, ['data[tls.crt]']],
   ['a value that is no text', { stringData: { 'tls.crt': 5 } }, ['stringData.tls.crt']],
 ])('a Secret with %s', async (_, fields, expected) => {
