@@ -146,7 +146,11 @@ class JsonReader {
   }
 }
 
+/** The most characters of YAML: reading it takes seconds a megabyte. Clients send JSON, kubectl as well. */
+const MAX_YAML = 512 * 1024;
+
 const decodeYaml = (text: string): Decoded => {
+  if (text.length > MAX_YAML) throw new DecodeError(`more than ${MAX_YAML} characters of YAML: send this as JSON`);
   try {
     const document = parseDocument(text, YAML_OPTIONS);
     const problem = document.errors[0];

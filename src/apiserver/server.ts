@@ -1,6 +1,7 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { KINDS, type ExtraGroup, type Kind } from '#api';
 import { kubeTime, messageOf, sha256Hex, systemClock, type Clock, type Logger } from '#lib';
 import { allows, authenticate, authorise, type Attributes, type Principal } from './access.ts';
@@ -15,7 +16,7 @@ import { openApi, OPENAPI_V2, type OpenApi } from './openapi.ts';
 import { REVIEWS } from './reviews.ts';
 import { route } from './route.ts';
 import { SERVICES } from './services.ts';
-import { methodNotAllowed, StatusError } from './status.ts';
+import { badRequest, methodNotAllowed, StatusError } from './status.ts';
 import { Store } from './store.ts';
 import { StoredHandler } from './stored-handler.ts';
 
@@ -52,6 +53,18 @@ const VERSION = {
   platform: `${process.platform}/${process.arch === 'x64' ? 'amd64' : process.arch}`,
 };
 const JSON_ANSWER: Answer = negotiate('application/json');
+/** What is no request still gets an answer of the usual form. */
+const refuseBytes = (error: NodeJS.ErrnoException, socket: Duplex): void => {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const long = error.code === 'HPE_HEADER_OVERFLOW';
+  const status = long
+    ? new StatusError(431, 'RequestHeaderFieldsTooLarge', 'the head of the request is too long')
+    : badRequest(`this is no HTTP request: ${error.message}`);
+  const body = JSON.stringify(status.body());
+  const head = `HTTP/1.1 ${status.code} ${STATUS_CODES[status.code]}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n`;
+  socket.end(head + body);
+};
+
 const AGGREGATED = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList';
 
 /** An embedded Kubernetes API server: kinds in SQLite, TLS with client certificates, kubectl and client-go as clients. */
@@ -90,6 +103,7 @@ class EmbeddedServer implements ApiServer {
     );
     // Watches last as long as they say; only the head of a request has a deadline.
     this.#server.requestTimeout = 0;
+    this.#server.on('clientError', refuseBytes);
     this.#server.on('tlsClientError', (error) => log.debug(`TLS: ${messageOf(error)}`));
   }
 

@@ -74,6 +74,27 @@ test('what is nested too deeply is told, not tried', () => {
   expect(problems).toEqual([expect.objectContaining({ message: expect.stringMatching(/nested/) as string })]);
 });
 
+const letters = [...'abcdefghijklmnop'];
+test.each<[string, string]>([
+  ['lists in lists', '- '.repeat(50_000)],
+  ['flows in flows', '['.repeat(50_000)],
+  ['keys in keys', '? '.repeat(50_000)],
+  [
+    'merges of merges',
+    `a: &a {x: 1}\n${letters
+      .slice(1)
+      .map((key, i) => `${key}: &${key} {<<: [${`*${letters[i]},`.repeat(9)}]}`)
+      .join('\n')}`,
+  ],
+  ['an anchor in itself', 'a: &a [*a]'],
+  ['a number with too many digits', `${good}data: {a: 9007199254740993}\n`],
+])('%s are a problem of the file, no more', (_, text) => {
+  const { manifests, problems } = parseManifests('hostile.yaml', text);
+  expect(manifests).toEqual([]);
+  expect(problems.length).toBeGreaterThan(0);
+  for (const { line, message } of problems) expect([line > 0, message.length < 1000]).toEqual([true, true]);
+});
+
 test('an empty file has no documents', () => {
   for (const text of ['', '---\n# nothing\n', '---\n---\n']) expect(parseManifests('empty.yaml', text)).toEqual({ manifests: [], problems: [] });
 });
