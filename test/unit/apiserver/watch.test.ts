@@ -85,6 +85,25 @@ test('a watch that was away too long is told to list again', async () => {
   expect((await admin.call('GET', `${MAPS}?watch=1&resourceVersion=abc`)).status).toBe(400);
 });
 
+test('pages of a list that is too old end with 410, and go on with what there is now', async () => {
+  await using small = await startServer({ keepChanges: 5 });
+  const client = await small.client();
+  for (const name of ['a', 'b', 'c']) await client.call('POST', MAPS, configMap(name));
+  const first = await client.call('GET', `${MAPS}?limit=1`);
+  const { resourceVersion, continue: token } = first.body.metadata;
+  expect((await client.call('GET', `${MAPS}?limit=1&continue=${token}`)).body.metadata.resourceVersion).toBe(resourceVersion);
+  for (let index = 0; index < 10; index++) await client.call('POST', MAPS, configMap(`d${index}`));
+  const late = await client.call('GET', `${MAPS}?limit=1&continue=${token}`);
+  expect(late.body).toMatchObject({ code: 410, reason: 'Expired', kind: 'Status' });
+  const rest = await client.call('GET', `${MAPS}?limit=2&continue=${late.body.metadata.continue}`);
+  expect(rest.body.items.map(({ metadata }: { metadata: { name: string } }) => metadata.name)).toEqual(['b', 'c']);
+  expect(Number(rest.body.metadata.resourceVersion)).toBeGreaterThan(Number(resourceVersion));
+  const exact = await client.call('GET', `${MAPS}?resourceVersionMatch=Exact&resourceVersion=${resourceVersion}`);
+  expect(exact.body).toMatchObject({ code: 410, reason: 'Expired' });
+  const now = rest.body.metadata.resourceVersion;
+  expect((await client.call('GET', `${MAPS}?resourceVersionMatch=Exact&resourceVersion=${now}`)).body.items).toHaveLength(13);
+});
+
 test('initial events end with a bookmark, when asked for', async () => {
   await admin.call('POST', TASKS, agent('marked'));
   const abort = new AbortController();
