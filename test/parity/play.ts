@@ -43,6 +43,9 @@ const TIME = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/g;
 
 const byText = (a: unknown, b: unknown): number => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1);
 
+/** Of these, the first and the last: what is between is the kind's own affair. */
+const ENDS: readonly string[] = ['columnDefinitions', 'cells'];
+
 /** Gives every version of a run a name of its own, in order of appearance. */
 class Names {
   readonly #versions = new Map<string, string>();
@@ -75,8 +78,12 @@ class Names {
       if (field === 'continue' && value !== '') return '<token>';
       return this.#text(value);
     }
+    if (Array.isArray(value) && ENDS.includes(field))
+      return [value.at(0), value.at(-1)].map((item: unknown) =>
+        this.of(typeof item === 'string' ? item.replace(/^\d+s$/, '<age>') : item, field === 'cells' ? '' : field),
+      );
     if (Array.isArray(value)) {
-      const items = value.map((item) => this.of(item, field === 'columnDefinitions' ? field : ''));
+      const items = value.map((item) => this.of(item));
       // Neither has an order, and the same cause is told twice at times.
       if (field === 'causes') return [...new Map(items.map((item) => [JSON.stringify(item), item])).values()].toSorted(byText);
       return field === 'managedFields' ? items.map((entry) => ({ ...(entry as object), time: undefined })).toSorted(byText) : items;

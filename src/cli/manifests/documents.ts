@@ -75,7 +75,14 @@ export interface Manifests {
 const MAX_BYTES = 10 * 1024 * 1024;
 
 /** A parser that runs out of stack says it in its own words. */
-const readable = (message: string): string => (/call stack/i.test(message) ? 'it is nested too deeply' : message);
+const readable = (message: string): string => (/call stack|stack overflow/i.test(message) ? 'it is nested too deeply' : message);
+
+/** What a parser says after it ran out of stack comes of that. */
+const errorsOf = ({ errors }: Document.Parsed): { readonly at: number; readonly message: string }[] => {
+  const told = errors.map(({ pos, message }) => ({ at: pos[0], message: readable(message) }));
+  const deep = told.find(({ message }, index) => message !== errors[index]!.message);
+  return deep ? [deep] : told;
+};
 
 const isEmpty = ({ contents }: Document): boolean => contents === null || (isScalar(contents) && contents.value === null);
 
@@ -125,7 +132,7 @@ export const parseManifests = (file: string, text: string): Manifests => {
   const documents = Array.isArray(parsed) ? parsed : [];
   const manifests = documents.flatMap((document) => {
     const positions = new Positions(document, lines, document.contents);
-    for (const { pos, message } of document.errors) problems.push({ ...whole, ...positions.at(pos[0]), message: readable(message) });
+    for (const { at, message } of errorsOf(document)) problems.push({ ...whole, ...positions.at(at), message });
     const dangling = danglingAliases(document);
     for (const { range, source } of dangling) problems.push({ ...whole, ...positions.at(range?.[0] ?? 0), message: `*${source} stands for nothing: no &${source} comes before it` });
     if (document.errors.length > 0 || dangling.length > 0 || isEmpty(document)) return []; // empty: nothing between two lines of ---
