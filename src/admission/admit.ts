@@ -65,7 +65,9 @@ const wrongKind = (kind: Kind, object: JsonObject): readonly FieldError[] =>
 
 const violations = (kind: Kind, object: JsonObject, old: JsonObject | undefined, statusOnly: boolean): readonly FieldError[] => {
   const schema = objectSchema(kind);
-  const structural = statusOnly ? validate(kind.schema.properties?.['status'] ?? {}, object['status'] ?? {}, 'status', '') : validate(kind.schema, object);
+  const structural = statusOnly
+    ? validate(kind.schema.properties?.['status'] ?? {}, object['status'] ?? {}, { path: 'status', shown: '', old: old?.['status'] })
+    : validate(kind.schema, object, { old });
   const found = [...wrongKind(kind, object), ...checkMetadata(kind, metadataOf(object)), ...structural, ...checkScale(kind, object)];
   if (found.some(({ reason }) => BLOCKING.includes(reason))) return [...found, ...(hasRules(schema) ? [UNCHECKED] : [])];
   const broken = [...found, ...checkRules(schema, object, old)];

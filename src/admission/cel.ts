@@ -1,7 +1,8 @@
 import { celEnv, celFunc, celMethod, CelScalar, celType, isCelError, parse, plan, type CelInput, type CelResult, type CelValue } from '@bufbuild/cel';
 import type { FieldError, JsonSchema, Rule } from '#api';
 import { isCidr, messageOf, parseDuration } from '#lib';
-import { get, isObject } from './json.ts';
+import { get, isObject, sameJson } from './json.ts';
+import { oldItem } from './structural.ts';
 
 /** CEL rules (`x-kubernetes-validations`). Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules */
 
@@ -93,14 +94,9 @@ export const hasRules = (schema: JsonSchema): boolean => {
   return known;
 };
 
-/** The old value an item of a list is compared with: the one with the same keys in a map list, none in other lists. */
-const oldItem = (schema: JsonSchema, item: unknown, old: unknown): unknown => {
-  const keys = schema['x-kubernetes-list-map-keys'];
-  return keys && Array.isArray(old) ? old.find((other) => keys.every((key) => get(other, key) === get(item, key))) : undefined;
-};
-
-/** Every rule that `value` breaks, here and below; `old` is what it replaces, if anything. */
+/** Every rule that `value` breaks, here and below; `old` is what it replaces, if anything. What stays as it was is not judged again. */
 export const checkRules = (schema: JsonSchema, value: unknown, old: unknown, path = ''): FieldError[] => {
+  if (old !== undefined && sameJson(value, old)) return [];
   const own = (schema['x-kubernetes-validations'] ?? []).flatMap((rule) => checkRule(rule, schema, value, old, path));
   if (Array.isArray(value)) {
     if (!schema.items) return own;

@@ -1,6 +1,6 @@
 import type { FieldError, JsonSchema } from '#api';
 import { below } from './json-path.ts';
-import { get, isObject, type MutableJson } from './json.ts';
+import { type MutableJson, get, isObject, sameJson } from './json.ts';
 
 /** Pruning, defaulting and validation of values by structural schemas; messages are those of kube-apiserver. */
 
@@ -118,14 +118,20 @@ const validateNumber = (schema: JsonSchema, value: number, place: Place, report:
   if (schema.maximum !== undefined && value > schema.maximum) bad(`should be less than or equal to ${print(schema.maximum)}`);
 };
 
-const validateList = (schema: JsonSchema, value: readonly unknown[], place: Place, report: Report): void => {
+/** The old value an item of a list is compared with: the one with the same keys in a map list, none in other lists. */
+export const oldItem = (schema: JsonSchema, child: unknown, old: unknown): unknown => {
+  const keys = schema['x-kubernetes-list-map-keys'];
+  return keys && Array.isArray(old) ? old.find((other) => keys.every((key) => get(other, key) === get(child, key))) : undefined;
+};
+
+const validateList = (schema: JsonSchema, value: readonly unknown[], place: Place, report: Report, old: unknown): void => {
   if (schema.minItems !== undefined && value.length < schema.minItems) {
     report(place, 'FieldValueInvalid', `Invalid value: ${value.length}: ${place.shown} in body should have at least ${schema.minItems} items`);
   }
   if (schema.maxItems !== undefined && value.length > schema.maxItems) {
     return report(place, 'FieldValueTooMany', `Too many: ${value.length}: must have at most ${schema.maxItems} items`);
   }
-  value.forEach((child, index) => validateValue(schema.items ?? {}, child, item(place, index), report));
+  value.forEach((child, index) => validateValue(schema.items ?? {}, child, item(place, index), report, oldItem(schema, child, old)));
 };
 
 /** Times are told apart by other names. */
@@ -139,27 +145,30 @@ const wrongType = (schema: JsonSchema, value: unknown, place: Place, report: Rep
   if (typeof value === 'number') validateNumber(schema, value, place, report);
 };
 
-const validateValue = (schema: JsonSchema, value: unknown, place: Place, report: Report): void => {
+/** A value that is what it was is not judged again: it may be from before a rule was made. */
+const validateValue = (schema: JsonSchema, value: unknown, place: Place, report: Report, old: unknown): void => {
+  if (old !== undefined && sameJson(value, old)) return;
   validateEnum(schema, value, place, report);
   if (!hasType(schema, value)) return wrongType(schema, value, place, report);
   if (typeof value === 'string') validateString(schema, value, place, report);
   else if (typeof value === 'number') validateNumber(schema, value, place, report);
-  else if (Array.isArray(value)) validateList(schema, value, place, report);
+  else if (Array.isArray(value)) validateList(schema, value, place, report, old);
   else if (isObject(value)) {
     for (const name of schema.required ?? []) if (!Object.hasOwn(value, name)) report(inside(place, name), 'FieldValueRequired', 'Required value');
     for (const [name, child] of Object.entries(value)) {
       const known = property(schema, name);
-      if (known) validateValue(known, child, inside(place, name), report);
+      if (known) validateValue(known, child, inside(place, name), report, get(old, name));
     }
   }
 };
 
 /** Items of sets and map lists that cannot be told apart. Judged apart from the schema: it needs no valid items. */
-const validateKeys = (schema: JsonSchema, value: unknown, place: Place, report: Report): void => {
+const validateKeys = (schema: JsonSchema, value: unknown, place: Place, report: Report, old: unknown): void => {
+  if (old !== undefined && sameJson(value, old)) return;
   if (isObject(value)) {
     for (const [name, child] of Object.entries(value)) {
       const known = property(schema, name);
-      if (known) validateKeys(known, child, inside(place, name), report);
+      if (known) validateKeys(known, child, inside(place, name), report, get(old, name));
     }
   }
   if (!Array.isArray(value)) return;
@@ -175,15 +184,24 @@ const validateKeys = (schema: JsonSchema, value: unknown, place: Place, report: 
       if (seen.has(identity)) report(at, 'FieldValueDuplicate', `Duplicate value: ${identity}`);
       seen.add(identity);
     }
-    if (schema.items) validateKeys(schema.items, child, at, report);
+    if (schema.items) validateKeys(schema.items, child, at, report, oldItem(schema, child, old));
   });
 };
 
-/** Every way in which `value`, which is at `path`, breaks the schema (rules apart). `shown` is how messages call that place. */
-export const validate = (schema: JsonSchema, value: unknown, path = '', shown = path): FieldError[] => {
+interface ValidateOptions {
+  /** Where the value is; nowhere by default. */
+  readonly path?: string;
+  /** How messages call that place, if not by its path. */
+  readonly shown?: string;
+  /** What the value replaces: parts that stay as they were are not judged. */
+  readonly old?: unknown;
+}
+
+/** Every way in which `value` breaks the schema (rules apart). */
+export const validate = (schema: JsonSchema, value: unknown, { path = '', shown = path, old }: ValidateOptions = {}): FieldError[] => {
   const errors: FieldError[] = [];
   const report: Report = (place, reason, message) => errors.push({ field: place.path, reason, message });
-  validateValue(schema, value, { path, shown }, report);
-  validateKeys(schema, value, { path, shown }, report);
+  validateValue(schema, value, { path, shown }, report, old);
+  validateKeys(schema, value, { path, shown }, report, old);
   return errors;
 };

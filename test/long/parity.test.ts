@@ -9,6 +9,7 @@ import { judge, pathOf, type Verdict } from '../parity/judge.ts';
 import { play } from '../parity/play.ts';
 import { SCENARIOS } from '../parity/scenarios.ts';
 import { TABLE } from '../parity/table.ts';
+import { CHANGES, refusedFields, STORED, TIGHTENED } from '../parity/tighten.ts';
 import { makeClient, type TestClient } from '../unit/apiserver/harness.ts';
 
 /**
@@ -73,4 +74,18 @@ test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))('%s: 
   const said = Object.fromEntries((await play(admin, scenario)).map((answer, index) => [index, answer]));
   if (rewrite) writeGolden(`verbs/${name}`, said);
   expect(said).toEqual(readGolden(`verbs/${name}`));
+});
+
+test('what was stored before a rule was made may stay, and everything else of it change', async () => {
+  const at = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${TIGHTENED.plural}.${TIGHTENED.group}`;
+  const tight = (await admin.call('GET', at)).body;
+  const spec = structuredClone(tight.spec);
+  spec.versions[0].schema.openAPIV3Schema.properties.spec = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true };
+  expect((await admin.call('PATCH', at, { spec }, { type: 'application/merge-patch+json' })).status).toBe(200);
+  await until('the loose rules hold', async () => (await admin.call('POST', pathOf(TIGHTENED), STORED)).status === 201);
+  const { resourceVersion } = (await admin.call('GET', at)).body.metadata;
+  expect((await admin.call('PUT', at, { ...tight, metadata: { ...tight.metadata, resourceVersion } })).status).toBe(200);
+  const invalid = { ...STORED, metadata: { name: 'other' } };
+  await until('the strict rules hold', async () => (await admin.call('POST', `${pathOf(TIGHTENED)}?dryRun=All`, invalid)).status === 422);
+  expect(await refusedFields(admin)).toEqual(CHANGES.map(([, refused]) => refused));
 });

@@ -1,4 +1,8 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { KINDS } from '#api';
+import { pathOf } from '../../parity/judge.ts';
+import { CHANGES, LOOSE, refusedFields, STORED, TIGHTENED } from '../../parity/tighten.ts';
 import { agent, ROOT, startServer, type TestClient, type TestServer } from './harness.ts';
 
 let server: TestServer;
@@ -349,4 +353,12 @@ test('a Secret takes plain text, and never shows a value in an error', async () 
   const refused = await admin.call('POST', at, { apiVersion: 'v1', kind: 'Secret', metadata: { name: 't' }, data: { token: 'sk-real-key!' } });
   expect(refused.status).toBe(422);
   expect(JSON.stringify(refused.body)).not.toContain('sk-real');
+});
+
+test('what was stored before a rule was made may stay, and everything else of it change', async () => {
+  await using before = await startServer({ kinds: KINDS.map((kind) => (kind === TIGHTENED ? LOOSE : kind)) });
+  expect((await (await before.client()).call('POST', pathOf(TIGHTENED), STORED)).status).toBe(201);
+  await before.stop();
+  await using after = await startServer({ database: join(before.dir, 'api.db') });
+  expect(await refusedFields(await after.client())).toEqual(CHANGES.map(([, refused]) => refused));
 });
