@@ -15,9 +15,13 @@ import {
 import type { Writable } from '#kube';
 import { canonicalJson, sha256Hex } from '#lib';
 
-/** Revisions of the agent, newest first. */
-export const ownRevisions = (agent: Agent, revisions: readonly AgentSandboxRevision[]): AgentSandboxRevision[] =>
-  revisions.filter((revision) => isRevisionOf(agent, revision) && !revision.metadata.deletionTimestamp).sort((a, b) => generationOf(b) - generationOf(a));
+/** Revisions of the agent, newest first. What claims to be of a generation that is still to come was not made by us. */
+export const ownRevisions = (agent: Agent, revisions: readonly AgentSandboxRevision[]): AgentSandboxRevision[] => {
+  const { generation = Infinity } = agent.metadata;
+  return revisions
+    .filter((revision) => isRevisionOf(agent, revision) && generationOf(revision) <= generation && !revision.metadata.deletionTimestamp)
+    .sort((a, b) => generationOf(b) - generationOf(a));
+};
 
 /** The newest revision that was ready: the newest itself when it is, else the one that served last. */
 export const latestReady = (agent: Agent, newestFirst: readonly AgentSandboxRevision[]): AgentSandboxRevision | undefined => {

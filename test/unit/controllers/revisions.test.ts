@@ -183,6 +183,18 @@ test('a DaemonAgent has revisions too; a TaskAgent of the same name does not tak
   expect(own.spec.image).toBe('demo:2');
 });
 
+test('what claims to be a newer revision of the agent than there can be does not serve', async () => {
+  const { client, desired } = cluster;
+  await history('f', 1);
+  const { ownerReferences } = (await client.get(agentSandboxRevisions, 'default', 'f-00001'))!.metadata;
+  await client.create(agentSandboxRevisions, { metadata: { namespace: 'default', name: 'f-99999', ownerReferences }, spec: { image: 'evil:1' } });
+  desired.worker('0', { images: [ready('f-00001'), ready('f-99999')] });
+  await client.patch(taskAgents, 'default', 'f', { spec: { maxConcurrent: 1 } });
+  const told = await eventually(client, taskAgents, 'f', (object) => object.status?.observedGeneration === 2);
+  expect(told.status).toMatchObject({ latestCreatedRevisionName: 'f-00001', latestReadyRevisionName: 'f-00001' });
+  expect(desired.workers.get('default/default')!.revisions.map(({ template }) => template.revision)).toEqual(['f-00001']);
+});
+
 test('a revision somebody made by hand is neither used nor deleted', async () => {
   const { client } = cluster;
   await client.create(agentSandboxRevisions, {
