@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
  * `GOLDEN=write npx vitest run --config vitest.long.config.ts test/long/parity.test.ts`; look at the difference before committing it.
  */
 const folder = join(import.meta.dirname, '..', 'golden', 'parity');
-const fileOf = (name: string): string => join(folder, `${name.replaceAll(' ', '-')}.json`);
+const fileOf = (name: string): string => join(folder, `${name.replaceAll(/[^\w/]+/g, '-')}.json`);
 
 export type Golden = Readonly<Record<string, unknown>>;
 
