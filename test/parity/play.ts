@@ -62,13 +62,17 @@ class Names {
       .replaceAll(UUID, '<uid>')
       .replaceAll(TIME, '<time>')
       .replaceAll(/\bmade-[a-z0-9]{5}\b/g, 'made-<random>');
-    return plain
-      .replace(
-        /(resource ?[vV]ersion: )(\d+)(.*)/,
-        (_, before: string, _version: string, after: string) => `${before}<version>${after.replaceAll(/\d+/g, '<version>')}`,
-      )
-      .replace(/StorageError: .* AdditionalErrorMsg: /, '')
-      .replace(/(ResourceVersion in record \()\d+/, '$1<version>');
+    return (
+      plain
+        .replace(
+          /(resource ?[vV]ersion: )(\d+)(.*)/,
+          (_, before: string, _version: string, after: string) => `${before}<version>${after.replaceAll(/\d+/g, '<version>')}`,
+        )
+        // It repeats the whole object.
+        .replaceAll(/Invalid value: "\{(?:[^"\\]|\\.)*\}": /g, 'Invalid value: "<object>": ')
+        .replace(/StorageError: .* AdditionalErrorMsg: /, '')
+        .replace(/(ResourceVersion in record \()\d+/, '$1<version>')
+    );
   }
 
   /** `value` with names in place of what is another one each time. */
