@@ -93,13 +93,53 @@ const page = (kind: Kind): string => {
   ].join('\n');
 };
 
+const NOTHING_RUNS = 'the agent runs nothing: triggers are answered 503';
+const NOTHING_PASSES = 'lets nothing through';
+/** What happens with what is not built: the first line whose beginning fits. Every mark has one. */
+const MEANWHILE: readonly (readonly [field: string, happens: string])[] = [
+  ['TaskAgent spec.template.spec.env', NOTHING_RUNS],
+  ['TaskAgent spec.egressRefs', 'nothing goes out through the others'],
+  ['TaskAgent spec.delivery', NOTHING_RUNS],
+  ['TaskAgent spec.schedule', 'no run is started by a schedule'],
+  ['TaskAgent spec.timeZone', 'no run is started by a schedule'],
+  ['TaskAgent spec.concurrencyPolicy', 'no run is started by a schedule'],
+  ['TaskAgent spec.ingress', NOTHING_RUNS],
+  ['TaskAgent spec.identity', 'left out: a sandbox has no identity of its own'],
+  ['TaskAgent spec.streaming', 'left out: an answer is sent on as it comes once it is longer than 1 MiB'],
+  ['TaskAgent spec.state', NOTHING_RUNS],
+  ['DaemonAgent', 'nothing runs'],
+  ['AgentSandboxRevision spec.env', NOTHING_RUNS],
+  ['WorkerPool spec.template', 'left out: it concerns pods, and workers of one machine are none'],
+  ['WorkerPool spec.imageCache', 'left out: images come from the local store'],
+  ['EgressGateway spec.listeners', `the listener ${NOTHING_PASSES}`],
+  ['EgressGateway spec.defaultPolicy', 'what no route matches is denied'],
+  ['EgressGateway spec.dns', 'upstreams are dialled over IPv4'],
+  ['EgressGateway spec.otlp', 'nothing is sent there; records are in ClickHouse'],
+  ['AIProviderRoute spec.parentRefs', 'not accepted by that parent'],
+  ['AIProviderRoute spec.rules', `the rule ${NOTHING_PASSES}`],
+  ['MCPRoute', NOTHING_PASSES],
+  ['EgressL4Route', NOTHING_PASSES],
+  ['CredentialInjectionPolicy spec.parentRefs', 'not accepted for that target, and the requests it would serve are refused'],
+  ['CredentialInjectionPolicy spec.targetRefs', 'not accepted for that target, and the requests it would serve are refused'],
+  ['CredentialInjectionPolicy', 'requests that would get the value are refused'],
+  ['RateLimitPolicy', `a rule that refers to it ${NOTHING_PASSES}`],
+  ['LoggingPolicy', `a rule that refers to it ${NOTHING_PASSES}`],
+];
+
+const meanwhile = (field: string): string => {
+  const found = MEANWHILE.find(([beginning]) => field.startsWith(beginning));
+  if (!found) throw new Error(`${field} is not built: say in MEANWHILE what happens with it`);
+  return found[1];
+};
+
 const unbuiltPage = (): string => {
   const rows = CLRK_KINDS.flatMap((kind) => {
     const spec = kind.schema.properties!['spec']!;
-    if (stateOf(spec)) return [`| ${kind.kind} | all of it | |`];
+    if (stateOf(spec)) return [`| ${kind.kind} | all of it | nothing | ${meanwhile(kind.kind)} |`];
     return fieldsOf(spec, 'spec').flatMap(({ path, schema }) => {
       const state = stateOf(schema);
-      return state ? [`| ${kind.kind} | \`${path}\` | ${schema.built && !schema.builtNote ? '' : state} |`] : [];
+      if (!state) return [];
+      return [`| ${kind.kind} | \`${path}\` | ${schema.built && !schema.builtNote ? 'nothing' : state} | ${meanwhile(`${kind.kind} ${path}`)} |`];
     });
   });
   return [
@@ -109,8 +149,8 @@ const unbuiltPage = (): string => {
     'Every field that is not in this table is enforced. One that is: its value is checked and kept, the object says `Enforced=False` with reason `NotBuilt` and names it, and what it',
     'would have allowed is denied.',
     '',
-    '| kind | field | what of it is built |',
-    '|---|---|---|',
+    '| kind | field | what of it is built | meanwhile |',
+    '|---|---|---|---|',
     ...rows,
     '',
   ].join('\n');
