@@ -48,9 +48,13 @@ export const pumpOutput = async (stream: AsyncIterable<Buffer>, window: CreditWi
   return sent;
 };
 
-/** Longest line, and lines a second, that one run can put into our log. */
+/**
+ * Longest line, and lines and bytes a second, that one run can put into our log. Writing a log that nobody reads that fast blocks
+ * the process, all runs of the worker with it.
+ */
 const MAX_LINE = 8192;
 const MAX_LINES_PER_SECOND = 200;
+const MAX_BYTES_PER_SECOND = 32 * 1024;
 
 /** Reads a stream as lines, each at most 8 KiB; a flood is counted instead of written. */
 export const pumpLines = async (
@@ -62,14 +66,16 @@ export const pumpLines = async (
   let rest = '';
   let second = -1;
   let lines = 0;
+  let bytes = 0;
   let dropped = 0;
   const emit = (line: string): void => {
     const at = Math.floor(now() / 1000);
     if (at !== second) {
       if (dropped > 0) write(`(${dropped} lines of stderr were dropped)`);
-      [second, lines, dropped] = [at, 0, 0];
+      [second, lines, bytes, dropped] = [at, 0, 0, 0];
     }
-    if (++lines > MAX_LINES_PER_SECOND) dropped++;
+    bytes += line.length;
+    if (++lines > MAX_LINES_PER_SECOND || bytes > MAX_BYTES_PER_SECOND) dropped++;
     else if (line !== '') write(line);
   };
   for await (const chunk of stream) {

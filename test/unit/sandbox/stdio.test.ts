@@ -60,7 +60,8 @@ test('lines are put together from pieces, also inside a character', async () => 
 });
 
 test('no line is longer than 8 KiB, whether it ends or not', async () => {
-  const lines = await linesOf(['x'.repeat(19_000), `${'x'.repeat(1_000)}\n${'y'.repeat(9_000)}\n`, 'z'.repeat(9_000)]);
+  let second = 0;
+  const lines = await linesOf(['x'.repeat(19_000), `${'x'.repeat(1_000)}\n${'y'.repeat(9_000)}\n`, 'z'.repeat(9_000)], () => ++second * 1_000);
   expect(lines.every((line) => line.length <= 8192)).toBe(true);
   expect(lines.join('')).toBe('x'.repeat(20_000) + 'y'.repeat(9_000) + 'z'.repeat(9_000));
 });
@@ -69,4 +70,6 @@ test('a flood is counted instead of written', async () => {
   const lines = await linesOf(['line\n'.repeat(1_000)]);
   expect(lines).toHaveLength(201);
   expect(lines.at(-1)).toBe('(800 lines of stderr were dropped)');
+  const long = await linesOf([`${'x'.repeat(8_000)}\n`.repeat(20)]);
+  expect(long).toEqual([...Array.from({ length: 4 }, () => 'x'.repeat(8_000)), '(16 lines of stderr were dropped)']);
 });
