@@ -1,13 +1,9 @@
-import type { ChildProcess } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Agent } from 'undici';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { exited, READY_STDIO, readyReport, spawnChild } from '#lib';
-import { createAuthority, loadSigner } from '#lib/x509';
+import { CrashServer } from '../unit/apiserver/crash-kit.ts';
 import { configMap, makeClient, type TestClient, type WatchEvent } from '../unit/apiserver/harness.ts';
 
 /**
@@ -22,32 +18,16 @@ const NAMES = 40;
 const MAPS = '/api/v1/namespaces/default/configmaps';
 const MERGE = 'application/merge-patch+json';
 
-let dir: string;
-let tls: { ca: string; cert: string; key: string };
-let child: ChildProcess | undefined;
-
+let server: CrashServer;
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'clrk-kill-'));
-  const validity = { notBefore: new Date(Date.now() - 1e6), notAfter: new Date(Date.now() + 1e7) };
-  const authority = await createAuthority({ subject: 'CN=test', ca: { pathLength: 0 }, ...validity });
-  const signer = await loadSigner(authority);
-  const server = await signer.issue({ subject: 'CN=apiserver', usage: 'server', ips: ['127.0.0.1'], ...validity });
-  const client = await signer.issue({ subject: 'CN=admin, O=system:masters', usage: 'client', ...validity });
-  for (const [name, text] of Object.entries({ ca: authority.certPem, cert: server.certPem, key: server.keyPem })) writeFileSync(join(dir, `${name}.pem`), text);
-  tls = { ca: authority.certPem, cert: client.certPem, key: client.keyPem };
+  server = await CrashServer.make();
 });
-afterEach(async () => {
-  child?.kill('SIGKILL');
-  if (child) await exited(child);
-  rmSync(dir, { recursive: true, force: true });
-});
+afterEach(() => server[Symbol.asyncDispose]());
 
 const start = async (): Promise<{ readonly client: TestClient; readonly agent: Agent }> => {
-  child = spawnChild(process.execPath, [join(import.meta.dirname, '..', 'unit', 'apiserver', 'crash-server.ts'), dir], { stdio: READY_STDIO });
-  const report = await Promise.race([readyReport(child), exited(child).then((exit) => ({ exit }))]);
-  expect(report).toHaveProperty('port');
-  const agent = new Agent({ connect: tls });
-  return { agent, client: makeClient(`https://127.0.0.1:${(report as { port: number }).port}`, agent) };
+  const url = await server.start();
+  const agent = new Agent({ connect: server.tls });
+  return { agent, client: makeClient(url, agent) };
 };
 
 /** What an object is known to be: its value and version, or that it is not there. */
@@ -164,14 +144,14 @@ test('killed in the middle of ten thousand writes, eight times', async () => {
           if (!(await write(client, books, slots[randomInt(NAMES)]!, `${kill}-${written}-${randomInt(1e9)}`))) return;
           written++;
           // The others have requests under way.
-          if (written === goal && !last) child!.kill('SIGKILL');
+          if (written === goal && !last) server.kill('SIGKILL');
         }
       }),
     );
     if (last) {
       await audit(client, books);
       expect((await client.call('POST', MAPS, configMap('end'))).status).toBe(201);
-    } else await exited(child!);
+    } else await server.gone();
     await follower;
     await agent.destroy();
   }
@@ -183,9 +163,9 @@ test('killed in the middle of ten thousand writes, eight times', async () => {
   const byVersion = new Map(seen.map((change) => [change.version, change]));
   for (const change of books.acknowledged) expect(byVersion.get(change.version)).toEqual(change);
 
-  child!.kill('SIGTERM');
-  await exited(child!);
-  const database = new DatabaseSync(join(dir, 'killed.db'), { readOnly: true });
+  server.kill('SIGTERM');
+  await server.gone();
+  const database = new DatabaseSync(join(server.dir, 'killed.db'), { readOnly: true });
   expect(database.prepare('PRAGMA integrity_check').all()).toEqual([{ integrity_check: 'ok' }]);
   database.close();
 });
