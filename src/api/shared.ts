@@ -99,7 +99,7 @@ export type ParentRef = Infer<typeof parentRef>;
 export const secretRef = object(
   'A Secret of this namespace.',
   { name: string('Name of the Secret.', { minLength: 1, maxLength: 253 }) },
-  { group: string('Empty: the core group.'), kind: string('Secret.'), namespace: string('Ignored: always the own namespace.') },
+  { group: string('Empty: the core group.'), kind: string('Secret.'), namespace: string('The own namespace, also when absent; no other one is ever read.') },
 );
 
 export const routeParents = array(

@@ -1,13 +1,13 @@
 // lib/x509: consumes names and keys; produces certificates. A front door of its own, so that only programs that sign load it.
 // Heavy dependency owned here: @peculiar/x509 (which needs reflect-metadata first).
 import 'reflect-metadata';
-import { webcrypto } from 'node:crypto';
+import { createPrivateKey, webcrypto, type KeyObject } from 'node:crypto';
 import * as x509 from '@peculiar/x509';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 x509.cryptoProvider.set(webcrypto as unknown as Crypto);
 
-/** A P-256 certificate and its key, as PEM. */
+/** A certificate and its key, as PEM; those made here are P-256. */
 export interface CertifiedKey {
   readonly certPem: string;
   readonly keyPem: string;
@@ -27,6 +27,7 @@ export interface CertificateRequest {
 
 /** Something that signs: a loaded authority. Loading parses PEM once; keep it. */
 export interface Signer {
+  /** What it was loaded from: the certificate that signs, and the chain above it where there is one. */
   readonly certPem: string;
   issue(request: CertificateRequest): Promise<CertifiedKey>;
 }
@@ -39,7 +40,40 @@ const serialNumber = (): string =>
     .toString('hex')
     .slice(1)}`;
 
-const extensionsOf = async (request: CertificateRequest, subjectKey: webcrypto.CryptoKey, issuerKey: webcrypto.CryptoKey): Promise<x509.Extension[]> => {
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
+
+/** The certificates of a PEM text, each as PEM; whatever else is in it is left out. */
+export const certificatesIn = (pem: string): string[] => (pem.match(CERTIFICATE) ?? []).map((block) => `${block}\n`);
+
+/** What a certificate lets its key sign: no certificates, or certificates with this many authorities below it (undefined = any number). */
+export const signingScope = (certPem: string): { readonly signsCertificates: boolean; readonly pathLength: number | undefined } => {
+  const certificate = new x509.X509Certificate(certPem);
+  const constraints = certificate.getExtension(x509.BasicConstraintsExtension);
+  const usages = certificate.getExtension(x509.KeyUsagesExtension);
+  const signs = usages === null || (usages.usages & x509.KeyUsageFlags.keyCertSign) !== 0;
+  return { signsCertificates: constraints?.ca === true && signs, pathLength: constraints?.pathLength };
+};
+
+/** How a key signs; undefined for kinds of keys that not every TLS client verifies. */
+const signingAlgorithmOf = ({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject) => {
+  if (type === 'rsa') return (details?.modulusLength ?? 0) >= 2048 ? ({ name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' } as const) : undefined;
+  if (type !== 'ec') return undefined;
+  switch (details?.namedCurve) {
+    case 'prime256v1':
+      return ALGORITHM;
+    case 'secp384r1':
+      return { name: 'ECDSA', namedCurve: 'P-384', hash: 'SHA-384' } as const;
+    case 'secp521r1':
+      return { name: 'ECDSA', namedCurve: 'P-521', hash: 'SHA-512' } as const;
+    default:
+      return undefined;
+  }
+};
+
+/** Whether an authority can sign with this private key: RSA of 2048 bits or more, or EC on P-256, P-384 or P-521. */
+export const canSignWith = (key: KeyObject): boolean => signingAlgorithmOf(key) !== undefined;
+
+const extensionsOf = async (request: CertificateRequest, subjectKey: webcrypto.CryptoKey, authorityKey: x509.Extension): Promise<x509.Extension[]> => {
   const names: x509.JsonGeneralNames = [
     ...(request.dns ?? []).map((value) => ({ type: 'dns' as const, value })),
     ...(request.ips ?? []).map((value) => ({ type: 'ip' as const, value })),
@@ -52,7 +86,7 @@ const extensionsOf = async (request: CertificateRequest, subjectKey: webcrypto.C
     ...(request.usage ? [new x509.ExtendedKeyUsageExtension([extended])] : []),
     ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names, request.subject === '')] : []),
     await x509.SubjectKeyIdentifierExtension.create(subjectKey as never),
-    await x509.AuthorityKeyIdentifierExtension.create(issuerKey as never),
+    authorityKey,
   ];
 };
 
@@ -69,16 +103,25 @@ export const createAuthority = async (request: CertificateRequest & { ca: { path
     notBefore: request.notBefore,
     notAfter: request.notAfter,
     signingAlgorithm: ALGORITHM,
-    extensions: await extensionsOf(request, keys.publicKey, keys.publicKey),
+    extensions: await extensionsOf(request, keys.publicKey, await x509.AuthorityKeyIdentifierExtension.create(keys.publicKey as never)),
   });
   return { certPem: `${certificate.toString('pem')}\n`, keyPem: await toKeyPem(keys.privateKey) };
 };
 
-/** Loads an authority (PEM certificate and PKCS#8 key) for signing. */
+/** Names the key of an issuer the way its own certificate does: verifiers compare the two. */
+const authorityKeyOf = async (issuer: x509.X509Certificate): Promise<x509.Extension> => {
+  const own = issuer.getExtension(x509.SubjectKeyIdentifierExtension);
+  return own ? new x509.AuthorityKeyIdentifierExtension(own.keyId) : x509.AuthorityKeyIdentifierExtension.create(await issuer.publicKey.export());
+};
+
+/** Loads an authority for signing: the first certificate of `certPem`, and its key in any PEM form (PKCS#8, PKCS#1, SEC 1). */
 export const loadSigner = async (authority: CertifiedKey): Promise<Signer> => {
-  const certificate = new x509.X509Certificate(authority.certPem);
-  const signingKey = await webcrypto.subtle.importKey('pkcs8', x509.PemConverter.decodeFirst(authority.keyPem), ALGORITHM, false, ['sign']);
-  const issuerPublicKey = (await certificate.publicKey.export()) as unknown as webcrypto.CryptoKey;
+  const certificate = new x509.X509Certificate(certificatesIn(authority.certPem)[0] ?? '');
+  const key = createPrivateKey(authority.keyPem);
+  const algorithm = signingAlgorithmOf(key);
+  if (!algorithm) throw new Error(`cannot sign with a key of kind ${key.asymmetricKeyType}`);
+  const signingKey = await webcrypto.subtle.importKey('pkcs8', key.export({ format: 'der', type: 'pkcs8' }), algorithm, false, ['sign']);
+  const authorityKey = await authorityKeyOf(certificate);
   return {
     certPem: authority.certPem,
     async issue(request) {
@@ -86,13 +129,14 @@ export const loadSigner = async (authority: CertifiedKey): Promise<Signer> => {
       const issued = await x509.X509CertificateGenerator.create({
         serialNumber: serialNumber(),
         subject: request.subject,
-        issuer: certificate.subject,
+        // As it is encoded there, not as text: some verifiers compare the bytes.
+        issuer: certificate.subjectName,
         publicKey: keys.publicKey as never,
         signingKey: signingKey as never,
         notBefore: request.notBefore,
         notAfter: request.notAfter,
-        signingAlgorithm: ALGORITHM,
-        extensions: await extensionsOf(request, keys.publicKey, issuerPublicKey),
+        signingAlgorithm: algorithm,
+        extensions: await extensionsOf(request, keys.publicKey, authorityKey),
       });
       return { certPem: `${issued.toString('pem')}\n`, keyPem: await toKeyPem(keys.privateKey) };
     },

@@ -52,7 +52,13 @@ const listener = object(
     tls: object(
       'What is done with TLS.',
       { mode: oneOf('Terminate decrypts with leaves signed by the gateway.', ['Passthrough', 'Terminate'], { default: 'Passthrough' }) },
-      { caCertRef: unbuilt(secretRef) },
+      {
+        caCertRef: {
+          ...secretRef,
+          description:
+            'Secret with the authority (`tls.crt`, `tls.key`, `ca.crt`) that signs what the listener shows, the same for all listeners; absent = the gateway makes one.',
+        },
+      },
     ),
     allowedRoutes: unbuilt(allowedRoutes),
   },

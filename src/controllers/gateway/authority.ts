@@ -1,8 +1,9 @@
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { apiVersionOf, egressGateways, gatewayCaSecret, secrets, type EgressGateway, type Secret } from '#api';
 import { isConflict, keyOf, type Client } from '#kube';
-import { sha256Hex, type Clock, type Logger } from '#lib';
+import { kubeTime, sha256Hex, type Clock, type Logger } from '#lib';
 import { createAuthority, loadSigner, type CertifiedKey, type Signer } from '#lib/x509';
+import { caReferenceOf } from './ca-ref.ts';
+import { authorityIn, AuthorityUnusable, type CaAuthority } from './ca-secret.ts';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -13,12 +14,10 @@ const BACKDATE = HOUR;
 /** A root is made once, maybe while the clock is ahead; it must not be void when the clock is put right. */
 const ROOT_BACKDATE = 365 * DAY;
 
-/** The root Secret of a gateway does not hold a usable authority. The gateway serves nothing until it does. */
-export class RootUnusable extends Error {}
-
 /** What signs for one gateway: the root sandboxes trust, and an intermediate of each worker. */
 export interface GatewayAuthority {
   readonly rootPem: string;
+  /** The certificate is followed by the chain above it, without the root. */
   intermediate(worker: string): Promise<CertifiedKey>;
 }
 
@@ -27,29 +26,15 @@ interface Root extends GatewayAuthority {
   readonly source: string;
 }
 
-const PEM_KEYS = ['tls.crt', 'tls.key'] as const;
-
-const rootOf = (secret: Secret): CertifiedKey => {
-  const [certPem, keyPem] = PEM_KEYS.map((key) => Buffer.from(secret.data?.[key] ?? '', 'base64').toString());
-  const unusable = (why: string): RootUnusable => new RootUnusable(`Secret ${secret.metadata.name} ${why}.`);
-  if (!certPem || !keyPem) throw unusable('must have tls.crt and tls.key');
-  try {
-    const certificate = new X509Certificate(certPem);
-    if (!certificate.ca) throw unusable('holds a certificate that is no authority');
-    if (!certificate.checkPrivateKey(createPrivateKey(keyPem))) throw unusable('holds a key that does not belong to its certificate');
-  } catch (error) {
-    if (error instanceof RootUnusable) throw error;
-    throw unusable('does not hold a PEM certificate and key');
-  }
-  return { certPem, keyPem };
-};
-
 /** A distinguished name holds at most 64 characters; names of Kubernetes need no escapes in it. */
 const commonName = (text: string): string => (text.length <= 64 ? text : `${text.slice(0, 55)} ${sha256Hex(text).slice(0, 8)}`);
 
+/** What the namespace of a gateway has. */
+export type SecretOf = (name: string) => Secret | undefined;
+
 /**
- * The certificate authorities of gateways. The root is made once, into the Secret of the gateway; its key is read by this
- * process alone. Intermediates live in memory: each lasts 7 days and is replaced at half of that.
+ * The certificate authorities of gateways: what `caCertRef` names, or a root made once, into the Secret of the gateway. Keys of
+ * authorities are read by this process alone. Intermediates live in memory: each lasts 7 days and is replaced at half of that.
  */
 export class Authorities {
   readonly #client: Client;
@@ -63,19 +48,31 @@ export class Authorities {
     this.#log = log;
   }
 
-  /** The authority of a gateway; `secret` is its root Secret as the cache has it. Throws RootUnusable. */
-  async of(gateway: EgressGateway, secret: Secret | undefined): Promise<GatewayAuthority> {
+  /** The authority of a gateway; Secrets are those of its namespace, as the cache has them. Throws AuthorityUnusable. */
+  async of(gateway: EgressGateway, secretOf: SecretOf): Promise<GatewayAuthority> {
     const key = keyOf(gateway);
-    const root = rootOf(secret ?? (await this.#create(gateway)));
-    const source = sha256Hex(root.certPem + root.keyPem);
+    const wanted = await this.#wanted(gateway, secretOf);
     const known = this.#roots.get(key);
-    if (known?.source === source) return known;
-    const signer = await loadSigner(root).catch(() => {
-      throw new RootUnusable(`Secret ${gatewayCaSecret(gateway.metadata.name)} must hold a P-256 key in PKCS#8.`);
-    });
-    const loaded: Root = { source, rootPem: root.certPem, intermediate: this.#intermediates(key, signer) };
+    if (known?.source === wanted.source) return known;
+    const signer = await loadSigner(wanted);
+    const loaded: Root = { source: wanted.source, rootPem: wanted.rootPem, intermediate: this.#intermediates(key, wanted, signer) };
     this.#roots.set(key, loaded);
     return loaded;
+  }
+
+  async #wanted(gateway: EgressGateway, secretOf: SecretOf): Promise<CaAuthority> {
+    const { secret: named, problem } = caReferenceOf(gateway);
+    if (problem) throw problem;
+    const own = gatewayCaSecret(gateway.metadata.name);
+    const secret = secretOf(named ?? own) ?? (named === undefined ? await this.#create(gateway) : undefined);
+    if (!secret) throw new AuthorityUnusable('SecretNotFound', `There is no Secret ${named} (tls.caCertRef).`);
+    const authority = authorityIn(secret);
+    const now = this.#clock.now();
+    if (now < authority.notBefore || now >= authority.notAfter) {
+      const why = now < authority.notBefore ? `is valid from ${kubeTime(authority.notBefore)} only` : `ran out at ${kubeTime(authority.notAfter)}`;
+      throw new AuthorityUnusable('CertificateInvalid', `The authority in Secret ${secret.metadata.name} ${why}.`);
+    }
+    return authority;
   }
 
   /** Forgets gateways that are gone. */
@@ -86,20 +83,23 @@ export class Authorities {
     }
   }
 
-  #intermediates(gateway: string, signer: Signer): GatewayAuthority['intermediate'] {
+  #intermediates(gateway: string, { chainPem, notBefore, notAfter }: CaAuthority, signer: Signer): GatewayAuthority['intermediate'] {
     const made = new Map<string, { readonly from: number; readonly renewAt: number; readonly certified: Promise<CertifiedKey> }>();
     return (worker) => {
       const now = this.#clock.now();
       const current = made.get(worker);
       // Also when the clock was set back to before it began.
       if (current && now < current.renewAt && now >= current.from) return current.certified;
-      const certified = signer.issue({
+      // Never valid when what is above it is not.
+      const [from, until] = [Math.max(now - BACKDATE, notBefore), Math.min(now + INTERMEDIATE_LIFE, notAfter)];
+      const issued = signer.issue({
         subject: `CN=${commonName(`clrk gateway ${gateway} worker ${worker}`)}`,
         ca: { pathLength: 0 },
-        notBefore: new Date(now - BACKDATE),
-        notAfter: new Date(now + INTERMEDIATE_LIFE),
+        notBefore: new Date(from),
+        notAfter: new Date(until),
       });
-      made.set(worker, { from: now - BACKDATE, renewAt: now + INTERMEDIATE_LIFE / 2, certified });
+      const certified = issued.then(({ certPem, keyPem }) => ({ certPem: certPem + chainPem, keyPem }));
+      made.set(worker, { from, renewAt: now + (until - now) / 2, certified });
       certified.catch(() => made.delete(worker));
       return certified;
     };

@@ -1,10 +1,12 @@
-import { gatewayCaSecret, type EgressGateway, type KubeObject } from '#api';
+import type { EgressGateway, KubeObject } from '#api';
 import { createController, signals, specChanged, splitKey, watches } from '#kube';
 import { canonicalJson, messageOf, watchClock } from '#lib';
 import type { DesiredGateway, WorkerReport } from '#model';
 import { compileGateway, judgeDenyPolicies, judgePolicies, type SecretLookup } from '#policy';
 import type { Context } from '../context.ts';
-import { Authorities, RootUnusable, type GatewayAuthority } from './authority.ts';
+import { Authorities, type GatewayAuthority } from './authority.ts';
+import { caReferenceOf, withSecretProblem } from './ca-ref.ts';
+import { AuthorityUnusable } from './ca-secret.ts';
 import { existsIn } from './exists.ts';
 import type { GatewayPlan, Plans } from './plans.ts';
 
@@ -40,6 +42,20 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       return secret && Object.fromEntries(Object.entries(secret.data ?? {}).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]));
     };
 
+  const certify = async (gateway: EgressGateway, namespace: string): Promise<Omit<SignedPlan, 'gateway' | 'compiled'>> => {
+    const reference = caReferenceOf(gateway);
+    try {
+      const authority = await authorities.of(gateway, (name) => secrets.get(namespace, name));
+      return { authority, rootPem: authority.rootPem, listenerAuthorities: reference.listeners };
+    } catch (error) {
+      if (!(error instanceof AuthorityUnusable))
+        return { problem: { reason: 'CertificateInvalid', message: messageOf(error) }, error, listenerAuthorities: reference.listeners };
+      const { reason, message } = error;
+      const listenerAuthorities = reference.problem ? reference.listeners : withSecretProblem(reference, gateway, error);
+      return { problem: { reason, message }, listenerAuthorities };
+    }
+  };
+
   const plan = async (gateway: EgressGateway, namespace: string): Promise<SignedPlan> => {
     const compiled = compileGateway({
       gateway,
@@ -48,12 +64,7 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       denyPolicies: denyPolicies.list(namespace),
       secret: secretsOf(namespace),
     });
-    try {
-      const authority = await authorities.of(gateway, secrets.get(namespace, gatewayCaSecret(gateway.metadata.name)));
-      return { gateway, compiled, authority, rootPem: authority.rootPem };
-    } catch (error) {
-      return { gateway, compiled, problem: messageOf(error), ...(!(error instanceof RootUnusable) && { error }) };
-    }
+    return { gateway, compiled, ...(await certify(gateway, namespace)) };
   };
 
   const publish = async (worker: string, planned: readonly SignedPlan[]): Promise<void> => {

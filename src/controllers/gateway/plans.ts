@@ -1,7 +1,8 @@
 import type { EgressGateway } from '#api';
 import type { GatewayRoot } from '#model';
-import type { CompiledGateway, PolicyJudgement } from '#policy';
+import type { CompiledGateway, CompileProblem, PolicyJudgement } from '#policy';
 import type { Roots } from '../worker-desired.ts';
+import type { ListenerAuthority } from './ca-ref.ts';
 
 /** One gateway as its workers should serve it. */
 export interface GatewayPlan {
@@ -9,7 +10,9 @@ export interface GatewayPlan {
   readonly compiled: CompiledGateway;
   /** Absent when the gateway has no usable authority: then it is served nowhere, and `problem` says why. */
   readonly rootPem?: string;
-  readonly problem?: string;
+  readonly problem?: CompileProblem;
+  /** By listener name: what is said of the authority it names. */
+  readonly listenerAuthorities: ReadonlyMap<string, ListenerAuthority>;
 }
 
 export interface NamespacePlan {

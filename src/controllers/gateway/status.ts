@@ -27,7 +27,7 @@ const finding = (type: string, { status, reason, message }: ConditionState): Fin
 
 const readiness = ({ compiled, problem }: GatewayPlan, workers: readonly ServingWorker[]): Finding => {
   const no = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
-  if (problem) return no('CertificateInvalid', problem);
+  if (problem) return no(problem.reason, problem.message);
   const [error] = compiled.errors;
   if (error) return no(error.reason, compiled.errors.map(({ message }) => message).join(' '));
   if (workers.length === 0) return no('GatewayNotProgrammed', 'No worker of this namespace is connected.');
@@ -41,6 +41,14 @@ const readiness = ({ compiled, problem }: GatewayPlan, workers: readonly Serving
   }
   const why = behind.map(({ worker, state }) => `worker ${worker}: ${state?.error || 'not acknowledged yet'}`);
   return no('GatewayNotProgrammed', `Revision ${revision} is not in force everywhere (${why.join('; ')}).`);
+};
+
+/** What is said at a listener of the authority it names. */
+const authorityOf = ({ listenerAuthorities }: GatewayPlan, name: string): readonly Finding[] => {
+  const authority = listenerAuthorities.get(name);
+  if (!authority) return [];
+  const { resolvedRefs, conflicted = { status: 'False', reason: 'NoConflicts', message: '' } } = authority;
+  return [finding('ResolvedRefs', resolvedRefs), finding('Conflicted', conflicted)];
 };
 
 /** Status of a gateway: what was asked, and which revision is in force where. */
@@ -57,7 +65,7 @@ export const gatewayStatus = (
     listeners: plan.compiled.listeners.map(({ name, attachedRoutes, accepted }) => ({
       name,
       attachedRoutes,
-      conditions: foldConditions(known.get(name)?.conditions, [finding('Accepted', accepted)], now, generation),
+      conditions: foldConditions(known.get(name)?.conditions, [finding('Accepted', accepted), ...authorityOf(plan, name)], now, generation),
     })),
     programmed: workers.flatMap(({ worker, state }) => (state?.revision ? [{ worker, revision: state.revision, time: kubeTime(state.since) }] : [])),
     conditions: foldConditions(gateway.status?.conditions, [readiness(plan, workers), enforced(egressGateways, gateway)], now, generation),

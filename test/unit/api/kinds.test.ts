@@ -67,7 +67,7 @@ test.each<[string, Kind, object, string[]]>([
         { name: 'd', protocol: 'TLS', tls: { mode: 'Terminate', caCertRef: {} } },
       ],
     },
-    ['spec.listeners[1]', 'spec.listeners[2]', 'spec.listeners[3].tls.caCertRef'],
+    ['spec.listeners[1]', 'spec.listeners[2]'],
   ],
   [
     'open gateways',

@@ -1,7 +1,18 @@
 import { X509Certificate } from 'node:crypto';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { aiProviderRoutes, credentialInjectionPolicies, egressGateways, gatewayCaSecret, secrets, type Condition } from '#api';
+import {
+  aiProviderRoutes,
+  credentialInjectionPolicies,
+  egressGateways,
+  findCondition,
+  gatewayCaSecret,
+  secrets,
+  type Condition,
+  type EgressGateway,
+} from '#api';
+import { certificatesIn } from '#lib/x509';
 import type { DesiredGateway, PolicySet } from '#model';
+import { authorityOf } from './authorities.ts';
 import { startCluster, type Cluster, type Recorder } from './cluster.ts';
 import { conditionOf, eventually, gateway, policy, route, secret } from './objects.ts';
 
@@ -177,4 +188,88 @@ test('a deleted gateway is taken back at once; a status at rest is not written a
   expect((await client.get(egressGateways, 'default', 'gw'))!.metadata.resourceVersion).toBe(metadata.resourceVersion);
   await client.delete(egressGateways, 'default', 'gw');
   await desired.until(() => (served(desired) === undefined ? true : undefined));
+});
+
+const listenerStates = (object: EgressGateway): Readonly<Record<string, string[]>> =>
+  Object.fromEntries(
+    (object.status?.listeners ?? []).map(({ name, conditions }) => [name, states(conditions).filter((state) => !state.startsWith('Accepted'))]),
+  );
+const terminating = (name: string, caCertRef?: object, port?: number) => ({
+  name,
+  protocol: 'TLS',
+  ...(port && { port }),
+  tls: { mode: 'Terminate', ...(caCertRef && { caCertRef }) },
+});
+
+test('an authority of the user signs for the gateway as soon as its Secret is there and usable; until then nothing is served', async () => {
+  const { client, desired } = cluster;
+  const root = await authorityOf({ kind: 'RSA' });
+  const issuing = await authorityOf({ issuer: root });
+  await client.create(egressGateways, gateway('gw', { listeners: [terminating('tls', { name: 'own' }), terminating('other', undefined, 8443)] }));
+  desired.worker('0', {});
+  const missing = await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/SecretNotFound');
+  expect(listenerStates(missing)).toEqual({
+    tls: ['ResolvedRefs=False/SecretNotFound', 'Conflicted=False/NoConflicts'],
+    other: ['ResolvedRefs=True/ResolvedRefs', 'Conflicted=False/NoConflicts'],
+  });
+  expect(desired.egresses.get('0')).toEqual({ gateways: [] });
+  expect(desired.workers.get('default/default')?.gateways ?? []).toEqual([]);
+
+  await client.create(secrets, secret('own', { 'tls.crt': issuing.certPem, 'tls.key': issuing.keyPem }));
+  const spoiled = await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/CertificateInvalid');
+  expect(listenerStates(spoiled)['tls']).toContain('ResolvedRefs=False/CertificateInvalid');
+  expect(findCondition(spoiled.status!.listeners![0]!.conditions, 'ResolvedRefs')!.message).toContain('ca.crt');
+  expect(desired.egresses.get('0')).toEqual({ gateways: [] });
+
+  await client.patch(secrets, 'default', 'own', { stringData: { 'ca.crt': root.certPem } });
+  const { rootPem, intermediatePem } = await desired.until(() => served(desired));
+  expect(new X509Certificate(rootPem).fingerprint256).toBe(new X509Certificate(root.certPem).fingerprint256);
+  const chain = certificatesIn(intermediatePem).map((pem) => new X509Certificate(pem));
+  expect(chain).toHaveLength(2);
+  expect(chain[0]!.verify(chain[1]!.publicKey) && chain[1]!.verify(new X509Certificate(root.certPem).publicKey)).toBe(true);
+  expect(await client.get(secrets, 'default', gatewayCaSecret('gw'))).toBeUndefined();
+  const up = await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/GatewayNotProgrammed');
+  expect(listenerStates(up)['tls']).toEqual(['ResolvedRefs=True/ResolvedRefs', 'Conflicted=False/NoConflicts']);
+});
+
+test.each<[string, object, string]>([
+  ['another namespace', { name: 'own', namespace: 'elsewhere' }, 'RefNotPermitted'],
+  ['another kind', { name: 'own', kind: 'ConfigMap' }, 'InvalidKind'],
+  ['another group', { name: 'own', group: 'clrk.apoxy.dev' }, 'InvalidKind'],
+])('an authority of %s is refused', async (_, ref, reason) => {
+  const { client, desired } = cluster;
+  const root = await authorityOf();
+  await client.create(secrets, secret('own', { 'tls.crt': root.certPem, 'tls.key': root.keyPem }));
+  await client.create(egressGateways, gateway('gw', { listeners: [terminating('tls', ref)] }));
+  desired.worker('0', {});
+  const refused = await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === `False/${reason}`);
+  expect(listenerStates(refused)['tls']).toContain(`ResolvedRefs=False/${reason}`);
+  expect(desired.egresses.get('0')).toEqual({ gateways: [] });
+});
+
+test('two authorities on one gateway are none, and the second listener names the first', async () => {
+  const { client, desired } = cluster;
+  for (const name of ['one', 'two']) {
+    const root = await authorityOf();
+    await client.create(secrets, secret(name, { 'tls.crt': root.certPem, 'tls.key': root.keyPem }));
+  }
+  const listeners = [
+    terminating('a', { name: 'one' }),
+    terminating('b', { name: 'two' }, 8443),
+    { name: 'c', protocol: 'TLS', tls: { mode: 'Passthrough', caCertRef: { name: 'x' } } },
+  ];
+  await client.create(egressGateways, gateway('gw', { listeners }));
+  desired.worker('0', {});
+  const conflicted = await eventually(client, egressGateways, 'gw', (object) => conditionOf(object, 'Ready') === 'False/Conflicted');
+  expect(listenerStates(conflicted)).toEqual({
+    a: ['ResolvedRefs=True/ResolvedRefs', 'Conflicted=False/NoConflicts'],
+    b: ['ResolvedRefs=True/ResolvedRefs', 'Conflicted=True/Conflicted'],
+    c: ['ResolvedRefs=True/ResolvedRefs', 'Conflicted=False/NoConflicts'],
+  });
+  expect(findCondition(conflicted.status!.listeners![1]!.conditions, 'Conflicted')!.message).toContain('listener a names one');
+  expect(desired.egresses.get('0')).toEqual({ gateways: [] });
+  await client.patch(egressGateways, 'default', 'gw', {
+    spec: { listeners: [listeners[0], { ...listeners[1], tls: { mode: 'Terminate', caCertRef: { name: 'one' } } }] },
+  });
+  await desired.until(() => served(desired));
 });
