@@ -49,7 +49,7 @@ const controllerManager: Role = {
     ours([agentSandboxRevisions.plural], ['get', 'create', 'delete']),
     // An apply that makes an object needs both.
     ours([workerPools.plural], ['get', 'create', 'patch']),
-    core(['secrets'], ['get', ...FOLLOW, 'create']),
+    core(['secrets'], ['get', ...FOLLOW, 'create', 'update']),
     core(['events'], ['create', 'patch']),
   ],
 };

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ClrkError, Commands, DRAIN_SIGNAL, runProgram, sweepTemporaries, systemClock, type Program } from '#lib';
 import { sweepStore } from '#image';
 import { identities, layout, type Assignment, type RunUpdate } from '#model';
-import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
+import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep, Trust } from '#sandbox';
 import { createRpcServer, Host } from '#wire';
 import { Announced } from './worker/announced.ts';
 import { keepProgram } from './worker/children.ts';
@@ -67,9 +67,11 @@ const main = async (program: Program): Promise<void> => {
           return sandboxes.warm.states;
         },
       },
+      trust: () => trust.states,
       log,
     }),
   );
+  const trust = new Trust({ current: () => desired.roots, changed: () => desired.report() });
   const claims = connectClaims(at.claimsSocket);
   resources.defer(async () => claims.close());
   // Consumes what runs print; produces stdio.jsonl for the recorder.
@@ -83,7 +85,7 @@ const main = async (program: Program): Promise<void> => {
     claims,
     cgroups,
     stdio,
-    rootOf: (of) => desired.rootOf(of),
+    trust,
     changed: () => (desired.report(), work.warmChanged()),
     log,
   });

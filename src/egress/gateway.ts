@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { rootCertificates } from 'node:tls';
-import type { Clock, Logger } from '#lib';
+import { fingerprintOf, type Clock, type Logger } from '#lib';
 import type { DesiredGateway, GatewayState, PolicySet, WorkerLayout } from '#model';
 import { admittedHosts, admitsHost } from '#policy';
 import { Leaves } from './leaves.ts';
@@ -89,6 +89,7 @@ export class Gateway implements NamingGateway {
     const credentials = new Map(desired.credentials.map(({ name, value }) => [name, value]));
     await this.#addresses.admit(admittedHosts(policy));
     this.#leaves.use({ certPem: desired.intermediatePem, keyPem: desired.intermediateKeyPem });
+    this.#state = { ...this.#state, root: fingerprintOf(desired.rootPem) };
     const { at, index, roots } = this.#options;
     const translated = translate({
       policy,
@@ -127,7 +128,7 @@ export class Gateway implements NamingGateway {
 
   #onState({ revision, error }: { readonly revision: string; readonly error: string }): void {
     const since = revision === this.#state.revision ? this.#state.since : this.#options.clock.now();
-    this.#state = { gateway: this.name, revision, since, error };
+    this.#state = { ...this.#state, revision, since, error };
     if (error) this.#options.log.error('Envoy rejected configuration', { error });
     this.#options.changed();
   }

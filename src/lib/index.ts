@@ -7,6 +7,7 @@ export * from './cron.ts';
 export * from './duration.ts';
 export * from './errors.ts';
 export * from './files.ts';
+export * from './fingerprint.ts';
 export * from './glob.ts';
 export * from './ids.ts';
 export * from './keyed-queue.ts';

@@ -13,8 +13,20 @@ export interface DesiredRevision {
 export interface GatewayRoot {
   /** `namespace/name`. */
   readonly gateway: string;
-  /** PEM of the root certificate sandboxes trust. */
-  readonly rootPem: string;
+  /** The root certificates sandboxes trust, each as PEM: the one in force, and before or after a change of it another one. */
+  readonly rootPems: readonly string[];
+}
+
+/** Sandboxes of a worker that trust the same roots of a gateway. What a sandbox trusts is fixed when it is made. */
+export interface TrustState {
+  /** `namespace/name`. */
+  readonly gateway: string;
+  /** SHA-256 of each certificate, in hex. */
+  readonly roots: readonly string[];
+  /** How many have them; those that are being made count. */
+  readonly sandboxes: number;
+  /** Sandboxes made from now on trust these. */
+  readonly current: boolean;
 }
 
 /** Sandboxes a worker should have started ahead of their runs. */
@@ -68,6 +80,7 @@ export interface WorkerReport {
   /** It takes no new runs and ends when those it has have ended. */
   readonly draining: boolean;
   readonly warm: readonly WarmState[];
+  readonly trust: readonly TrustState[];
 }
 
 /** One credential value, referred to by name in PolicySets; travels only here and to Envoy by SDS. */
@@ -83,8 +96,9 @@ export interface DesiredGateway {
   readonly gateway: string;
   /** JSON of a PolicySet (model/policy-set.ts); its `revision` is the hash of its content. */
   readonly policySet: string;
+  /** The root above the signing certificate. */
   readonly rootPem: string;
-  /** This egress's own signing certificate and its PKCS#8 key. */
+  /** This egress's own signing certificate, followed by the chain up to below the root, and its PKCS#8 key. */
   readonly intermediatePem: string;
   readonly intermediateKeyPem: string;
   readonly credentials: readonly CredentialValue[];
@@ -101,6 +115,8 @@ export interface GatewayState {
   readonly revision: string;
   /** When, in milliseconds since the epoch. */
   readonly since: number;
+  /** SHA-256, in hex, of the root above what new leaves are signed with; absent before the first. */
+  readonly root?: string;
   /** Why the wanted revision is not in force: Envoy's rejection, or that Envoy does not run. Empty when it is. */
   readonly error: string;
 }

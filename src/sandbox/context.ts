@@ -6,6 +6,7 @@ import type { GatewayNamespace } from './gateway-namespace.ts';
 import type { Images } from './images.ts';
 import type { Runsc } from './runsc.ts';
 import type { StdioLog } from './stdio-log.ts';
+import type { Trust } from './trust.ts';
 
 /** What a worker has for all its sandboxes. */
 export interface RunContext {
@@ -18,7 +19,6 @@ export interface RunContext {
   readonly claims: ClaimsPort;
   readonly cgroups: Cgroups;
   readonly stdio: StdioLog;
-  /** PEM of the root of a gateway (`namespace/name`), or undefined while it is not known. */
-  readonly rootOf: (gateway: string) => string | undefined;
+  readonly trust: Trust;
   readonly log: Logger;
 }

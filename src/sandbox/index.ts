@@ -14,3 +14,4 @@ export { pumpLines } from './stdio.ts';
 export { StdioLog } from './stdio-log.ts';
 export type { TrialFailure } from './trial.ts';
 export { sweep } from './sweep.ts';
+export { Trust, type Trusted } from './trust.ts';

@@ -81,7 +81,7 @@ export class PreparedSandbox implements AsyncDisposable {
 
   /** Everything before the process; what is made here registers how it ends. Throws Ending, ImageError, or what the signal aborted with. */
   async prepare(address: AddressHold, signal: AbortSignal): Promise<void> {
-    const { dir: parent, images, addresses, cgroups, gateway, rootOf } = this.#context;
+    const { dir: parent, images, addresses, cgroups, gateway, trust } = this.#context;
     const { namespace, agent, image: reference, gateways } = this.#template;
     const image = await images.get(reference);
     signal.throwIfAborted();
@@ -98,14 +98,23 @@ export class PreparedSandbox implements AsyncDisposable {
     const { netns } = this.#cleanup.use(await createSandboxNetwork(gateway.path, dir, `sb${this.#number}`, pair, gateway.run));
     signal.throwIfAborted();
 
-    const roots = await poll(() => allOf(gateways.map(rootOf)), 50, AbortSignal.any([signal, AbortSignal.timeout(EGRESS_WAIT_MS)])).catch(() => {
+    const trusted = await poll(() => trust.take(gateways), 50, AbortSignal.any([signal, AbortSignal.timeout(EGRESS_WAIT_MS)])).catch(() => {
       signal.throwIfAborted();
       throw new Ending('Failed', 'GatewayNotReady', `The worker does not know the certificate authority of every gateway of ${gateways.join(', ')}.`);
     });
+    this.#cleanup.defer(() => trusted.release());
     this.#cleanup.defer(() => address.letGo(pair));
     await address.hold(pair);
     const hostname = `${agent.slice(0, 50)}-${this.id.slice(0, 8)}`;
-    this.#bundle = await writeBundle({ dir, template: this.#template, hostname, image, ca: await caBundle(parent, roots), netns, address: pair.sandbox });
+    this.#bundle = await writeBundle({
+      dir,
+      template: this.#template,
+      hostname,
+      image,
+      ca: await caBundle(parent, trusted.roots),
+      netns,
+      address: pair.sandbox,
+    });
   }
 
   /** Starts the process, its stdio open and untouched. */
@@ -176,8 +185,6 @@ export class PreparedSandbox implements AsyncDisposable {
     await this.#cleanup.disposeAsync();
   }
 }
-
-const allOf = <T>(values: readonly (T | undefined)[]): readonly T[] | undefined => (values.includes(undefined) ? undefined : (values as readonly T[]));
 
 /** A signal that aborts when a promise settles, to end a wait that lost a race. */
 export const untilSettled = (promise: Promise<unknown>): AbortSignal => {

@@ -106,8 +106,8 @@ export class WarmPool implements AsyncDisposable {
     const { image, gateways } = template;
     // Of a revision that was never ready it is not known what runs.
     const digest = parseImageReference(image)?.digest;
-    const roots = gateways.map(this.#context.rootOf);
-    if (digest === undefined || roots.includes(undefined)) return undefined;
+    const roots = this.#context.trust.of(gateways);
+    if (digest === undefined || !roots) return undefined;
     return sha256Hex(canonicalJson({ template: templateKey(template), roots }));
   }
 

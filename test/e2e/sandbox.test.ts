@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { buildImage } from '#image';
 import { createLogger, exited, run as runCommand, spawnChild, sleep, systemClock, type Logger } from '#lib';
 import type { Assignment, Binding, ClaimsPort, RunTemplate, RunUpdate } from '#model';
-import { Addresses, Cgroups, detectDriver, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep } from '#sandbox';
+import { Addresses, Cgroups, detectDriver, GatewayNamespace, Images, Runsc, Sandboxes, StdioLog, sweep, Trust } from '#sandbox';
 import { asRoot } from './support/as-root.ts';
 
 /** Cold runs on the real runsc, in a gateway namespace of their own; only the claims port is the test's. */
@@ -151,7 +151,7 @@ const createSandboxes = (stdio: StdioLog, claims: ClaimsPort, { addresses, roots
     claims,
     cgroups,
     stdio,
-    rootOf: (name) => roots?.[name],
+    trust: new Trust({ current: () => Object.entries(roots ?? {}).map(([gateway, root]) => ({ gateway, rootPems: [root] })) }),
     log: collect({}),
   });
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Commands, silentLogger, sleep, systemClock } from '#lib';
 import type { ClaimsPort, RunTemplate } from '#model';
-import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, StdioLog, sweep, type RunContext } from '#sandbox';
+import { Addresses, Cgroups, GatewayNamespace, Images, Runsc, StdioLog, sweep, Trust, type RunContext } from '#sandbox';
 import { PreparedSandbox } from '../../src/sandbox/prepared.ts';
 import { quiet } from '../../src/sandbox/quiet.ts';
 import { eventually, startStack, TOOLS, type TestStack } from '../e2e/harness.ts';
@@ -58,7 +58,7 @@ const bareParts = async () => {
     cgroups,
     stdio,
     claims: {} as ClaimsPort, // nobody claims
-    rootOf: () => undefined,
+    trust: new Trust({ current: () => [] }),
     log: silentLogger,
   };
   const template: RunTemplate = {

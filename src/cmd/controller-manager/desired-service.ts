@@ -90,7 +90,7 @@ export const createDesiredService = (): { port: DesiredPort; service: Implementa
         for await (const { revisions, gateways, warm } of serve(reports, signal, workers, ({ pool }) => byPool.of(pool)))
           yield {
             revisions: revisions.map((revision) => ({ ...revision, template: mutable(revision.template) })),
-            gateways: [...gateways],
+            gateways: gateways.map(({ gateway, rootPems }) => ({ gateway, rootPems: [...rootPems] })),
             warm: warm.map((target) => ({ ...target, template: mutable(target.template) })),
           };
       },

@@ -1,6 +1,6 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { AsyncQueue, messageOf, retry, type Logger } from '#lib';
-import type { WarmState, WarmTarget, WorkerDesired, WorkerReport } from '#model';
+import type { GatewayRoot, TrustState, WarmState, WarmTarget, WorkerDesired, WorkerReport } from '#model';
 import type { Images } from '#sandbox';
 import { connect, Desired } from '#wire';
 import { RevisionStates, type TryStart } from './revision-states.ts';
@@ -23,6 +23,7 @@ export class DesiredLink implements AsyncDisposable {
   readonly #revisions: RevisionStates;
   readonly #active: () => number;
   readonly #warm: WarmPort;
+  readonly #trust: () => readonly TrustState[];
   readonly #log: Logger;
   readonly #abort = new AbortController();
   readonly #watcher: FSWatcher;
@@ -43,6 +44,7 @@ export class DesiredLink implements AsyncDisposable {
     tryStart: TryStart;
     active: () => number;
     warm: WarmPort;
+    trust: () => readonly TrustState[];
     log: Logger;
   }) {
     this.#socket = options.socket;
@@ -50,6 +52,7 @@ export class DesiredLink implements AsyncDisposable {
     this.#revisions = new RevisionStates({ images: options.images, tryStart: options.tryStart, changed: () => this.report() });
     this.#active = options.active;
     this.#warm = options.warm;
+    this.#trust = options.trust;
     this.#log = options.log;
     // An image built now makes a waiting revision ready now.
     this.#watcher = watch(options.store, (_, file) => file === 'index.json' && this.#refresh());
@@ -59,15 +62,16 @@ export class DesiredLink implements AsyncDisposable {
     }, REPORT_EVERY_MS);
   }
 
-  /** PEM of the root certificate of a gateway (`namespace/name`). */
-  rootOf(gateway: string): string | undefined {
-    return this.#desired.gateways.find((root) => root.gateway === gateway)?.rootPem;
+  /** The root certificates of all gateways, as new sandboxes trust them. */
+  get roots(): readonly GatewayRoot[] {
+    return this.#desired.gateways;
   }
 
   /** Sends a report now. */
   report(): void {
     const images = this.#revisions.all;
-    this.#up?.push({ ...this.#who, maxExecutions: 0, activeExecutions: this.#active(), images, draining: this.#draining, warm: this.#warm.states });
+    const [warm, trust] = [this.#warm.states, this.#trust()];
+    this.#up?.push({ ...this.#who, maxExecutions: 0, activeExecutions: this.#active(), images, draining: this.#draining, warm, trust });
   }
 
   /** Says from here on that no new runs are taken; nothing is started ahead any more. */
@@ -94,6 +98,7 @@ export class DesiredLink implements AsyncDisposable {
       for await (const desired of client.worker(reports, { signal: this.#abort.signal })) {
         this.#desired = { gateways: desired.gateways, revisions: withTemplates(desired.revisions), warm: withTemplates(desired.warm) };
         this.#refresh();
+        this.report(); // new sandboxes trust what came just now: a gateway may wait for it
       }
     } finally {
       this.#up?.end();
@@ -132,5 +137,8 @@ const withTemplates = <T extends { template?: unknown }>(messages: readonly T[])
 
 /** Messages of the wire have mutable lists. */
 async function* mutable(reports: AsyncIterable<WorkerReport>) {
-  for await (const report of reports) yield { ...report, images: [...report.images], warm: [...report.warm] };
+  for await (const report of reports) {
+    const trust = report.trust.map((state) => ({ ...state, roots: [...state.roots] }));
+    yield { ...report, images: [...report.images], warm: [...report.warm], trust };
+  }
 }

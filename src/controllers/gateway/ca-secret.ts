@@ -113,6 +113,3 @@ export const authorityIn = (secret: Secret): CaAuthority => {
     throw new AuthorityUnusable('CertificateInvalid', `Secret ${secret.metadata.name} holds no authority to sign with: ${(error as Error).message}.`);
   }
 };
-
-/** SHA-256 of a certificate, hex: how people compare them (`openssl x509 -fingerprint -sha256`). */
-export const fingerprintOf = (certPem: string): string => new X509Certificate(certPem).fingerprint256.replaceAll(':', '').toLowerCase();

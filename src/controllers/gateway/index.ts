@@ -1,4 +1,4 @@
-import type { EgressGateway, KubeObject } from '#api';
+import { ROTATE, type EgressGateway, type KubeObject } from '#api';
 import { createController, signals, specChanged, splitKey, watches } from '#kube';
 import { canonicalJson, messageOf, watchClock } from '#lib';
 import type { DesiredGateway, WorkerReport } from '#model';
@@ -9,14 +9,18 @@ import { caReferenceOf, withSecretProblem } from './ca-ref.ts';
 import { AuthorityUnusable } from './ca-secret.ts';
 import { existsIn } from './exists.ts';
 import type { GatewayPlan, Plans } from './plans.ts';
+import { TrustWatch } from './trust-watch.ts';
 
 /** How often intermediates are looked at; they are renewed at half of their 7 days. */
 const RENEWAL_MS = 3_600_000;
-/** How often it is seen whether the clock was set, and intermediates with it became void. */
-const CLOCK_EVERY_MS = 1_000;
+/** How often it is seen whether the clock was set, and intermediates with it became void, and how far changes of roots are. */
+const LOOK_EVERY_MS = 1_000;
 
 const namespaceOf = ({ metadata }: KubeObject): string[] => [metadata.namespace ?? ''];
 const namespaceOfPool = (report: WorkerReport): string => splitKey(report.pool).namespace;
+
+const rotateAsked = (current: KubeObject | undefined, previous: KubeObject | undefined): boolean =>
+  current?.metadata.annotations?.[ROTATE] !== previous?.metadata.annotations?.[ROTATE];
 
 interface SignedPlan extends GatewayPlan {
   readonly authority?: GatewayAuthority;
@@ -30,7 +34,8 @@ interface SignedPlan extends GatewayPlan {
  */
 export const gatewayController = (context: Context, plans: Plans): AsyncDisposable => {
   const { gateways, routes, policies, denyPolicies, mcpRoutes, l4Routes, pools, secrets } = context.caches;
-  const authorities = new Authorities(context);
+  const watch = new TrustWatch(context);
+  const authorities = new Authorities({ ...context, watch });
   const published = new Map<string, string>();
   /** Namespace of each worker, kept when its stream ends: its egress goes on and is told of changes. */
   const homes = new Map<string, string>();
@@ -46,7 +51,9 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
     const reference = caReferenceOf(gateway);
     try {
       const authority = await authorities.of(gateway, (name) => secrets.get(namespace, name));
-      return { authority, rootPem: authority.rootPem, listenerAuthorities: reference.listeners };
+      const { problem, error } = authority;
+      const listenerAuthorities = problem ? withSecretProblem(reference, gateway, problem) : reference.listeners;
+      return { authority, certificate: authority, listenerAuthorities, ...(problem && { problem }), ...(error !== undefined && { error }) };
     } catch (error) {
       if (!(error instanceof AuthorityUnusable))
         return { problem: { reason: 'CertificateInvalid', message: messageOf(error) }, error, listenerAuthorities: reference.listeners };
@@ -91,7 +98,7 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
     name: 'gateway',
     log: context.log,
     sources: [
-      watches(gateways, namespaceOf, specChanged),
+      watches(gateways, namespaceOf, (current, previous) => specChanged(current, previous) || rotateAsked(current, previous)),
       watches(routes, namespaceOf, specChanged),
       watches(policies, namespaceOf, specChanged),
       watches(denyPolicies, namespaceOf, specChanged),
@@ -114,8 +121,11 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       signals((enqueue) => {
         const timer = setInterval(() => plans.namespaces().forEach(enqueue), RENEWAL_MS).unref();
         const clockSet = watchClock(context.clock);
-        const watching = setInterval(() => clockSet() !== 0 && plans.namespaces().forEach(enqueue), CLOCK_EVERY_MS).unref();
-        return () => [timer, watching].forEach(clearInterval);
+        const looking = setInterval(() => (clockSet() === 0 ? authorities.moved() : plans.namespaces()).forEach(enqueue), LOOK_EVERY_MS).unref();
+        return () => {
+          watch[Symbol.dispose]();
+          [timer, looking].forEach(clearInterval);
+        };
       }),
     ],
     async reconcile(namespace) {

@@ -2,14 +2,15 @@ import type { EgressGateway } from '#api';
 import type { GatewayRoot } from '#model';
 import type { CompiledGateway, CompileProblem, PolicyJudgement } from '#policy';
 import type { Roots } from '../worker-desired.ts';
+import type { GatewayAuthority } from './authority.ts';
 import type { ListenerAuthority } from './ca-ref.ts';
 
 /** One gateway as its workers should serve it. */
 export interface GatewayPlan {
   readonly gateway: EgressGateway;
   readonly compiled: CompiledGateway;
-  /** Absent when the gateway has no usable authority: then it is served nowhere, and `problem` says why. */
-  readonly rootPem?: string;
+  /** What signs for it. Absent when there is no usable authority: then it is served nowhere, and `problem` says why. */
+  readonly certificate?: Omit<GatewayAuthority, 'intermediate'>;
   readonly problem?: CompileProblem;
   /** By listener name: what is said of the authority it names. */
   readonly listenerAuthorities: ReadonlyMap<string, ListenerAuthority>;
@@ -44,7 +45,9 @@ export class Plans implements Roots {
 
   get(namespace: string): readonly GatewayRoot[] | undefined {
     const plan = this.#plans.get(namespace);
-    return plan && [...plan.gateways].flatMap(([name, { rootPem }]) => (rootPem ? [{ gateway: `${namespace}/${name}`, rootPem }] : []));
+    return (
+      plan && [...plan.gateways].flatMap(([name, { certificate }]) => (certificate ? [{ gateway: `${namespace}/${name}`, rootPems: certificate.trusted }] : []))
+    );
   }
 
   onChange(listener: (namespace: string) => void): () => void {

@@ -15,6 +15,7 @@ import { canonicalJson, kubeTime } from '#lib';
 import type { GatewayState } from '#model';
 import type { ConditionState, PolicyJudgement, RouteParent } from '#policy';
 import { enforced, foldConditions, type Finding } from '../status.ts';
+import { certificateState } from './certificate-status.ts';
 import type { GatewayPlan } from './plans.ts';
 
 /** A worker that should serve the gateway, and what its egress says of it. */
@@ -68,7 +69,12 @@ export const gatewayStatus = (
       conditions: foldConditions(known.get(name)?.conditions, [finding('Accepted', accepted), ...authorityOf(plan, name)], now, generation),
     })),
     programmed: workers.flatMap(({ worker, state }) => (state?.revision ? [{ worker, revision: state.revision, time: kubeTime(state.since) }] : [])),
-    conditions: foldConditions(gateway.status?.conditions, [readiness(plan, workers), enforced(egressGateways, gateway)], now, generation),
+    conditions: foldConditions(
+      gateway.status?.conditions,
+      [readiness(plan, workers), ...certificateState(plan, Date.parse(now)), enforced(egressGateways, gateway)],
+      now,
+      generation,
+    ),
   };
 };
 

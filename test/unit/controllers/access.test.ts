@@ -42,6 +42,8 @@ const SELDOM = [
   'delete agentsandboxrevisions.clrk.apoxy.dev',
   // Another controller made the authority at the same moment.
   'get secrets',
+  // A root that runs out, and a change of one: certificates.test.ts.
+  'update secrets',
   // What an apply needs besides patch when it makes the object; only Kubernetes asks for it.
   'create workerpools.clrk.apoxy.dev',
   // An Event that comes again after ten seconds: recorder.test.ts of kube.

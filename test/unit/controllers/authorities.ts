@@ -40,9 +40,9 @@ export interface AuthorityOptions {
 
 let serial = 1;
 
-/** A name whose parts are PrintableStrings, as other programs write them. */
-export const printable = (...parts: readonly Readonly<Record<string, string>>[]): x509.Name =>
-  new x509.Name(parts.map((part) => Object.fromEntries(Object.entries(part).map(([type, text]) => [type, [{ printableString: text }]]))) as never);
+/** A name whose parts are UTF8Strings, as OpenSSL writes them; the library here prefers PrintableString. */
+export const utf8Name = (...parts: readonly Readonly<Record<string, string>>[]): x509.Name =>
+  new x509.Name(parts.map((part) => Object.fromEntries(Object.entries(part).map(([type, text]) => [type, [{ utf8String: text }]]))) as never);
 
 export const authorityOf = async (options: AuthorityOptions = {}): Promise<TestAuthority> => {
   const {

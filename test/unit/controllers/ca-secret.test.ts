@@ -6,7 +6,7 @@ import { connect, createServer } from 'node:tls';
 import { expect, test } from 'vitest';
 import { loadSigner } from '#lib/x509';
 import { authorityIn, AuthorityUnusable } from '../../../src/controllers/gateway/ca-secret.ts';
-import { authorityOf, caSecret, printable, type TestAuthority } from './authorities.ts';
+import { authorityOf, caSecret, utf8Name, type TestAuthority } from './authorities.ts';
 
 const HOUR = 3_600_000;
 const valid = () => ({ notBefore: new Date(Date.now() - HOUR), notAfter: new Date(Date.now() + HOUR) });
@@ -46,10 +46,10 @@ test('below a root of somebody else: the chain in tls.crt, or the root in ca.crt
   // Names and key identifiers as other programs make them.
   const root = await authorityOf({
     kind: 'RSA',
-    subject: printable({ O: 'Example, Inc.' }, { CN: 'Root' }),
+    subject: utf8Name({ O: 'Example, Inc.' }, { CN: 'Root' }),
     keyId: '0102030405',
   });
-  const policy = await authorityOf({ kind: 'P-384', issuer: root, subject: printable({ CN: 'Policy' }), keyId: '0a0b0c', pathLength: 2 });
+  const policy = await authorityOf({ kind: 'P-384', issuer: root, subject: utf8Name({ CN: 'Policy' }), keyId: '0a0b0c', pathLength: 2 });
   const issuing = await authorityOf({ issuer: policy, pathLength: 1, keyId: 'ff00ff' });
   const key = { 'tls.key': issuing.keyPem };
   const whole = { ...key, 'tls.crt': issuing.certPem + policy.certPem + root.certPem };
@@ -65,12 +65,12 @@ test('below a root of somebody else: the chain in tls.crt, or the root in ca.crt
 });
 
 test('an intermediate names its issuer in the bytes of that one', async () => {
-  const root = await authorityOf({ subject: printable({ CN: 'Printable' }), keyId: 'abcdef' });
+  const root = await authorityOf({ subject: utf8Name({ CN: 'Encoded' }), keyId: 'abcdef' });
   const made = await (await loadSigner(root)).issue({ subject: 'CN=x', ca: { pathLength: 0 }, ...valid() });
   const name = Buffer.from(root.certificate.subjectName.toArrayBuffer());
   expect(new X509Certificate(made.certPem).raw.includes(name)).toBe(true);
-  // Tag of PrintableString, not of UTF8String.
-  expect(name.includes(Buffer.from([0x13, 9, ...Buffer.from('Printable')]))).toBe(true);
+  // Tag of UTF8String, not of PrintableString.
+  expect(name.includes(Buffer.from([0x0c, 7, ...Buffer.from('Encoded')]))).toBe(true);
 });
 
 const both = ({ certPem, keyPem }: TestAuthority) => ({ 'tls.crt': certPem, 'tls.key': keyPem });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createApiServer, type ApiServerOptions } from '#apiserver';
 import { startControllers } from '#controllers';
 import { createClient, type Client } from '#kube';
-import { AsyncQueue, silentLogger } from '#lib';
+import { AsyncQueue, silentLogger, systemClock, type Clock } from '#lib';
 import { createAuthority, loadSigner } from '#lib/x509';
 import type { DesiredPort, EgressDesired, EgressReport, Invocation, Runs, WorkerDesired, WorkerReport, WorkersWanted } from '#model';
 
@@ -45,7 +45,17 @@ export class Recorder implements DesiredPort {
   }
 
   worker(worker: string, report: Partial<WorkerReport> | undefined): void {
-    const whole = report && { worker, pool: 'default/default', maxExecutions: 4, activeExecutions: 0, images: [], draining: false, warm: [], ...report };
+    const whole = report && {
+      worker,
+      pool: 'default/default',
+      maxExecutions: 4,
+      activeExecutions: 0,
+      images: [],
+      draining: false,
+      warm: [],
+      trust: [],
+      ...report,
+    };
     for (const listener of this.#onWorker) listener(worker, whole);
   }
   egress(worker: string, gateways: EgressReport['gateways'] | undefined): void {
@@ -114,7 +124,7 @@ export interface Cluster extends AsyncDisposable {
 }
 
 /** A real API server in this process with the real controllers against it. */
-export const startCluster = async ({ controllers = true } = {}): Promise<Cluster> => {
+export const startCluster = async ({ controllers = true, clock = systemClock }: { controllers?: boolean; clock?: Clock } = {}): Promise<Cluster> => {
   await using started = new AsyncDisposableStack();
   const dir = await mkdtemp(join(tmpdir(), 'clrk-'));
   started.defer(() => rm(dir, { recursive: true, force: true }));
@@ -143,7 +153,7 @@ export const startCluster = async ({ controllers = true } = {}): Promise<Cluster
   started.defer(() => running?.[Symbol.asyncDispose]());
   const start = (): Recorder => {
     const desired = new Recorder();
-    running = startControllers({ client: manager, desired, runs, log: silentLogger, signal: new AbortController().signal });
+    running = startControllers({ client: manager, desired, runs, log: silentLogger, signal: new AbortController().signal, clock });
     return desired;
   };
   const desired = controllers ? start() : new Recorder();

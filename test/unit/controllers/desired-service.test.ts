@@ -42,6 +42,7 @@ const workerReport = (worker: string, pool = 'default/default'): WorkerReport =>
   images: [],
   draining: false,
   warm: [],
+  trust: [{ gateway: 'default/gw', roots: ['r'], sandboxes: 1, current: true }],
 });
 const template = (revision: string) => ({
   namespace: 'default',
@@ -68,10 +69,10 @@ const worker = (name: string) => {
 
 test('a worker hears what its pool should have, the newest first when it comes late, and every change', async () => {
   port.setWorkerDesired('default/default', { revisions: [revision('old')], gateways: [], warm: [] });
-  port.setWorkerDesired('default/default', { revisions: [revision('a-00001')], gateways: [{ gateway: 'default/gw', rootPem: 'R' }], warm: [] });
+  port.setWorkerDesired('default/default', { revisions: [revision('a-00001')], gateways: [{ gateway: 'default/gw', rootPems: ['R'] }], warm: [] });
   port.setWorkerDesired('other/pool', { revisions: [revision('no')], gateways: [], warm: [] });
   const { down } = worker('0');
-  expect(await next(down)).toMatchObject({ revisions: [{ template: { revision: 'a-00001', command: ['c'] } }], gateways: [{ rootPem: 'R' }], warm: [] });
+  expect(await next(down)).toMatchObject({ revisions: [{ template: { revision: 'a-00001', command: ['c'] } }], gateways: [{ rootPems: ['R'] }], warm: [] });
   port.setWorkerDesired('default/default', { revisions: [], gateways: [], warm: [] });
   expect(await next(down)).toMatchObject({ revisions: [] });
 });

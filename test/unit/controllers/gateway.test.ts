@@ -120,7 +120,7 @@ test('the root is made once, owned by its gateway; each worker gets an intermedi
   const rootKey = Buffer.from(stored.data!['tls.key']!, 'base64').toString().split('\n')[1]!;
   expect(JSON.stringify([...desired.egresses.values(), ...desired.workers.values()])).not.toContain(rootKey);
   await desired.until(() => desired.workers.get('default/default')?.gateways[0]);
-  expect(desired.workers.get('default/default')!.gateways).toEqual([{ gateway: 'default/gw', rootPem: zero.rootPem }]);
+  expect(desired.workers.get('default/default')!.gateways).toEqual([{ gateway: 'default/gw', rootPems: [zero.rootPem] }]);
 
   // After a restart the same root serves, and the first snapshots are whole: a part would take things away.
   const again = await cluster.restart();

@@ -73,9 +73,9 @@ export declare type GatewayRoot = Message<"clrk.control.v1.GatewayRoot"> & {
   gateway: string;
 
   /**
-   * @generated from field: string root_pem = 2;
+   * @generated from field: repeated string root_pems = 2;
    */
-  rootPem: string;
+  rootPems: string[];
 };
 
 /**
@@ -303,6 +303,39 @@ export declare type ImageState = Message<"clrk.control.v1.ImageState"> & {
 export declare const ImageStateSchema: GenMessage<ImageState>;
 
 /**
+ * @generated from message clrk.control.v1.TrustState
+ */
+export declare type TrustState = Message<"clrk.control.v1.TrustState"> & {
+  /**
+   * @generated from field: string gateway = 1;
+   */
+  gateway: string;
+
+  /**
+   * SHA-256 of the root certificates, hex.
+   *
+   * @generated from field: repeated string roots = 2;
+   */
+  roots: string[];
+
+  /**
+   * @generated from field: uint32 sandboxes = 3;
+   */
+  sandboxes: number;
+
+  /**
+   * @generated from field: bool current = 4;
+   */
+  current: boolean;
+};
+
+/**
+ * Describes the message clrk.control.v1.TrustState.
+ * Use `create(TrustStateSchema)` to create a new message.
+ */
+export declare const TrustStateSchema: GenMessage<TrustState>;
+
+/**
  * @generated from message clrk.control.v1.WorkerReport
  */
 export declare type WorkerReport = Message<"clrk.control.v1.WorkerReport"> & {
@@ -342,6 +375,11 @@ export declare type WorkerReport = Message<"clrk.control.v1.WorkerReport"> & {
    * @generated from field: repeated clrk.control.v1.WarmState warm = 7;
    */
   warm: WarmState[];
+
+  /**
+   * @generated from field: repeated clrk.control.v1.TrustState trust = 8;
+   */
+  trust: TrustState[];
 };
 
 /**
@@ -451,6 +489,13 @@ export declare type GatewayState = Message<"clrk.control.v1.GatewayState"> & {
    * @generated from field: string error = 4;
    */
   error: string;
+
+  /**
+   * SHA-256, hex, of the root above what new leaves are signed with.
+   *
+   * @generated from field: optional string root = 5;
+   */
+  root?: string | undefined;
 };
 
 /**

@@ -12,7 +12,7 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
  * Describes the file clrk/control.proto.
  */
 export const file_clrk_control = /*@__PURE__*/
-  fileDesc("ChJjbHJrL2NvbnRyb2wucHJvdG8SD2NscmsuY29udHJvbC52MSIQCg5Xb3JrZXJzUmVxdWVzdCIsCgpQb29sV2FudGVkEgwKBHBvb2wYASABKAkSEAoIcmVwbGljYXMYAiABKA0iOwoNV29ya2Vyc1dhbnRlZBIqCgVwb29scxgBIAMoCzIbLmNscmsuY29udHJvbC52MS5Qb29sV2FudGVkIjAKC0dhdGV3YXlSb290Eg8KB2dhdGV3YXkYASABKAkSEAoIcm9vdF9wZW0YAiABKAki5AEKC1J1blRlbXBsYXRlEhEKCW5hbWVzcGFjZRgBIAEoCRINCgVhZ2VudBgCIAEoCRIQCghyZXZpc2lvbhgDIAEoCRINCgVpbWFnZRgEIAEoCRIPCgdjb21tYW5kGAUgAygJEgwKBGFyZ3MYBiADKAkSJgoDZW52GAcgAygLMhkuY2xyay5jb250cm9sLnYxLkVudkVudHJ5EhAKCGdhdGV3YXlzGAggAygJEgwKBGNwdXMYCSABKAESFAoMbWVtb3J5X2J5dGVzGAogASgBEhUKDXN0b3JhZ2VfYnl0ZXMYCyABKAEiUQoPRGVzaXJlZFJldmlzaW9uEi4KCHRlbXBsYXRlGAEgASgLMhwuY2xyay5jb250cm9sLnYxLlJ1blRlbXBsYXRlEg4KBnByb3ZlbhgCIAEoCCJfCgpXYXJtVGFyZ2V0Ei4KCHRlbXBsYXRlGAEgASgLMhwuY2xyay5jb250cm9sLnYxLlJ1blRlbXBsYXRlEgwKBHNpemUYAiABKA0SEwoLaWRsZV90dGxfbXMYAyABKAEinwEKDVdvcmtlckRlc2lyZWQSMwoJcmV2aXNpb25zGAEgAygLMiAuY2xyay5jb250cm9sLnYxLkRlc2lyZWRSZXZpc2lvbhIuCghnYXRld2F5cxgCIAMoCzIcLmNscmsuY29udHJvbC52MS5HYXRld2F5Um9vdBIpCgR3YXJtGAMgAygLMhsuY2xyay5jb250cm9sLnYxLldhcm1UYXJnZXQibAoJV2FybVN0YXRlEg0KBWFnZW50GAEgASgJEhAKCHJldmlzaW9uGAIgASgJEg0KBXJlYWR5GAMgASgNEg4KBndhbnRlZBgEIAEoDRIOCgZyZWFzb24YBSABKAkSDwoHbWVzc2FnZRgGIAEoCSJeCgpJbWFnZVN0YXRlEhAKCHJldmlzaW9uGAEgASgJEg0KBXJlYWR5GAIgASgIEg4KBmRpZ2VzdBgDIAEoCRIOCgZyZWFzb24YBCABKAkSDwoHbWVzc2FnZRgFIAEoCSLIAQoMV29ya2VyUmVwb3J0Eg4KBndvcmtlchgBIAEoCRIMCgRwb29sGAIgASgJEhYKDm1heF9leGVjdXRpb25zGAMgASgNEhkKEWFjdGl2ZV9leGVjdXRpb25zGAQgASgNEisKBmltYWdlcxgFIAMoCzIbLmNscmsuY29udHJvbC52MS5JbWFnZVN0YXRlEhAKCGRyYWluaW5nGAYgASgIEigKBHdhcm0YByADKAsyGi5jbHJrLmNvbnRyb2wudjEuV2FybVN0YXRlIi4KD0NyZWRlbnRpYWxWYWx1ZRIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIrYBCg5EZXNpcmVkR2F0ZXdheRIPCgdnYXRld2F5GAEgASgJEhIKCnBvbGljeV9zZXQYAiABKAkSEAoIcm9vdF9wZW0YAyABKAkSGAoQaW50ZXJtZWRpYXRlX3BlbRgEIAEoCRIcChRpbnRlcm1lZGlhdGVfa2V5X3BlbRgFIAEoCRI1CgtjcmVkZW50aWFscxgGIAMoCzIgLmNscmsuY29udHJvbC52MS5DcmVkZW50aWFsVmFsdWUiQgoNRWdyZXNzRGVzaXJlZBIxCghnYXRld2F5cxgBIAMoCzIfLmNscmsuY29udHJvbC52MS5EZXNpcmVkR2F0ZXdheSJPCgxHYXRld2F5U3RhdGUSDwoHZ2F0ZXdheRgBIAEoCRIQCghyZXZpc2lvbhgCIAEoCRINCgVzaW5jZRgDIAEoARINCgVlcnJvchgEIAEoCSJPCgxFZ3Jlc3NSZXBvcnQSDgoGd29ya2VyGAEgASgJEi8KCGdhdGV3YXlzGAIgAygLMh0uY2xyay5jb250cm9sLnYxLkdhdGV3YXlTdGF0ZSJmCgtXb3JrZXJIZWxsbxIOCgZ3b3JrZXIYASABKAkSDAoEcG9vbBgCIAEoCRIWCg5tYXhfZXhlY3V0aW9ucxgDIAEoDRIPCgdydW5uaW5nGAQgAygJEhAKCGRyYWluaW5nGAUgASgIIgcKBURyYWluIgkKB0RyYWluZWQilAIKCVJ1blVwZGF0ZRISCgppbnZvY2F0aW9uGAEgASgJEg0KBXBoYXNlGAIgASgJEg4KBnJlYXNvbhgDIAEoCRIPCgdtZXNzYWdlGAQgASgJEhYKCWV4aXRfY29kZRgFIAEoBUgAiAEBEhkKDG91dHB1dF9ieXRlcxgGIAEoAUgBiAEBEj4KCmNvbmRpdGlvbnMYByADKAsyKi5jbHJrLmNvbnRyb2wudjEuUnVuVXBkYXRlLkNvbmRpdGlvbnNFbnRyeRoxCg9Db25kaXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIMCgpfZXhpdF9jb2RlQg8KDV9vdXRwdXRfYnl0ZXMiKgoGT3V0cHV0EhIKCmludm9jYXRpb24YASABKAkSDAoEZGF0YRgCIAEoDCIsCglXYXJtQ291bnQSEAoIdGVtcGxhdGUYASABKAkSDQoFY291bnQYAiABKA0iOAoKV2FybUNvdW50cxIqCgZjb3VudHMYASADKAsyGi5jbHJrLmNvbnRyb2wudjEuV2FybUNvdW50IvUBCgpGcm9tV29ya2VyEi0KBWhlbGxvGAEgASgLMhwuY2xyay5jb250cm9sLnYxLldvcmtlckhlbGxvSAASLAoGdXBkYXRlGAIgASgLMhouY2xyay5jb250cm9sLnYxLlJ1blVwZGF0ZUgAEikKBnN0ZG91dBgDIAEoCzIXLmNscmsuY29udHJvbC52MS5PdXRwdXRIABInCgVkcmFpbhgEIAEoCzIWLmNscmsuY29udHJvbC52MS5EcmFpbkgAEisKBHdhcm0YBSABKAsyGy5jbHJrLmNvbnRyb2wudjEuV2FybUNvdW50c0gAQgkKB21lc3NhZ2UiJwoIRW52RW50cnkSDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoCSK9AgoKQXNzaWdubWVudBISCgppbnZvY2F0aW9uGAEgASgJEhEKCW5hbWVzcGFjZRgCIAEoCRINCgVhZ2VudBgDIAEoCRIQCghyZXZpc2lvbhgEIAEoCRINCgVpbWFnZRgFIAEoCRIPCgdjb21tYW5kGAYgAygJEgwKBGFyZ3MYByADKAkSJgoDZW52GAggAygLMhkuY2xyay5jb250cm9sLnYxLkVudkVudHJ5EhIKCnRpbWVvdXRfbXMYCSABKAESEAoIdHJhY2VfaWQYCiABKAkSDwoHc3Bhbl9pZBgLIAEoCRIQCghnYXRld2F5cxgMIAMoCRINCgVldmVudBgNIAEoDBIMCgRjcHVzGA4gASgBEhQKDG1lbW9yeV9ieXRlcxgPIAEoARIVCg1zdG9yYWdlX2J5dGVzGBAgASgBIiwKBkNhbmNlbBISCgppbnZvY2F0aW9uGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIrCgZDcmVkaXQSEgoKaW52b2NhdGlvbhgBIAEoCRINCgVieXRlcxgCIAEoDSIbCgVCZWdpbhISCgppbnZvY2F0aW9uGAEgASgJIqkCCghUb1dvcmtlchIxCgphc3NpZ25tZW50GAEgASgLMhsuY2xyay5jb250cm9sLnYxLkFzc2lnbm1lbnRIABIpCgZjYW5jZWwYAiABKAsyFy5jbHJrLmNvbnRyb2wudjEuQ2FuY2VsSAASKQoGY3JlZGl0GAMgASgLMhcuY2xyay5jb250cm9sLnYxLkNyZWRpdEgAEisKB2RyYWluZWQYBCABKAsyGC5jbHJrLmNvbnRyb2wudjEuRHJhaW5lZEgAEjMKDGFubm91bmNlbWVudBgFIAEoCzIbLmNscmsuY29udHJvbC52MS5Bc3NpZ25tZW50SAASJwoFYmVnaW4YBiABKAsyFi5jbHJrLmNvbnRyb2wudjEuQmVnaW5IAEIJCgdtZXNzYWdlIocBCgpMZWRnZXJDYWxsEg4KBm51bWJlchgBIAEoDRIyCgdyZXNlcnZlGAIgASgLMh8uY2xyay5jb250cm9sLnYxLlJlc2VydmVSZXF1ZXN0SAASLQoGc2V0dGxlGAMgASgLMhsuY2xyay5jb250cm9sLnYxLlNldHRsZW1lbnRIAEIGCgRjYWxsIpYBCgtMZWRnZXJSZXBseRIOCgZudW1iZXIYASABKA0SMgoIcmVzZXJ2ZWQYAiABKAsyHi5jbHJrLmNvbnRyb2wudjEuUmVzZXJ2ZUFuc3dlckgAEikKB3NldHRsZWQYAyABKAsyFi5jbHJrLmNvbnRyb2wudjEuRW1wdHlIABIPCgVlcnJvchgEIAEoCUgAQgcKBXJlcGx5IgcKBUVtcHR5IiUKCUJ1ZGdldENhcBILCgNrZXkYASABKAkSCwoDY2FwGAIgASgBImsKDlJlc2VydmVSZXF1ZXN0EgoKAmlkGAEgASgJEisKB2J1ZGdldHMYAiADKAsyGi5jbHJrLmNvbnRyb2wudjEuQnVkZ2V0Q2FwEg4KBmFtb3VudBgDIAEoARIQCghkZWFkbGluZRgEIAEoASJsCg1SZXNlcnZlQW5zd2VyEg8KB2dyYW50ZWQYASABKAgSCwoDa2V5GAIgASgJEgsKA2NhcBgDIAEoARIMCgR1c2VkGAQgASgBEhAKCHJlc2VydmVkGAUgASgBEhAKCHJlc2V0X2F0GAYgASgBIiYKClNldHRsZW1lbnQSCgoCaWQYASABKAkSDAoEdXNlZBgCIAEoASLOAQoNSW52b2tlUmVxdWVzdBIRCgluYW1lc3BhY2UYASABKAkSDQoFYWdlbnQYAiABKAkSPAoHaGVhZGVycxgDIAMoCzIrLmNscmsuY29udHJvbC52MS5JbnZva2VSZXF1ZXN0LkhlYWRlcnNFbnRyeRIMCgRib2R5GAQgASgMEg8KB3RyaWdnZXIYBSABKAkSDgoGc291cmNlGAYgASgJGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIocBCgpJbnZva2VIZWFkEg4KBnN0YXR1cxgBIAEoDRI5CgdoZWFkZXJzGAIgAygLMiguY2xyay5jb250cm9sLnYxLkludm9rZUhlYWQuSGVhZGVyc0VudHJ5Gi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlEKCkludm9rZVBhcnQSKwoEaGVhZBgBIAEoCzIbLmNscmsuY29udHJvbC52MS5JbnZva2VIZWFkSAASDgoEYm9keRgCIAEoDEgAQgYKBHBhcnQiLgoNSW52b2NhdGlvbktleRIRCgluYW1lc3BhY2UYASABKAkSCgoCaWQYAiABKAkijAEKEEludm9jYXRpb25GaWx0ZXISFgoJbmFtZXNwYWNlGAEgASgJSACIAQESEgoFYWdlbnQYAiABKAlIAYgBARIPCgJpZBgDIAEoCUgCiAEBEhIKBWxpbWl0GAQgASgNSAOIAQFCDAoKX25hbWVzcGFjZUIICgZfYWdlbnRCBQoDX2lkQggKBl9saW1pdCKABQoKSW52b2NhdGlvbhIKCgJpZBgBIAEoCRIRCgluYW1lc3BhY2UYAiABKAkSDQoFYWdlbnQYAyABKAkSDwoHdHJpZ2dlchgEIAEoCRIOCgZzb3VyY2UYBSABKAkSEQoJYm9keV9oYXNoGAYgASgJEhAKCHRyYWNlX2lkGAcgASgJEg0KBXBoYXNlGAggASgJEg4KBnJlYXNvbhgJIAEoCRIPCgdtZXNzYWdlGAogASgJEhAKCHJldmlzaW9uGAsgASgJEg4KBndvcmtlchgMIAEoCRISCgpjcmVhdGVkX2F0GA0gASgBEhoKDWRpc3BhdGNoZWRfYXQYDiABKAFIAIgBARIXCgpzdGFydGVkX2F0GA8gASgBSAGIAQESGAoLZmluaXNoZWRfYXQYECABKAFIAogBARIaCg1maXJzdF9ieXRlX21zGBEgASgBSAOIAQESFgoJZXhpdF9jb2RlGBIgASgFSASIAQESGQoMb3V0cHV0X2J5dGVzGBMgASgBSAWIAQESFgoJcXVldWVkX21zGBQgASgBSAaIAQESPwoKY29uZGl0aW9ucxgVIAMoCzIrLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uLkNvbmRpdGlvbnNFbnRyeRoxCg9Db25kaXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIQCg5fZGlzcGF0Y2hlZF9hdEINCgtfc3RhcnRlZF9hdEIOCgxfZmluaXNoZWRfYXRCEAoOX2ZpcnN0X2J5dGVfbXNCDAoKX2V4aXRfY29kZUIPCg1fb3V0cHV0X2J5dGVzQgwKCl9xdWV1ZWRfbXMiQgoPTWF5YmVJbnZvY2F0aW9uEi8KCmludm9jYXRpb24YASABKAsyGy5jbHJrLmNvbnRyb2wudjEuSW52b2NhdGlvbiI8Cg5JbnZvY2F0aW9uTGlzdBIqCgVpdGVtcxgBIAMoCzIbLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uInQKC1BhcmtNZXNzYWdlEiwKBHBhcmsYASABKAsyHC5jbHJrLmNvbnRyb2wudjEuUGFya1JlcXVlc3RIABIsCgRiaW5kGAIgASgLMhwuY2xyay5jb250cm9sLnYxLkJpbmRSZXF1ZXN0SABCCQoHbWVzc2FnZSJhCgtQYXJrUmVxdWVzdBIPCgdhZGRyZXNzGAEgASgJEg0KBWJsb2NrGAIgASgJEhEKCW5hbWVzcGFjZRgDIAEoCRINCgVhZ2VudBgEIAEoCRIQCghnYXRld2F5cxgFIAMoCSKYAQoLQmluZFJlcXVlc3QSDwoHYWRkcmVzcxgBIAEoCRINCgVibG9jaxgCIAEoCRIRCgluYW1lc3BhY2UYAyABKAkSDQoFYWdlbnQYBCABKAkSEgoKaW52b2NhdGlvbhgFIAEoCRIQCgh0cmFjZV9pZBgGIAEoCRIPCgdzcGFuX2lkGAcgASgJEhAKCGdhdGV3YXlzGAggAygJIi4KCkJpbmRBbnN3ZXISDwoHcmVmdXNlZBgBIAEoCRIPCgdtZXNzYWdlGAIgASgJIjUKDlJlbGVhc2VSZXF1ZXN0Eg8KB2FkZHJlc3MYASABKAkSEgoKaW52b2NhdGlvbhgCIAEoCSJGChFTdGFydEVudm95UmVxdWVzdBINCgVpbmRleBgBIAEoDRIPCgdnYXRld2F5GAIgASgJEhEKCWJvb3RzdHJhcBgDIAEoCSIZCghFbnZveUtleRINCgVpbmRleBgBIAEoDSI4CghFbnZveUVuZBINCgVpbmRleBgBIAEoDRIMCgR0aW1lGAIgASgBEg8KB291dGNvbWUYAyABKAkiTAoKTWFwRWxlbWVudBILCgNtYXAYASABKAkSDgoGc291cmNlGAIgASgJEhMKC2Rlc3RpbmF0aW9uGAMgASgJEgwKBHBvcnQYBCABKA0iHQoKQWRkcmVzc0tleRIPCgdhZGRyZXNzGAEgASgJIjYKCFF1ZXN0aW9uEg4KBnNvdXJjZRgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBHR5cGUYAyABKAkiNwoGQW5zd2VyEg0KBXJjb2RlGAEgASgJEhEKCWFkZHJlc3NlcxgCIAMoCRILCgN0dGwYAyABKA0itAQKDkV4Y2hhbmdlUmVjb3JkEhMKC2RlY2lzaW9uX2lkGAEgASgJEgwKBHRpbWUYAiABKAkSEQoJbmFtZXNwYWNlGAMgASgJEg0KBWFnZW50GAQgASgJEhIKCmludm9jYXRpb24YBSABKAkSEAoIdHJhY2VfaWQYBiABKAkSDwoHc3Bhbl9pZBgHIAEoCRIOCgZ3b3JrZXIYCCABKAkSDwoHZ2F0ZXdheRgJIAEoCRINCgVyb3V0ZRgKIAEoCRIQCghyZXZpc2lvbhgLIAEoCRIQCghwcm90b2NvbBgMIAEoCRIOCgZtZXRob2QYDSABKAkSDAoEaG9zdBgOIAEoCRIMCgRwYXRoGA8gASgJEhMKC2Rlc3RpbmF0aW9uGBAgASgJEg4KBnN0YXR1cxgRIAEoDRIPCgd2ZXJkaWN0GBIgASgJEg4KBnJlYXNvbhgTIAEoCRIQCghwcm92aWRlchgUIAEoCRINCgVtb2RlbBgVIAEoCRIRCglvcGVyYXRpb24YFiABKAkSDgoGc3RyZWFtGBcgASgIEhkKDGlucHV0X3Rva2VucxgYIAEoAUgAiAEBEhoKDW91dHB1dF90b2tlbnMYGSABKAFIAYgBARITCgtkdXJhdGlvbl9tcxgaIAEoARIVCg1yZXF1ZXN0X2J5dGVzGBsgASgBEhYKDnJlc3BvbnNlX2J5dGVzGBwgASgBQg8KDV9pbnB1dF90b2tlbnNCEAoOX291dHB1dF90b2tlbnMiQQoNRXhjaGFuZ2VCYXRjaBIwCgdyZWNvcmRzGAEgAygLMh8uY2xyay5jb250cm9sLnYxLkV4Y2hhbmdlUmVjb3JkIqQBCg1FeGNoYW5nZVF1ZXJ5EhEKCW5hbWVzcGFjZRgBIAEoCRIXCgppbnZvY2F0aW9uGAIgASgJSACIAQESEgoFYWdlbnQYAyABKAlIAYgBARISCgVzaW5jZRgEIAEoAUgCiAEBEhIKBWxpbWl0GAUgASgNSAOIAQFCDQoLX2ludm9jYXRpb25CCAoGX2FnZW50QggKBl9zaW5jZUIICgZfbGltaXQi9AEKCUxvZ1JlY29yZBIKCgJpZBgBIAEoCRIMCgR0aW1lGAIgASgJEhEKCW5hbWVzcGFjZRgDIAEoCRINCgVhZ2VudBgEIAEoCRIQCghyZXZpc2lvbhgFIAEoCRISCgppbnZvY2F0aW9uGAYgASgJEhAKCHRyYWNlX2lkGAcgASgJEg8KB3NwYW5faWQYCCABKAkSEAoIaW9zdHJlYW0YCSABKAkSDQoFZXZlbnQYCiABKAkSDAoEYm9keRgLIAEoCRIOCgZ3b3JrZXIYDCABKAkSEQoJY29tcG9uZW50GA0gASgJEhAKCHBvc2l0aW9uGA4gASgBIjcKCExvZ0JhdGNoEisKB3JlY29yZHMYASADKAsyGi5jbHJrLmNvbnRyb2wudjEuTG9nUmVjb3JkIvkBCghMb2dRdWVyeRIRCgluYW1lc3BhY2UYASABKAkSDQoFYWdlbnQYAiABKAkSFwoKaW52b2NhdGlvbhgDIAEoCUgAiAEBEhIKCmNvbXBvbmVudHMYBCADKAkSFQoIaW9zdHJlYW0YBSABKAlIAYgBARISCgVzaW5jZRgGIAEoCUgCiAEBEhIKBWFmdGVyGAcgASgBSAOIAQESDQoFbGltaXQYCCABKA0SFAoHd2FpdF9tcxgJIAEoDUgEiAEBQg0KC19pbnZvY2F0aW9uQgsKCV9pb3N0cmVhbUIICgZfc2luY2VCCAoGX2FmdGVyQgoKCF93YWl0X21zMvEBCgdEZXNpcmVkEkwKB1dvcmtlcnMSHy5jbHJrLmNvbnRyb2wudjEuV29ya2Vyc1JlcXVlc3QaHi5jbHJrLmNvbnRyb2wudjEuV29ya2Vyc1dhbnRlZDABEksKBldvcmtlchIdLmNscmsuY29udHJvbC52MS5Xb3JrZXJSZXBvcnQaHi5jbHJrLmNvbnRyb2wudjEuV29ya2VyRGVzaXJlZCgBMAESSwoGRWdyZXNzEh0uY2xyay5jb250cm9sLnYxLkVncmVzc1JlcG9ydBoeLmNscmsuY29udHJvbC52MS5FZ3Jlc3NEZXNpcmVkKAEwATJMCgRXb3JrEkQKBkF0dGFjaBIbLmNscmsuY29udHJvbC52MS5Gcm9tV29ya2VyGhkuY2xyay5jb250cm9sLnYxLlRvV29ya2VyKAEwATJSCgZMZWRnZXISSAoHU2Vzc2lvbhIbLmNscmsuY29udHJvbC52MS5MZWRnZXJDYWxsGhwuY2xyay5jb250cm9sLnYxLkxlZGdlclJlcGx5KAEwATKvAgoEUnVucxJHCgZJbnZva2USHi5jbHJrLmNvbnRyb2wudjEuSW52b2tlUmVxdWVzdBobLmNscmsuY29udHJvbC52MS5JbnZva2VQYXJ0MAESRwoDR2V0Eh4uY2xyay5jb250cm9sLnYxLkludm9jYXRpb25LZXkaIC5jbHJrLmNvbnRyb2wudjEuTWF5YmVJbnZvY2F0aW9uEkoKBExpc3QSIS5jbHJrLmNvbnRyb2wudjEuSW52b2NhdGlvbkZpbHRlchofLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uTGlzdBJJCgVXYXRjaBIhLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uRmlsdGVyGhsuY2xyay5jb250cm9sLnYxLkludm9jYXRpb24wATLWAQoGQ2xhaW1zEkEKBEJpbmQSHC5jbHJrLmNvbnRyb2wudjEuQmluZFJlcXVlc3QaGy5jbHJrLmNvbnRyb2wudjEuQmluZEFuc3dlchJCCgdSZWxlYXNlEh8uY2xyay5jb250cm9sLnYxLlJlbGVhc2VSZXF1ZXN0GhYuY2xyay5jb250cm9sLnYxLkVtcHR5EkUKBFBhcmsSHC5jbHJrLmNvbnRyb2wudjEuUGFya01lc3NhZ2UaGy5jbHJrLmNvbnRyb2wudjEuQmluZEFuc3dlcigBMAEy3gMKBEhvc3QSSAoKU3RhcnRFbnZveRIiLmNscmsuY29udHJvbC52MS5TdGFydEVudm95UmVxdWVzdBoWLmNscmsuY29udHJvbC52MS5FbXB0eRI+CglTdG9wRW52b3kSGS5jbHJrLmNvbnRyb2wudjEuRW52b3lLZXkaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkSQAoJRW52b3lFbmRzEhYuY2xyay5jb250cm9sLnYxLkVtcHR5GhkuY2xyay5jb250cm9sLnYxLkVudm95RW5kMAESPAoKU3RhcnRGcm9udBIWLmNscmsuY29udHJvbC52MS5FbXB0eRoWLmNscmsuY29udHJvbC52MS5FbXB0eRI/CghTZXRSb3V0ZRIbLmNscmsuY29udHJvbC52MS5NYXBFbGVtZW50GhYuY2xyay5jb250cm9sLnYxLkVtcHR5EkIKC0RlbGV0ZVJvdXRlEhsuY2xyay5jb250cm9sLnYxLk1hcEVsZW1lbnQaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkSRwoQQ2xvc2VDb25uZWN0aW9ucxIbLmNscmsuY29udHJvbC52MS5BZGRyZXNzS2V5GhYuY2xyay5jb250cm9sLnYxLkVtcHR5MkYKBU5hbWVzEj0KB1Jlc29sdmUSGS5jbHJrLmNvbnRyb2wudjEuUXVlc3Rpb24aFy5jbHJrLmNvbnRyb2wudjEuQW5zd2VyMp4CCgVTdG9yZRJJCg9JbnNlcnRFeGNoYW5nZXMSHi5jbHJrLmNvbnRyb2wudjEuRXhjaGFuZ2VCYXRjaBoWLmNscmsuY29udHJvbC52MS5FbXB0eRJLCglFeGNoYW5nZXMSHi5jbHJrLmNvbnRyb2wudjEuRXhjaGFuZ2VRdWVyeRoeLmNscmsuY29udHJvbC52MS5FeGNoYW5nZUJhdGNoEj8KCkluc2VydExvZ3MSGS5jbHJrLmNvbnRyb2wudjEuTG9nQmF0Y2gaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkSPAoETG9ncxIZLmNscmsuY29udHJvbC52MS5Mb2dRdWVyeRoZLmNscmsuY29udHJvbC52MS5Mb2dCYXRjaGIGcHJvdG8z");
+  fileDesc("ChJjbHJrL2NvbnRyb2wucHJvdG8SD2NscmsuY29udHJvbC52MSIQCg5Xb3JrZXJzUmVxdWVzdCIsCgpQb29sV2FudGVkEgwKBHBvb2wYASABKAkSEAoIcmVwbGljYXMYAiABKA0iOwoNV29ya2Vyc1dhbnRlZBIqCgVwb29scxgBIAMoCzIbLmNscmsuY29udHJvbC52MS5Qb29sV2FudGVkIjEKC0dhdGV3YXlSb290Eg8KB2dhdGV3YXkYASABKAkSEQoJcm9vdF9wZW1zGAIgAygJIuQBCgtSdW5UZW1wbGF0ZRIRCgluYW1lc3BhY2UYASABKAkSDQoFYWdlbnQYAiABKAkSEAoIcmV2aXNpb24YAyABKAkSDQoFaW1hZ2UYBCABKAkSDwoHY29tbWFuZBgFIAMoCRIMCgRhcmdzGAYgAygJEiYKA2VudhgHIAMoCzIZLmNscmsuY29udHJvbC52MS5FbnZFbnRyeRIQCghnYXRld2F5cxgIIAMoCRIMCgRjcHVzGAkgASgBEhQKDG1lbW9yeV9ieXRlcxgKIAEoARIVCg1zdG9yYWdlX2J5dGVzGAsgASgBIlEKD0Rlc2lyZWRSZXZpc2lvbhIuCgh0ZW1wbGF0ZRgBIAEoCzIcLmNscmsuY29udHJvbC52MS5SdW5UZW1wbGF0ZRIOCgZwcm92ZW4YAiABKAgiXwoKV2FybVRhcmdldBIuCgh0ZW1wbGF0ZRgBIAEoCzIcLmNscmsuY29udHJvbC52MS5SdW5UZW1wbGF0ZRIMCgRzaXplGAIgASgNEhMKC2lkbGVfdHRsX21zGAMgASgBIp8BCg1Xb3JrZXJEZXNpcmVkEjMKCXJldmlzaW9ucxgBIAMoCzIgLmNscmsuY29udHJvbC52MS5EZXNpcmVkUmV2aXNpb24SLgoIZ2F0ZXdheXMYAiADKAsyHC5jbHJrLmNvbnRyb2wudjEuR2F0ZXdheVJvb3QSKQoEd2FybRgDIAMoCzIbLmNscmsuY29udHJvbC52MS5XYXJtVGFyZ2V0ImwKCVdhcm1TdGF0ZRINCgVhZ2VudBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoCRINCgVyZWFkeRgDIAEoDRIOCgZ3YW50ZWQYBCABKA0SDgoGcmVhc29uGAUgASgJEg8KB21lc3NhZ2UYBiABKAkiXgoKSW1hZ2VTdGF0ZRIQCghyZXZpc2lvbhgBIAEoCRINCgVyZWFkeRgCIAEoCBIOCgZkaWdlc3QYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkiUAoKVHJ1c3RTdGF0ZRIPCgdnYXRld2F5GAEgASgJEg0KBXJvb3RzGAIgAygJEhEKCXNhbmRib3hlcxgDIAEoDRIPCgdjdXJyZW50GAQgASgIIvQBCgxXb3JrZXJSZXBvcnQSDgoGd29ya2VyGAEgASgJEgwKBHBvb2wYAiABKAkSFgoObWF4X2V4ZWN1dGlvbnMYAyABKA0SGQoRYWN0aXZlX2V4ZWN1dGlvbnMYBCABKA0SKwoGaW1hZ2VzGAUgAygLMhsuY2xyay5jb250cm9sLnYxLkltYWdlU3RhdGUSEAoIZHJhaW5pbmcYBiABKAgSKAoEd2FybRgHIAMoCzIaLmNscmsuY29udHJvbC52MS5XYXJtU3RhdGUSKgoFdHJ1c3QYCCADKAsyGy5jbHJrLmNvbnRyb2wudjEuVHJ1c3RTdGF0ZSIuCg9DcmVkZW50aWFsVmFsdWUSDAoEbmFtZRgBIAEoCRINCgV2YWx1ZRgCIAEoCSK2AQoORGVzaXJlZEdhdGV3YXkSDwoHZ2F0ZXdheRgBIAEoCRISCgpwb2xpY3lfc2V0GAIgASgJEhAKCHJvb3RfcGVtGAMgASgJEhgKEGludGVybWVkaWF0ZV9wZW0YBCABKAkSHAoUaW50ZXJtZWRpYXRlX2tleV9wZW0YBSABKAkSNQoLY3JlZGVudGlhbHMYBiADKAsyIC5jbHJrLmNvbnRyb2wudjEuQ3JlZGVudGlhbFZhbHVlIkIKDUVncmVzc0Rlc2lyZWQSMQoIZ2F0ZXdheXMYASADKAsyHy5jbHJrLmNvbnRyb2wudjEuRGVzaXJlZEdhdGV3YXkiawoMR2F0ZXdheVN0YXRlEg8KB2dhdGV3YXkYASABKAkSEAoIcmV2aXNpb24YAiABKAkSDQoFc2luY2UYAyABKAESDQoFZXJyb3IYBCABKAkSEQoEcm9vdBgFIAEoCUgAiAEBQgcKBV9yb290Ik8KDEVncmVzc1JlcG9ydBIOCgZ3b3JrZXIYASABKAkSLwoIZ2F0ZXdheXMYAiADKAsyHS5jbHJrLmNvbnRyb2wudjEuR2F0ZXdheVN0YXRlImYKC1dvcmtlckhlbGxvEg4KBndvcmtlchgBIAEoCRIMCgRwb29sGAIgASgJEhYKDm1heF9leGVjdXRpb25zGAMgASgNEg8KB3J1bm5pbmcYBCADKAkSEAoIZHJhaW5pbmcYBSABKAgiBwoFRHJhaW4iCQoHRHJhaW5lZCKUAgoJUnVuVXBkYXRlEhIKCmludm9jYXRpb24YASABKAkSDQoFcGhhc2UYAiABKAkSDgoGcmVhc29uGAMgASgJEg8KB21lc3NhZ2UYBCABKAkSFgoJZXhpdF9jb2RlGAUgASgFSACIAQESGQoMb3V0cHV0X2J5dGVzGAYgASgBSAGIAQESPgoKY29uZGl0aW9ucxgHIAMoCzIqLmNscmsuY29udHJvbC52MS5SdW5VcGRhdGUuQ29uZGl0aW9uc0VudHJ5GjEKD0NvbmRpdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQgwKCl9leGl0X2NvZGVCDwoNX291dHB1dF9ieXRlcyIqCgZPdXRwdXQSEgoKaW52b2NhdGlvbhgBIAEoCRIMCgRkYXRhGAIgASgMIiwKCVdhcm1Db3VudBIQCgh0ZW1wbGF0ZRgBIAEoCRINCgVjb3VudBgCIAEoDSI4CgpXYXJtQ291bnRzEioKBmNvdW50cxgBIAMoCzIaLmNscmsuY29udHJvbC52MS5XYXJtQ291bnQi9QEKCkZyb21Xb3JrZXISLQoFaGVsbG8YASABKAsyHC5jbHJrLmNvbnRyb2wudjEuV29ya2VySGVsbG9IABIsCgZ1cGRhdGUYAiABKAsyGi5jbHJrLmNvbnRyb2wudjEuUnVuVXBkYXRlSAASKQoGc3Rkb3V0GAMgASgLMhcuY2xyay5jb250cm9sLnYxLk91dHB1dEgAEicKBWRyYWluGAQgASgLMhYuY2xyay5jb250cm9sLnYxLkRyYWluSAASKwoEd2FybRgFIAEoCzIbLmNscmsuY29udHJvbC52MS5XYXJtQ291bnRzSABCCQoHbWVzc2FnZSInCghFbnZFbnRyeRIMCgRuYW1lGAEgASgJEg0KBXZhbHVlGAIgASgJIr0CCgpBc3NpZ25tZW50EhIKCmludm9jYXRpb24YASABKAkSEQoJbmFtZXNwYWNlGAIgASgJEg0KBWFnZW50GAMgASgJEhAKCHJldmlzaW9uGAQgASgJEg0KBWltYWdlGAUgASgJEg8KB2NvbW1hbmQYBiADKAkSDAoEYXJncxgHIAMoCRImCgNlbnYYCCADKAsyGS5jbHJrLmNvbnRyb2wudjEuRW52RW50cnkSEgoKdGltZW91dF9tcxgJIAEoARIQCgh0cmFjZV9pZBgKIAEoCRIPCgdzcGFuX2lkGAsgASgJEhAKCGdhdGV3YXlzGAwgAygJEg0KBWV2ZW50GA0gASgMEgwKBGNwdXMYDiABKAESFAoMbWVtb3J5X2J5dGVzGA8gASgBEhUKDXN0b3JhZ2VfYnl0ZXMYECABKAEiLAoGQ2FuY2VsEhIKCmludm9jYXRpb24YASABKAkSDgoGcmVhc29uGAIgASgJIisKBkNyZWRpdBISCgppbnZvY2F0aW9uGAEgASgJEg0KBWJ5dGVzGAIgASgNIhsKBUJlZ2luEhIKCmludm9jYXRpb24YASABKAkiqQIKCFRvV29ya2VyEjEKCmFzc2lnbm1lbnQYASABKAsyGy5jbHJrLmNvbnRyb2wudjEuQXNzaWdubWVudEgAEikKBmNhbmNlbBgCIAEoCzIXLmNscmsuY29udHJvbC52MS5DYW5jZWxIABIpCgZjcmVkaXQYAyABKAsyFy5jbHJrLmNvbnRyb2wudjEuQ3JlZGl0SAASKwoHZHJhaW5lZBgEIAEoCzIYLmNscmsuY29udHJvbC52MS5EcmFpbmVkSAASMwoMYW5ub3VuY2VtZW50GAUgASgLMhsuY2xyay5jb250cm9sLnYxLkFzc2lnbm1lbnRIABInCgViZWdpbhgGIAEoCzIWLmNscmsuY29udHJvbC52MS5CZWdpbkgAQgkKB21lc3NhZ2UihwEKCkxlZGdlckNhbGwSDgoGbnVtYmVyGAEgASgNEjIKB3Jlc2VydmUYAiABKAsyHy5jbHJrLmNvbnRyb2wudjEuUmVzZXJ2ZVJlcXVlc3RIABItCgZzZXR0bGUYAyABKAsyGy5jbHJrLmNvbnRyb2wudjEuU2V0dGxlbWVudEgAQgYKBGNhbGwilgEKC0xlZGdlclJlcGx5Eg4KBm51bWJlchgBIAEoDRIyCghyZXNlcnZlZBgCIAEoCzIeLmNscmsuY29udHJvbC52MS5SZXNlcnZlQW5zd2VySAASKQoHc2V0dGxlZBgDIAEoCzIWLmNscmsuY29udHJvbC52MS5FbXB0eUgAEg8KBWVycm9yGAQgASgJSABCBwoFcmVwbHkiBwoFRW1wdHkiJQoJQnVkZ2V0Q2FwEgsKA2tleRgBIAEoCRILCgNjYXAYAiABKAEiawoOUmVzZXJ2ZVJlcXVlc3QSCgoCaWQYASABKAkSKwoHYnVkZ2V0cxgCIAMoCzIaLmNscmsuY29udHJvbC52MS5CdWRnZXRDYXASDgoGYW1vdW50GAMgASgBEhAKCGRlYWRsaW5lGAQgASgBImwKDVJlc2VydmVBbnN3ZXISDwoHZ3JhbnRlZBgBIAEoCBILCgNrZXkYAiABKAkSCwoDY2FwGAMgASgBEgwKBHVzZWQYBCABKAESEAoIcmVzZXJ2ZWQYBSABKAESEAoIcmVzZXRfYXQYBiABKAEiJgoKU2V0dGxlbWVudBIKCgJpZBgBIAEoCRIMCgR1c2VkGAIgASgBIs4BCg1JbnZva2VSZXF1ZXN0EhEKCW5hbWVzcGFjZRgBIAEoCRINCgVhZ2VudBgCIAEoCRI8CgdoZWFkZXJzGAMgAygLMisuY2xyay5jb250cm9sLnYxLkludm9rZVJlcXVlc3QuSGVhZGVyc0VudHJ5EgwKBGJvZHkYBCABKAwSDwoHdHJpZ2dlchgFIAEoCRIOCgZzb3VyY2UYBiABKAkaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEihwEKCkludm9rZUhlYWQSDgoGc3RhdHVzGAEgASgNEjkKB2hlYWRlcnMYAiADKAsyKC5jbHJrLmNvbnRyb2wudjEuSW52b2tlSGVhZC5IZWFkZXJzRW50cnkaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiUQoKSW52b2tlUGFydBIrCgRoZWFkGAEgASgLMhsuY2xyay5jb250cm9sLnYxLkludm9rZUhlYWRIABIOCgRib2R5GAIgASgMSABCBgoEcGFydCIuCg1JbnZvY2F0aW9uS2V5EhEKCW5hbWVzcGFjZRgBIAEoCRIKCgJpZBgCIAEoCSKMAQoQSW52b2NhdGlvbkZpbHRlchIWCgluYW1lc3BhY2UYASABKAlIAIgBARISCgVhZ2VudBgCIAEoCUgBiAEBEg8KAmlkGAMgASgJSAKIAQESEgoFbGltaXQYBCABKA1IA4gBAUIMCgpfbmFtZXNwYWNlQggKBl9hZ2VudEIFCgNfaWRCCAoGX2xpbWl0IoAFCgpJbnZvY2F0aW9uEgoKAmlkGAEgASgJEhEKCW5hbWVzcGFjZRgCIAEoCRINCgVhZ2VudBgDIAEoCRIPCgd0cmlnZ2VyGAQgASgJEg4KBnNvdXJjZRgFIAEoCRIRCglib2R5X2hhc2gYBiABKAkSEAoIdHJhY2VfaWQYByABKAkSDQoFcGhhc2UYCCABKAkSDgoGcmVhc29uGAkgASgJEg8KB21lc3NhZ2UYCiABKAkSEAoIcmV2aXNpb24YCyABKAkSDgoGd29ya2VyGAwgASgJEhIKCmNyZWF0ZWRfYXQYDSABKAESGgoNZGlzcGF0Y2hlZF9hdBgOIAEoAUgAiAEBEhcKCnN0YXJ0ZWRfYXQYDyABKAFIAYgBARIYCgtmaW5pc2hlZF9hdBgQIAEoAUgCiAEBEhoKDWZpcnN0X2J5dGVfbXMYESABKAFIA4gBARIWCglleGl0X2NvZGUYEiABKAVIBIgBARIZCgxvdXRwdXRfYnl0ZXMYEyABKAFIBYgBARIWCglxdWV1ZWRfbXMYFCABKAFIBogBARI/Cgpjb25kaXRpb25zGBUgAygLMisuY2xyay5jb250cm9sLnYxLkludm9jYXRpb24uQ29uZGl0aW9uc0VudHJ5GjEKD0NvbmRpdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhAKDl9kaXNwYXRjaGVkX2F0Qg0KC19zdGFydGVkX2F0Qg4KDF9maW5pc2hlZF9hdEIQCg5fZmlyc3RfYnl0ZV9tc0IMCgpfZXhpdF9jb2RlQg8KDV9vdXRwdXRfYnl0ZXNCDAoKX3F1ZXVlZF9tcyJCCg9NYXliZUludm9jYXRpb24SLwoKaW52b2NhdGlvbhgBIAEoCzIbLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uIjwKDkludm9jYXRpb25MaXN0EioKBWl0ZW1zGAEgAygLMhsuY2xyay5jb250cm9sLnYxLkludm9jYXRpb24idAoLUGFya01lc3NhZ2USLAoEcGFyaxgBIAEoCzIcLmNscmsuY29udHJvbC52MS5QYXJrUmVxdWVzdEgAEiwKBGJpbmQYAiABKAsyHC5jbHJrLmNvbnRyb2wudjEuQmluZFJlcXVlc3RIAEIJCgdtZXNzYWdlImEKC1BhcmtSZXF1ZXN0Eg8KB2FkZHJlc3MYASABKAkSDQoFYmxvY2sYAiABKAkSEQoJbmFtZXNwYWNlGAMgASgJEg0KBWFnZW50GAQgASgJEhAKCGdhdGV3YXlzGAUgAygJIpgBCgtCaW5kUmVxdWVzdBIPCgdhZGRyZXNzGAEgASgJEg0KBWJsb2NrGAIgASgJEhEKCW5hbWVzcGFjZRgDIAEoCRINCgVhZ2VudBgEIAEoCRISCgppbnZvY2F0aW9uGAUgASgJEhAKCHRyYWNlX2lkGAYgASgJEg8KB3NwYW5faWQYByABKAkSEAoIZ2F0ZXdheXMYCCADKAkiLgoKQmluZEFuc3dlchIPCgdyZWZ1c2VkGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiNQoOUmVsZWFzZVJlcXVlc3QSDwoHYWRkcmVzcxgBIAEoCRISCgppbnZvY2F0aW9uGAIgASgJIkYKEVN0YXJ0RW52b3lSZXF1ZXN0Eg0KBWluZGV4GAEgASgNEg8KB2dhdGV3YXkYAiABKAkSEQoJYm9vdHN0cmFwGAMgASgJIhkKCEVudm95S2V5Eg0KBWluZGV4GAEgASgNIjgKCEVudm95RW5kEg0KBWluZGV4GAEgASgNEgwKBHRpbWUYAiABKAESDwoHb3V0Y29tZRgDIAEoCSJMCgpNYXBFbGVtZW50EgsKA21hcBgBIAEoCRIOCgZzb3VyY2UYAiABKAkSEwoLZGVzdGluYXRpb24YAyABKAkSDAoEcG9ydBgEIAEoDSIdCgpBZGRyZXNzS2V5Eg8KB2FkZHJlc3MYASABKAkiNgoIUXVlc3Rpb24SDgoGc291cmNlGAEgASgJEgwKBG5hbWUYAiABKAkSDAoEdHlwZRgDIAEoCSI3CgZBbnN3ZXISDQoFcmNvZGUYASABKAkSEQoJYWRkcmVzc2VzGAIgAygJEgsKA3R0bBgDIAEoDSK0BAoORXhjaGFuZ2VSZWNvcmQSEwoLZGVjaXNpb25faWQYASABKAkSDAoEdGltZRgCIAEoCRIRCgluYW1lc3BhY2UYAyABKAkSDQoFYWdlbnQYBCABKAkSEgoKaW52b2NhdGlvbhgFIAEoCRIQCgh0cmFjZV9pZBgGIAEoCRIPCgdzcGFuX2lkGAcgASgJEg4KBndvcmtlchgIIAEoCRIPCgdnYXRld2F5GAkgASgJEg0KBXJvdXRlGAogASgJEhAKCHJldmlzaW9uGAsgASgJEhAKCHByb3RvY29sGAwgASgJEg4KBm1ldGhvZBgNIAEoCRIMCgRob3N0GA4gASgJEgwKBHBhdGgYDyABKAkSEwoLZGVzdGluYXRpb24YECABKAkSDgoGc3RhdHVzGBEgASgNEg8KB3ZlcmRpY3QYEiABKAkSDgoGcmVhc29uGBMgASgJEhAKCHByb3ZpZGVyGBQgASgJEg0KBW1vZGVsGBUgASgJEhEKCW9wZXJhdGlvbhgWIAEoCRIOCgZzdHJlYW0YFyABKAgSGQoMaW5wdXRfdG9rZW5zGBggASgBSACIAQESGgoNb3V0cHV0X3Rva2VucxgZIAEoAUgBiAEBEhMKC2R1cmF0aW9uX21zGBogASgBEhUKDXJlcXVlc3RfYnl0ZXMYGyABKAESFgoOcmVzcG9uc2VfYnl0ZXMYHCABKAFCDwoNX2lucHV0X3Rva2Vuc0IQCg5fb3V0cHV0X3Rva2VucyJBCg1FeGNoYW5nZUJhdGNoEjAKB3JlY29yZHMYASADKAsyHy5jbHJrLmNvbnRyb2wudjEuRXhjaGFuZ2VSZWNvcmQipAEKDUV4Y2hhbmdlUXVlcnkSEQoJbmFtZXNwYWNlGAEgASgJEhcKCmludm9jYXRpb24YAiABKAlIAIgBARISCgVhZ2VudBgDIAEoCUgBiAEBEhIKBXNpbmNlGAQgASgBSAKIAQESEgoFbGltaXQYBSABKA1IA4gBAUINCgtfaW52b2NhdGlvbkIICgZfYWdlbnRCCAoGX3NpbmNlQggKBl9saW1pdCL0AQoJTG9nUmVjb3JkEgoKAmlkGAEgASgJEgwKBHRpbWUYAiABKAkSEQoJbmFtZXNwYWNlGAMgASgJEg0KBWFnZW50GAQgASgJEhAKCHJldmlzaW9uGAUgASgJEhIKCmludm9jYXRpb24YBiABKAkSEAoIdHJhY2VfaWQYByABKAkSDwoHc3Bhbl9pZBgIIAEoCRIQCghpb3N0cmVhbRgJIAEoCRINCgVldmVudBgKIAEoCRIMCgRib2R5GAsgASgJEg4KBndvcmtlchgMIAEoCRIRCgljb21wb25lbnQYDSABKAkSEAoIcG9zaXRpb24YDiABKAEiNwoITG9nQmF0Y2gSKwoHcmVjb3JkcxgBIAMoCzIaLmNscmsuY29udHJvbC52MS5Mb2dSZWNvcmQi+QEKCExvZ1F1ZXJ5EhEKCW5hbWVzcGFjZRgBIAEoCRINCgVhZ2VudBgCIAEoCRIXCgppbnZvY2F0aW9uGAMgASgJSACIAQESEgoKY29tcG9uZW50cxgEIAMoCRIVCghpb3N0cmVhbRgFIAEoCUgBiAEBEhIKBXNpbmNlGAYgASgJSAKIAQESEgoFYWZ0ZXIYByABKAFIA4gBARINCgVsaW1pdBgIIAEoDRIUCgd3YWl0X21zGAkgASgNSASIAQFCDQoLX2ludm9jYXRpb25CCwoJX2lvc3RyZWFtQggKBl9zaW5jZUIICgZfYWZ0ZXJCCgoIX3dhaXRfbXMy8QEKB0Rlc2lyZWQSTAoHV29ya2VycxIfLmNscmsuY29udHJvbC52MS5Xb3JrZXJzUmVxdWVzdBoeLmNscmsuY29udHJvbC52MS5Xb3JrZXJzV2FudGVkMAESSwoGV29ya2VyEh0uY2xyay5jb250cm9sLnYxLldvcmtlclJlcG9ydBoeLmNscmsuY29udHJvbC52MS5Xb3JrZXJEZXNpcmVkKAEwARJLCgZFZ3Jlc3MSHS5jbHJrLmNvbnRyb2wudjEuRWdyZXNzUmVwb3J0Gh4uY2xyay5jb250cm9sLnYxLkVncmVzc0Rlc2lyZWQoATABMkwKBFdvcmsSRAoGQXR0YWNoEhsuY2xyay5jb250cm9sLnYxLkZyb21Xb3JrZXIaGS5jbHJrLmNvbnRyb2wudjEuVG9Xb3JrZXIoATABMlIKBkxlZGdlchJICgdTZXNzaW9uEhsuY2xyay5jb250cm9sLnYxLkxlZGdlckNhbGwaHC5jbHJrLmNvbnRyb2wudjEuTGVkZ2VyUmVwbHkoATABMq8CCgRSdW5zEkcKBkludm9rZRIeLmNscmsuY29udHJvbC52MS5JbnZva2VSZXF1ZXN0GhsuY2xyay5jb250cm9sLnYxLkludm9rZVBhcnQwARJHCgNHZXQSHi5jbHJrLmNvbnRyb2wudjEuSW52b2NhdGlvbktleRogLmNscmsuY29udHJvbC52MS5NYXliZUludm9jYXRpb24SSgoETGlzdBIhLmNscmsuY29udHJvbC52MS5JbnZvY2F0aW9uRmlsdGVyGh8uY2xyay5jb250cm9sLnYxLkludm9jYXRpb25MaXN0EkkKBVdhdGNoEiEuY2xyay5jb250cm9sLnYxLkludm9jYXRpb25GaWx0ZXIaGy5jbHJrLmNvbnRyb2wudjEuSW52b2NhdGlvbjABMtYBCgZDbGFpbXMSQQoEQmluZBIcLmNscmsuY29udHJvbC52MS5CaW5kUmVxdWVzdBobLmNscmsuY29udHJvbC52MS5CaW5kQW5zd2VyEkIKB1JlbGVhc2USHy5jbHJrLmNvbnRyb2wudjEuUmVsZWFzZVJlcXVlc3QaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkSRQoEUGFyaxIcLmNscmsuY29udHJvbC52MS5QYXJrTWVzc2FnZRobLmNscmsuY29udHJvbC52MS5CaW5kQW5zd2VyKAEwATLeAwoESG9zdBJICgpTdGFydEVudm95EiIuY2xyay5jb250cm9sLnYxLlN0YXJ0RW52b3lSZXF1ZXN0GhYuY2xyay5jb250cm9sLnYxLkVtcHR5Ej4KCVN0b3BFbnZveRIZLmNscmsuY29udHJvbC52MS5FbnZveUtleRoWLmNscmsuY29udHJvbC52MS5FbXB0eRJACglFbnZveUVuZHMSFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkaGS5jbHJrLmNvbnRyb2wudjEuRW52b3lFbmQwARI8CgpTdGFydEZyb250EhYuY2xyay5jb250cm9sLnYxLkVtcHR5GhYuY2xyay5jb250cm9sLnYxLkVtcHR5Ej8KCFNldFJvdXRlEhsuY2xyay5jb250cm9sLnYxLk1hcEVsZW1lbnQaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkSQgoLRGVsZXRlUm91dGUSGy5jbHJrLmNvbnRyb2wudjEuTWFwRWxlbWVudBoWLmNscmsuY29udHJvbC52MS5FbXB0eRJHChBDbG9zZUNvbm5lY3Rpb25zEhsuY2xyay5jb250cm9sLnYxLkFkZHJlc3NLZXkaFi5jbHJrLmNvbnRyb2wudjEuRW1wdHkyRgoFTmFtZXMSPQoHUmVzb2x2ZRIZLmNscmsuY29udHJvbC52MS5RdWVzdGlvbhoXLmNscmsuY29udHJvbC52MS5BbnN3ZXIyngIKBVN0b3JlEkkKD0luc2VydEV4Y2hhbmdlcxIeLmNscmsuY29udHJvbC52MS5FeGNoYW5nZUJhdGNoGhYuY2xyay5jb250cm9sLnYxLkVtcHR5EksKCUV4Y2hhbmdlcxIeLmNscmsuY29udHJvbC52MS5FeGNoYW5nZVF1ZXJ5Gh4uY2xyay5jb250cm9sLnYxLkV4Y2hhbmdlQmF0Y2gSPwoKSW5zZXJ0TG9ncxIZLmNscmsuY29udHJvbC52MS5Mb2dCYXRjaBoWLmNscmsuY29udHJvbC52MS5FbXB0eRI8CgRMb2dzEhkuY2xyay5jb250cm9sLnYxLkxvZ1F1ZXJ5GhkuY2xyay5jb250cm9sLnYxLkxvZ0JhdGNoYgZwcm90bzM");
 
 /**
  * Describes the message clrk.control.v1.WorkersRequest.
@@ -85,375 +85,382 @@ export const ImageStateSchema = /*@__PURE__*/
   messageDesc(file_clrk_control, 9);
 
 /**
+ * Describes the message clrk.control.v1.TrustState.
+ * Use `create(TrustStateSchema)` to create a new message.
+ */
+export const TrustStateSchema = /*@__PURE__*/
+  messageDesc(file_clrk_control, 10);
+
+/**
  * Describes the message clrk.control.v1.WorkerReport.
  * Use `create(WorkerReportSchema)` to create a new message.
  */
 export const WorkerReportSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 10);
+  messageDesc(file_clrk_control, 11);
 
 /**
  * Describes the message clrk.control.v1.CredentialValue.
  * Use `create(CredentialValueSchema)` to create a new message.
  */
 export const CredentialValueSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 11);
+  messageDesc(file_clrk_control, 12);
 
 /**
  * Describes the message clrk.control.v1.DesiredGateway.
  * Use `create(DesiredGatewaySchema)` to create a new message.
  */
 export const DesiredGatewaySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 12);
+  messageDesc(file_clrk_control, 13);
 
 /**
  * Describes the message clrk.control.v1.EgressDesired.
  * Use `create(EgressDesiredSchema)` to create a new message.
  */
 export const EgressDesiredSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 13);
+  messageDesc(file_clrk_control, 14);
 
 /**
  * Describes the message clrk.control.v1.GatewayState.
  * Use `create(GatewayStateSchema)` to create a new message.
  */
 export const GatewayStateSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 14);
+  messageDesc(file_clrk_control, 15);
 
 /**
  * Describes the message clrk.control.v1.EgressReport.
  * Use `create(EgressReportSchema)` to create a new message.
  */
 export const EgressReportSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 15);
+  messageDesc(file_clrk_control, 16);
 
 /**
  * Describes the message clrk.control.v1.WorkerHello.
  * Use `create(WorkerHelloSchema)` to create a new message.
  */
 export const WorkerHelloSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 16);
+  messageDesc(file_clrk_control, 17);
 
 /**
  * Describes the message clrk.control.v1.Drain.
  * Use `create(DrainSchema)` to create a new message.
  */
 export const DrainSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 17);
+  messageDesc(file_clrk_control, 18);
 
 /**
  * Describes the message clrk.control.v1.Drained.
  * Use `create(DrainedSchema)` to create a new message.
  */
 export const DrainedSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 18);
+  messageDesc(file_clrk_control, 19);
 
 /**
  * Describes the message clrk.control.v1.RunUpdate.
  * Use `create(RunUpdateSchema)` to create a new message.
  */
 export const RunUpdateSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 19);
+  messageDesc(file_clrk_control, 20);
 
 /**
  * Describes the message clrk.control.v1.Output.
  * Use `create(OutputSchema)` to create a new message.
  */
 export const OutputSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 20);
+  messageDesc(file_clrk_control, 21);
 
 /**
  * Describes the message clrk.control.v1.WarmCount.
  * Use `create(WarmCountSchema)` to create a new message.
  */
 export const WarmCountSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 21);
+  messageDesc(file_clrk_control, 22);
 
 /**
  * Describes the message clrk.control.v1.WarmCounts.
  * Use `create(WarmCountsSchema)` to create a new message.
  */
 export const WarmCountsSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 22);
+  messageDesc(file_clrk_control, 23);
 
 /**
  * Describes the message clrk.control.v1.FromWorker.
  * Use `create(FromWorkerSchema)` to create a new message.
  */
 export const FromWorkerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 23);
+  messageDesc(file_clrk_control, 24);
 
 /**
  * Describes the message clrk.control.v1.EnvEntry.
  * Use `create(EnvEntrySchema)` to create a new message.
  */
 export const EnvEntrySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 24);
+  messageDesc(file_clrk_control, 25);
 
 /**
  * Describes the message clrk.control.v1.Assignment.
  * Use `create(AssignmentSchema)` to create a new message.
  */
 export const AssignmentSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 25);
+  messageDesc(file_clrk_control, 26);
 
 /**
  * Describes the message clrk.control.v1.Cancel.
  * Use `create(CancelSchema)` to create a new message.
  */
 export const CancelSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 26);
+  messageDesc(file_clrk_control, 27);
 
 /**
  * Describes the message clrk.control.v1.Credit.
  * Use `create(CreditSchema)` to create a new message.
  */
 export const CreditSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 27);
+  messageDesc(file_clrk_control, 28);
 
 /**
  * Describes the message clrk.control.v1.Begin.
  * Use `create(BeginSchema)` to create a new message.
  */
 export const BeginSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 28);
+  messageDesc(file_clrk_control, 29);
 
 /**
  * Describes the message clrk.control.v1.ToWorker.
  * Use `create(ToWorkerSchema)` to create a new message.
  */
 export const ToWorkerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 29);
+  messageDesc(file_clrk_control, 30);
 
 /**
  * Describes the message clrk.control.v1.LedgerCall.
  * Use `create(LedgerCallSchema)` to create a new message.
  */
 export const LedgerCallSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 30);
+  messageDesc(file_clrk_control, 31);
 
 /**
  * Describes the message clrk.control.v1.LedgerReply.
  * Use `create(LedgerReplySchema)` to create a new message.
  */
 export const LedgerReplySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 31);
+  messageDesc(file_clrk_control, 32);
 
 /**
  * Describes the message clrk.control.v1.Empty.
  * Use `create(EmptySchema)` to create a new message.
  */
 export const EmptySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 32);
+  messageDesc(file_clrk_control, 33);
 
 /**
  * Describes the message clrk.control.v1.BudgetCap.
  * Use `create(BudgetCapSchema)` to create a new message.
  */
 export const BudgetCapSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 33);
+  messageDesc(file_clrk_control, 34);
 
 /**
  * Describes the message clrk.control.v1.ReserveRequest.
  * Use `create(ReserveRequestSchema)` to create a new message.
  */
 export const ReserveRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 34);
+  messageDesc(file_clrk_control, 35);
 
 /**
  * Describes the message clrk.control.v1.ReserveAnswer.
  * Use `create(ReserveAnswerSchema)` to create a new message.
  */
 export const ReserveAnswerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 35);
+  messageDesc(file_clrk_control, 36);
 
 /**
  * Describes the message clrk.control.v1.Settlement.
  * Use `create(SettlementSchema)` to create a new message.
  */
 export const SettlementSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 36);
+  messageDesc(file_clrk_control, 37);
 
 /**
  * Describes the message clrk.control.v1.InvokeRequest.
  * Use `create(InvokeRequestSchema)` to create a new message.
  */
 export const InvokeRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 37);
+  messageDesc(file_clrk_control, 38);
 
 /**
  * Describes the message clrk.control.v1.InvokeHead.
  * Use `create(InvokeHeadSchema)` to create a new message.
  */
 export const InvokeHeadSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 38);
+  messageDesc(file_clrk_control, 39);
 
 /**
  * Describes the message clrk.control.v1.InvokePart.
  * Use `create(InvokePartSchema)` to create a new message.
  */
 export const InvokePartSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 39);
+  messageDesc(file_clrk_control, 40);
 
 /**
  * Describes the message clrk.control.v1.InvocationKey.
  * Use `create(InvocationKeySchema)` to create a new message.
  */
 export const InvocationKeySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 40);
+  messageDesc(file_clrk_control, 41);
 
 /**
  * Describes the message clrk.control.v1.InvocationFilter.
  * Use `create(InvocationFilterSchema)` to create a new message.
  */
 export const InvocationFilterSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 41);
+  messageDesc(file_clrk_control, 42);
 
 /**
  * Describes the message clrk.control.v1.Invocation.
  * Use `create(InvocationSchema)` to create a new message.
  */
 export const InvocationSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 42);
+  messageDesc(file_clrk_control, 43);
 
 /**
  * Describes the message clrk.control.v1.MaybeInvocation.
  * Use `create(MaybeInvocationSchema)` to create a new message.
  */
 export const MaybeInvocationSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 43);
+  messageDesc(file_clrk_control, 44);
 
 /**
  * Describes the message clrk.control.v1.InvocationList.
  * Use `create(InvocationListSchema)` to create a new message.
  */
 export const InvocationListSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 44);
+  messageDesc(file_clrk_control, 45);
 
 /**
  * Describes the message clrk.control.v1.ParkMessage.
  * Use `create(ParkMessageSchema)` to create a new message.
  */
 export const ParkMessageSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 45);
+  messageDesc(file_clrk_control, 46);
 
 /**
  * Describes the message clrk.control.v1.ParkRequest.
  * Use `create(ParkRequestSchema)` to create a new message.
  */
 export const ParkRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 46);
+  messageDesc(file_clrk_control, 47);
 
 /**
  * Describes the message clrk.control.v1.BindRequest.
  * Use `create(BindRequestSchema)` to create a new message.
  */
 export const BindRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 47);
+  messageDesc(file_clrk_control, 48);
 
 /**
  * Describes the message clrk.control.v1.BindAnswer.
  * Use `create(BindAnswerSchema)` to create a new message.
  */
 export const BindAnswerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 48);
+  messageDesc(file_clrk_control, 49);
 
 /**
  * Describes the message clrk.control.v1.ReleaseRequest.
  * Use `create(ReleaseRequestSchema)` to create a new message.
  */
 export const ReleaseRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 49);
+  messageDesc(file_clrk_control, 50);
 
 /**
  * Describes the message clrk.control.v1.StartEnvoyRequest.
  * Use `create(StartEnvoyRequestSchema)` to create a new message.
  */
 export const StartEnvoyRequestSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 50);
+  messageDesc(file_clrk_control, 51);
 
 /**
  * Describes the message clrk.control.v1.EnvoyKey.
  * Use `create(EnvoyKeySchema)` to create a new message.
  */
 export const EnvoyKeySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 51);
+  messageDesc(file_clrk_control, 52);
 
 /**
  * Describes the message clrk.control.v1.EnvoyEnd.
  * Use `create(EnvoyEndSchema)` to create a new message.
  */
 export const EnvoyEndSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 52);
+  messageDesc(file_clrk_control, 53);
 
 /**
  * Describes the message clrk.control.v1.MapElement.
  * Use `create(MapElementSchema)` to create a new message.
  */
 export const MapElementSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 53);
+  messageDesc(file_clrk_control, 54);
 
 /**
  * Describes the message clrk.control.v1.AddressKey.
  * Use `create(AddressKeySchema)` to create a new message.
  */
 export const AddressKeySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 54);
+  messageDesc(file_clrk_control, 55);
 
 /**
  * Describes the message clrk.control.v1.Question.
  * Use `create(QuestionSchema)` to create a new message.
  */
 export const QuestionSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 55);
+  messageDesc(file_clrk_control, 56);
 
 /**
  * Describes the message clrk.control.v1.Answer.
  * Use `create(AnswerSchema)` to create a new message.
  */
 export const AnswerSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 56);
+  messageDesc(file_clrk_control, 57);
 
 /**
  * Describes the message clrk.control.v1.ExchangeRecord.
  * Use `create(ExchangeRecordSchema)` to create a new message.
  */
 export const ExchangeRecordSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 57);
+  messageDesc(file_clrk_control, 58);
 
 /**
  * Describes the message clrk.control.v1.ExchangeBatch.
  * Use `create(ExchangeBatchSchema)` to create a new message.
  */
 export const ExchangeBatchSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 58);
+  messageDesc(file_clrk_control, 59);
 
 /**
  * Describes the message clrk.control.v1.ExchangeQuery.
  * Use `create(ExchangeQuerySchema)` to create a new message.
  */
 export const ExchangeQuerySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 59);
+  messageDesc(file_clrk_control, 60);
 
 /**
  * Describes the message clrk.control.v1.LogRecord.
  * Use `create(LogRecordSchema)` to create a new message.
  */
 export const LogRecordSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 60);
+  messageDesc(file_clrk_control, 61);
 
 /**
  * Describes the message clrk.control.v1.LogBatch.
  * Use `create(LogBatchSchema)` to create a new message.
  */
 export const LogBatchSchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 61);
+  messageDesc(file_clrk_control, 62);
 
 /**
  * Describes the message clrk.control.v1.LogQuery.
  * Use `create(LogQuerySchema)` to create a new message.
  */
 export const LogQuerySchema = /*@__PURE__*/
-  messageDesc(file_clrk_control, 62);
+  messageDesc(file_clrk_control, 63);
 
 /**
  * @generated from service clrk.control.v1.Desired
