@@ -1,10 +1,9 @@
 import { namespaces } from '#api';
-import type { Io } from './output.ts';
-import { paint, printable, table } from './output.ts';
 import type { Target } from './target.ts';
 
 /** One line of `egress log -o json`: what a record says, with absent facts left out. */
 export interface Exchange {
+  readonly metadata?: { readonly namespace?: string };
   readonly time: string;
   readonly invocation: string;
   readonly agent: string;
@@ -23,6 +22,10 @@ export interface Exchange {
   readonly inputTokens?: number;
   readonly outputTokens?: number;
   readonly durationMs: number;
+  /** What was dialled, `address:port`. */
+  readonly destination: string;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
 }
 
 /** Names and order of the fields programs may rely on. */
@@ -45,6 +48,9 @@ const FIELDS = [
   'inputTokens',
   'outputTokens',
   'durationMs',
+  'destination',
+  'requestBytes',
+  'responseBytes',
 ] as const satisfies readonly (keyof Exchange)[];
 
 export interface ExchangeFilter {
@@ -53,6 +59,10 @@ export interface ExchangeFilter {
   readonly agent?: string;
   readonly since?: string;
   readonly limit?: string;
+  readonly verdict?: Exchange['verdict'];
+  /** Comma list. */
+  readonly protocol?: string;
+  readonly host?: string;
 }
 
 /** Records of what left sandboxes, oldest first, read from the record store through the API. */
@@ -72,25 +82,7 @@ export const fetchEverywhere = async (target: Target, filter: Omit<ExchangeFilte
   return lists.flat().toSorted((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
 };
 
-/** Facts that are unknown (tokens of a denied request) are null. */
-export const exchangeLine = (exchange: Exchange): string => `${JSON.stringify(Object.fromEntries(FIELDS.map((field) => [field, exchange[field] ?? null])))}\n`;
+/** The fields of a record, for programs. Facts that are unknown (tokens of a denied request) are null. */
+export const exchangeFields = (exchange: Exchange): object => Object.fromEntries(FIELDS.map((field) => [field, exchange[field] ?? null]));
 
-const tokens = (count: number | undefined): string => (count === undefined ? '-' : String(count));
-
-export const exchangeTable = (io: Io, exchanges: readonly Exchange[]): string =>
-  table(
-    ['TIME', 'VERDICT', 'REASON', 'METHOD', 'HOST', 'PATH', 'STATUS', 'MODEL', 'IN', 'OUT', 'MS'],
-    exchanges.map((e) => [
-      e.time.slice(11, 23),
-      paint(io, e.verdict === 'Allowed' ? 'green' : 'red', e.verdict),
-      printable(e.reason || '-'),
-      printable(e.method || e.protocol),
-      printable(e.host || '-'),
-      printable(e.path || '-'),
-      e.status === 0 ? '-' : String(e.status),
-      printable(e.model || '-'),
-      tokens(e.inputTokens),
-      tokens(e.outputTokens),
-      String(Math.round(e.durationMs)),
-    ]),
-  );
+export const exchangeLine = (exchange: Exchange): string => `${JSON.stringify(exchangeFields(exchange))}\n`;

@@ -1,5 +1,5 @@
 import { runProgram } from '#lib';
-import { layout, type ExchangeRecord, type LogQuery, type LogRecord } from '#model';
+import { layout, type ExchangeQuery, type ExchangeRecord, type LogQuery, type LogRecord } from '#model';
 import { openStore } from '#telemetry/store';
 import { createRpcServer, Store, type Implementation } from '#wire';
 
@@ -12,7 +12,7 @@ await runProgram('store', async ({ state, run, log, resources, ready }) => {
       await store.insertExchanges(records as readonly ExchangeRecord[]);
       return {};
     },
-    exchanges: async (query) => ({ records: [...(await store.exchanges(query))] }),
+    exchanges: async (query) => ({ records: [...(await store.exchanges(query as ExchangeQuery))] }),
     insertLogs: async ({ records }) => {
       await store.insertLogs(records as unknown as readonly LogRecord[]);
       return {};

@@ -80,6 +80,11 @@ export interface ExchangeQuery {
   readonly agent?: string;
   /** Milliseconds since the epoch, exclusive. */
   readonly since?: number;
+  readonly verdict?: ExchangeRecord['verdict'];
+  /** Any of these; empty = all. */
+  readonly protocols?: readonly string[];
+  /** Pattern of the host, or of the address where there is no host: `*` is any text, `?` one character. */
+  readonly host?: string;
   /** At most this many, the newest; 1,000 by default and at most 10,000. */
   readonly limit?: number;
 }

@@ -20,7 +20,9 @@ const COLUMNS: readonly Column[] = [
   { name: 'Verdict', type: 'string', path: '.verdict' },
   { name: 'Reason', type: 'string', path: '.reason' },
   { name: 'Method', type: 'string', path: '.method' },
+  { name: 'Protocol', type: 'string', path: '.protocol', priority: 1 },
   { name: 'Host', type: 'string', path: '.host' },
+  { name: 'Destination', type: 'string', path: '.destination', priority: 1 },
   { name: 'Path', type: 'string', path: '.path', priority: 1 },
   { name: 'Status', type: 'integer', path: '.status' },
   { name: 'Model', type: 'string', path: '.model', priority: 1 },
@@ -30,22 +32,29 @@ const COLUMNS: readonly Column[] = [
 /** The query of a request, or what is wrong with it. */
 const parseQuery = (namespace: string, query: URLSearchParams): ExchangeQuery | string => {
   if (!namespace) return 'exchanges are listed one namespace at a time';
-  const [invocation, agent, since, limit] = ['invocation', 'agent', 'since', 'limit'].map((name) => query.get(name));
+  const [invocation, agent, since, limit, verdict, protocol, host] = ['invocation', 'agent', 'since', 'limit', 'verdict', 'protocol', 'host'].map((name) =>
+    query.get(name),
+  );
   const sinceMs = since ? Date.parse(since) : undefined;
   if (Number.isNaN(sinceMs)) return `since: ${JSON.stringify(since)} is not an RFC 3339 time`;
   if (limit && !/^\d{1,9}$/.test(limit)) return `limit: ${JSON.stringify(limit)} is not a number`;
+  if (verdict && verdict !== 'Allowed' && verdict !== 'Denied') return `verdict: ${JSON.stringify(verdict)} is neither Allowed nor Denied`;
   return {
     namespace,
     ...(invocation && { invocation }),
     ...(agent && { agent }),
     ...(sinceMs !== undefined && { since: sinceMs }),
+    ...(verdict && { verdict: verdict as ExchangeRecord['verdict'] }),
+    protocols: (protocol ?? '').split(',').filter(Boolean),
+    ...(host && { host }),
     limit: Math.min(Number(limit) || DEFAULT_LIMIT, MAX_LIMIT),
   };
 };
 
 /**
- * Records of what left sandboxes, or wanted to: the newest 1,000 of a namespace, oldest first. `?invocation=&agent=&since=&limit=`;
- * `since` is RFC 3339 and exclusive, `limit` at most 10,000. Behind by one batch of the recorder, at most a second.
+ * Records of what left sandboxes, or wanted to: the newest 1,000 of a namespace, oldest first.
+ * `?invocation=&agent=&since=&verdict=&protocol=&host=&limit=`; `since` is RFC 3339 and exclusive, `protocol` a comma list, `host` a
+ * pattern (`*` any text, `?` one character), `limit` at most 10,000. Behind by one batch of the recorder, at most a second.
  */
 export const exchangesResource = (store: StorePort): ExtraResource => ({
   name: 'exchanges',

@@ -38,7 +38,7 @@ export const remoteStore = (client: Client<typeof Store>): StorePort => ({
     await client.insertExchanges({ records: [...records] }, { timeoutMs: TIMEOUT_MS });
   },
   async exchanges(query) {
-    const { records } = await client.exchanges(query, { timeoutMs: TIMEOUT_MS });
+    const { records } = await client.exchanges({ ...query, protocols: [...(query.protocols ?? [])] }, { timeoutMs: TIMEOUT_MS });
     return records as unknown as readonly ExchangeRecord[];
   },
   async insertLogs(records) {

@@ -31,6 +31,16 @@ const where = (
   };
 };
 
+/** What was dialled, without port and brackets. */
+const ADDRESS = "trim(BOTH '[]' FROM replaceRegexpOne(destination, ':[0-9]+$', ''))";
+
+/** A pattern with `*` and `?` as one of LIKE. */
+const likeOf = (pattern: string): string =>
+  pattern
+    .replace(/[\\%_]/g, '\\$&')
+    .replaceAll('*', '%')
+    .replaceAll('?', '_');
+
 /** The newest `limit` records that match, oldest first, one row for each decision id. */
 export const exchangesQuery = (query: ExchangeQuery): BoundQuery => {
   const { text, params } = where([
@@ -38,6 +48,9 @@ export const exchangesQuery = (query: ExchangeQuery): BoundQuery => {
     ['invocation = {invocation:String}', query.invocation],
     ['agent = {agent:String}', query.agent],
     ['time > fromUnixTimestamp64Milli({since:Int64})', query.since === undefined ? undefined : Math.floor(query.since)],
+    ['verdict = {verdict:String}', query.verdict],
+    ['protocol IN {protocols:Array(String)}', query.protocols?.length ? query.protocols : undefined],
+    [`if(host = '', ${ADDRESS}, host) LIKE {host:String}`, query.host === undefined ? undefined : likeOf(query.host)],
   ]);
   const sql = `SELECT ${columnsOf(EXCHANGES).join(', ')} FROM (
       SELECT * FROM ${EXCHANGES.name} WHERE ${text}

@@ -124,6 +124,9 @@ test('egress log -o json has exactly the promised fields, in order', () => {
     inputTokens: 1,
     outputTokens: 2,
     durationMs: 3,
+    destination: '198.18.0.5:443',
+    requestBytes: 4,
+    responseBytes: 5,
     traceId: 'not shown',
   } as const;
   expect(Object.keys(JSON.parse(exchangeLine(exchange)) as object)).toEqual([
@@ -145,6 +148,9 @@ test('egress log -o json has exactly the promised fields, in order', () => {
     'inputTokens',
     'outputTokens',
     'durationMs',
+    'destination',
+    'requestBytes',
+    'responseBytes',
   ]);
 });
 

@@ -252,7 +252,10 @@ test('exchanges are asked of the store by namespace, and come flat', async () =>
   expect(list.items[0]).not.toHaveProperty('outputTokens');
   expect(queries[0]).toMatchObject({ namespace: 'default', invocation: 'i', agent: 'summarizer', since: Date.parse('2026-01-01T00:00:00Z'), limit: 10_000 });
   await viewer.json('GET', path);
-  expect(queries[1]).toMatchObject({ namespace: 'default', limit: 1_000 });
+  expect(queries[1]).toMatchObject({ namespace: 'default', protocols: [], limit: 1_000 });
+  await viewer.json('GET', `${path}?verdict=Denied&protocol=tcp,udp&host=*.example.com`);
+  expect(queries[2]).toMatchObject({ verdict: 'Denied', protocols: ['tcp', 'udp'], host: '*.example.com' });
+  await expect(viewer.json('GET', `${path}?verdict=maybe`)).rejects.toMatchObject({ code: 400 });
   await expect(viewer.json('GET', `${path}?since=yesterday`)).rejects.toMatchObject({ code: 400 });
   await expect(viewer.json('GET', `${path}?limit=many`)).rejects.toMatchObject({ code: 400 });
   await expect(viewer.json('GET', `/apis/${RUNTIME_GROUP}/v1alpha1/exchanges`)).rejects.toMatchObject({ code: 400 });

@@ -58,6 +58,30 @@ describe('the store', () => {
     expect(await store.exchanges({ namespace: 'other' })).toEqual([]);
   });
 
+  test('filters by verdict, protocol and pattern of the host, or of the address where there is none', async () => {
+    await put(
+      'patterns',
+      { decisionId: 'a', host: 'api.example.com', protocol: 'https', time: at(1) },
+      { decisionId: 'b', host: 'a%b_c.example.com', protocol: 'dns', verdict: 'Denied', time: at(2) },
+      { decisionId: 'c', host: '', destination: '10.40.0.5:5432', protocol: 'tcp', verdict: 'Denied', time: at(3) },
+      { decisionId: 'd', host: '', destination: '[2001:db8::1]:53', protocol: 'udp', time: at(4) },
+    );
+    const ids = async (filter: object) => (await store.exchanges({ namespace: 'patterns', ...filter })).map((r) => r.decisionId);
+    expect(await ids({ verdict: 'Denied' })).toEqual(['b', 'c']);
+    expect(await ids({ protocols: ['tcp', 'udp'] })).toEqual(['c', 'd']);
+    expect(await ids({ protocols: [] })).toHaveLength(4);
+    expect(await ids({ host: '*.example.com' })).toEqual(['a', 'b']);
+    expect(await ids({ host: 'ap?.example.com' })).toEqual(['a']);
+    expect(await ids({ host: 'a%c.example.com' })).toEqual([]);
+    expect(await ids({ host: 'a%b_c.example.com' })).toEqual(['b']);
+    expect(await ids({ host: 'a%b?c.example.com' })).toEqual(['b']);
+    expect(await ids({ host: 'a\\' })).toEqual([]);
+    expect(await ids({ host: '10.40.*' })).toEqual(['c']);
+    expect(await ids({ host: '2001:db8::1' })).toEqual(['d']);
+    expect(await ids({ host: '198.18.*' })).toEqual([]);
+    expect(await ids({ limit: 1, verdict: 'Denied' })).toEqual(['c']);
+  });
+
   test('shows a record that was inserted again once, in its later form, before any merge', async () => {
     await put('again', { decisionId: 'a', reason: 'First' }, { decisionId: 'b' });
     for (const reason of ['Third', 'Fourth', 'Second']) await put('again', { decisionId: 'a', reason }, { decisionId: 'a', reason });

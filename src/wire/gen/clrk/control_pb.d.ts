@@ -1997,6 +1997,21 @@ export declare type ExchangeQuery = Message<"clrk.control.v1.ExchangeQuery"> & {
    * @generated from field: optional uint32 limit = 5;
    */
   limit?: number | undefined;
+
+  /**
+   * @generated from field: optional string verdict = 6;
+   */
+  verdict?: string | undefined;
+
+  /**
+   * @generated from field: repeated string protocols = 7;
+   */
+  protocols: string[];
+
+  /**
+   * @generated from field: optional string host = 8;
+   */
+  host?: string | undefined;
 };
 
 /**

@@ -1,0 +1,102 @@
+import { isIPv6 } from 'node:net';
+import type { Exchange } from './exchanges.ts';
+import { paint, printable, table, type Io } from './output.ts';
+
+/** Records for people: a table, and how to ask why one was denied. */
+
+/** Port that goes without saying. */
+const USUAL_PORT: Readonly<Record<string, number>> = { https: 443, http: 80 };
+
+/** Address and port of `10.0.0.1:443` or `[2001:db8::1]:443`; the port is absent for what has none. */
+const dialled = ({ destination }: Exchange): { readonly address: string; readonly port: number | undefined } => {
+  const [, address = destination, port] = /^\[?(.*?)\]?:(\d{1,5})$/.exec(destination) ?? [];
+  return { address, port: port === undefined ? undefined : Number(port) };
+};
+
+/** Where it went or wanted to go, by name if there is one: `api.openai.com`, `db.example.com:5432`, `10.40.0.5:5432`. */
+const placeOf = (exchange: Exchange): string => {
+  const { address, port } = dialled(exchange);
+  const host = exchange.host || address;
+  if (port === undefined || port === USUAL_PORT[exchange.protocol]) return host;
+  return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
+};
+
+const tokens = (count: number | undefined): string => (count === undefined ? '-' : String(count));
+
+const UNITS = ['', 'k', 'M', 'G', 'T'];
+/** At most three digits: `340`, `1.2k`, `34M`. */
+export const shortBytes = (count: number): string => {
+  let [value, unit] = [count, 0];
+  for (; value >= 999.5 && unit < UNITS.length - 1; unit++) value /= 1_000;
+  return `${unit > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)}${UNITS[unit]}`;
+};
+
+const bytes = ({ requestBytes, responseBytes }: Exchange): string =>
+  requestBytes || responseBytes ? `${shortBytes(requestBytes)}/${shortBytes(responseBytes)}` : '-';
+
+export const exchangeTable = (io: Io, exchanges: readonly Exchange[]): string =>
+  table(
+    ['TIME', 'VERDICT', 'REASON', 'METHOD', 'HOST', 'PATH', 'STATUS', 'MODEL', 'IN', 'OUT', 'BYTES', 'MS'],
+    exchanges.map((e) => [
+      e.time.slice(11, 23),
+      paint(io, e.verdict === 'Allowed' ? 'green' : 'red', e.verdict),
+      printable(e.reason || '-'),
+      // Of a question, its type says less than that it is one.
+      printable(e.protocol === 'dns' ? 'dns' : e.method || e.protocol),
+      printable(placeOf(e) || '-'),
+      printable(e.path || '-'),
+      e.status === 0 ? '-' : String(e.status),
+      printable(e.model || '-'),
+      tokens(e.inputTokens),
+      tokens(e.outputTokens),
+      bytes(e),
+      String(Math.round(e.durationMs)),
+    ]),
+  );
+
+/** As a word of a shell; undefined for what nobody should paste. An agent chose the text. */
+const word = (text: string): string | undefined => {
+  if (text === '' || text.startsWith('-') || !/^[\x20-\x7e]+$/.test(text)) return undefined;
+  return /^[\w./:@,+%-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+};
+
+interface Question {
+  readonly args: readonly string[];
+  readonly model?: string;
+  readonly sni?: string;
+}
+
+const questionOf = (exchange: Exchange): Question | undefined => {
+  const { protocol, method, host, path, model } = exchange;
+  const { address, port } = dialled(exchange);
+  const name = host || (isIPv6(address) ? `[${address}]` : address);
+  if (name === '') return undefined;
+  if (protocol === 'http' || protocol === 'https') {
+    const authority = port === undefined || port === USUAL_PORT[protocol] ? name : `${name}:${port}`;
+    return { args: [method || 'GET', `${protocol}://${authority}${path}`], ...(model && { model }) };
+  }
+  // Which port it would have been is not known; most names are asked for because of HTTPS.
+  if (protocol === 'dns') return { args: ['GET', `https://${name}/`] };
+  if (port === undefined) return undefined;
+  if (protocol === 'tls') return { args: ['tcp', `${name}:${port}`], ...(host && { sni: host }) };
+  return protocol === 'tcp' || protocol === 'udp' ? { args: [protocol, `${name}:${port}`] } : undefined;
+};
+
+/** The command that says why a record was denied; undefined when there is none (ICMP has no way out at all). */
+export const explainCommand = (exchange: Exchange, namespace: string): string | undefined => {
+  const question = exchange.agent === '' ? undefined : questionOf(exchange);
+  if (!question) return undefined;
+  const { args, model, sni } = question;
+  const values = [`${exchange.metadata?.namespace ?? namespace}/${exchange.agent}`, ...args].map(word);
+  const flags = Object.entries({ model, sni }).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, word(value)]));
+  const words = [...values, ...flags];
+  return words.every((each) => each !== undefined) ? `clrk explain ${words.join(' ')}` : undefined;
+};
+
+const MAX_HINTS = 3;
+
+/** How to ask about what was denied: the newest few, each once. */
+export const explainHints = (exchanges: readonly Exchange[], namespace: string): readonly string[] => {
+  const commands = exchanges.toReversed().flatMap((exchange) => (exchange.verdict === 'Denied' ? (explainCommand(exchange, namespace) ?? []) : []));
+  return [...new Set(commands)].slice(0, MAX_HINTS);
+};
