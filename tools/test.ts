@@ -1,11 +1,13 @@
 /**
  * The tiers of `./clrk test`. Runs every stage, shows what failed, and ends with `N passed, N failed` alone on a line.
- * `test` is what a change is likely to break; `test all` adds the long ones.
+ * `test` is what a change is likely to break; `test all` adds the long ones; `test bypass` is the egress-bypass suite alone
+ * (docs/bypass.md; --json FILE, --only PART).
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 
 interface Tally {
   passed: number;
@@ -14,7 +16,7 @@ interface Tally {
 
 const root = join(import.meta.dirname, '..');
 const bin = join(root, 'node_modules', '.bin');
-const env = { ...process.env, PATH: `${bin}:${process.env['PATH']}`, FORCE_COLOR: '0' };
+const env: NodeJS.ProcessEnv = { ...process.env, PATH: `${bin}:${process.env['PATH']}`, FORCE_COLOR: '0' };
 
 /** Runs a command, its output shown only when it fails (or always, for the long ones). */
 const command = (argv: readonly string[], live: boolean): Promise<{ code: number; output: string }> =>
@@ -57,20 +59,24 @@ const vitest = async (name: string, config: string): Promise<Tally> => {
   }
 };
 
-const tier = process.argv[2] ?? 'first';
-if (tier !== 'first' && tier !== 'all') {
-  console.error(`clrk test: there is no tier "${tier}". Use \`clrk test\` or \`clrk test all\`.`);
+const { values: wanted, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'string' }, only: { type: 'string' } } });
+const tier = positionals[0] ?? 'first';
+if (tier !== 'first' && tier !== 'all' && tier !== 'bypass') {
+  console.error(`clrk test: there is no tier "${tier}". Use \`clrk test\`, \`clrk test all\` or \`clrk test bypass\`.`);
   process.exit(2);
 }
-const stages: readonly (() => Promise<Tally>)[] = [
+if (wanted.json) env['CLRK_BYPASS_JSON'] = resolve(wanted.json);
+if (wanted.only) env['CLRK_BYPASS_ONLY'] = wanted.only;
+const bypass = () => vitest('egress bypass', 'vitest.bypass.config.ts');
+const first: readonly (() => Promise<Tally>)[] = [
   () => check('types', ['tsc', '--noEmit']),
   () => check('lint', ['oxlint', '--type-aware']),
   () => check('format', ['oxfmt', '--check']),
   () => check('derived files', ['node', 'tools/gen.ts', '--check']),
   () => vitest('unit, architecture, golden, conformance', 'vitest.config.ts'),
   () => vitest('end to end', 'vitest.e2e.config.ts'),
-  ...(tier === 'all' ? [() => vitest('long', 'vitest.long.config.ts')] : []),
 ];
+const stages = { first, all: [...first, () => vitest('long', 'vitest.long.config.ts'), bypass], bypass: [bypass] }[tier];
 
 const begun = performance.now();
 const total: Tally = { passed: 0, failed: 0 };

@@ -29,8 +29,8 @@ const NOTHING_SENT: readonly (readonly [string, string])[] = [
  *
  * 1. a connection no chain takes: Denied/`NotAdmitted`;
  * 2. the engine denied: its reason;
- * 3. the route itself refuses (deny slice, budget route, missing Secret): Denied with the reason in its metadata;
- * 4. 421 of our own, SNI and Host differ: Denied/`HostMismatch`;
+ * 3. SNI and Host differ: Denied/`HostMismatch`, also where the Host has a route of its own that refuses;
+ * 4. the route itself refuses (deny slice, budget route, missing Secret): Denied with the reason in its metadata;
  * 5. an answer Envoy made before anything was sent: Denied with the word for it;
  * 6. an AI route without the engine's word: the engine was away and Envoy failed closed, Denied/`EngineUnavailable`
  *    (a caller that left before the engine answered: Denied/`ClientClosed`);
@@ -40,9 +40,9 @@ const NOTHING_SENT: readonly (readonly [string, string])[] = [
 export const verdictOf = (line: AccessLine): Verdict => {
   if (line.chain === 'refused') return denied(line.reason ?? 'NotAdmitted');
   if (line.engine?.verdict === 'Denied') return denied(line.engine.reason || 'Denied');
+  if (line.status === 421 && line.details?.startsWith('lua_response')) return denied('HostMismatch');
   if (line.reason !== undefined && line.reason !== 'Allowed') return denied(line.reason);
   const ours = line.details !== 'via_upstream';
-  if (ours && line.status === 421) return denied('HostMismatch');
   const unsent = NOTHING_SENT.find(([details]) => line.details?.startsWith(details));
   if (unsent) return denied(unsent[1]);
   const flags = new Set((line.flags ?? '').split(','));
