@@ -98,7 +98,6 @@ const NOTHING_PASSES = 'lets nothing through';
 /** What happens with what is not built: the first line whose beginning fits. Every mark has one. */
 const MEANWHILE: readonly (readonly [field: string, happens: string])[] = [
   ['TaskAgent spec.template.spec.env', NOTHING_RUNS],
-  ['TaskAgent spec.egressRefs', 'nothing goes out through the others'],
   ['TaskAgent spec.delivery', NOTHING_RUNS],
   ['TaskAgent spec.schedule', 'no run is started by a schedule'],
   ['TaskAgent spec.timeZone', 'no run is started by a schedule'],
@@ -112,13 +111,10 @@ const MEANWHILE: readonly (readonly [field: string, happens: string])[] = [
   ['WorkerPool spec.template', 'left out: it concerns pods, and workers of one machine are none'],
   ['WorkerPool spec.imageCache', 'left out: images come from the local store'],
   ['EgressGateway spec.listeners', `the listener ${NOTHING_PASSES}`],
-  ['EgressGateway spec.defaultPolicy', 'what no route matches is denied'],
-  ['EgressGateway spec.dns', 'upstreams are dialled over IPv4'],
   ['EgressGateway spec.otlp', 'nothing is sent there; records are in ClickHouse'],
-  ['AIProviderRoute spec.parentRefs', 'not accepted by that parent'],
   ['AIProviderRoute spec.rules', `the rule ${NOTHING_PASSES}`],
   ['MCPRoute', NOTHING_PASSES],
-  ['EgressL4Route', NOTHING_PASSES],
+  ['EgressL4Route spec.rules', `the rule ${NOTHING_PASSES}`],
   ['CredentialInjectionPolicy spec.parentRefs', 'not accepted for that target, and the requests it would serve are refused'],
   ['CredentialInjectionPolicy spec.targetRefs', 'not accepted for that target, and the requests it would serve are refused'],
   ['CredentialInjectionPolicy', 'requests that would get the value are refused'],

@@ -15,7 +15,6 @@ export const runTemplateOf = ({ metadata, spec }: Agent, revision: AgentSandboxR
     args,
     env: env.map(({ name: key, value }) => ({ name: key, value: value ?? '' })),
     ...runResources(spec.resources),
-    // Only the first gateway is built; the others admit nothing.
-    gateways: (spec.egressRefs ?? []).slice(0, 1).map(({ gatewayRef }) => `${namespace}/${gatewayRef}`),
+    gateways: (spec.egressRefs ?? []).map(({ gatewayRef }) => `${namespace}/${gatewayRef}`),
   };
 };

@@ -1,22 +1,5 @@
 import { GROUP, type Column } from './kind.ts';
-import {
-  array,
-  bool,
-  builtWhen,
-  duration,
-  int32,
-  int64,
-  listMap,
-  map,
-  object,
-  oneOf,
-  string,
-  time,
-  unbuilt,
-  type Infer,
-  type Rule,
-  type Schema,
-} from './schema.ts';
+import { array, bool, duration, int32, int64, listMap, map, object, oneOf, string, time, unbuilt, type Infer, type Rule, type Schema } from './schema.ts';
 
 /** Types that several kinds share (api.md section 6). */
 
@@ -89,9 +72,9 @@ export const parentRef = object(
   {
     group: string('Group of the object; absent or empty means clrk.apoxy.dev.', { maxLength: 253 }),
     kind: string('Kind of the object.', { minLength: 1, maxLength: 63 }),
-    namespace: string('Namespace of the object; only the own namespace is allowed.', { maxLength: 63 }),
-    sectionName: string('Listener of the object; absent means all.', { maxLength: 253 }),
-    port: unbuilt(int32('Not used: connections are told apart by listeners.', { minimum: 1, maximum: 65_535 })),
+    namespace: string('Namespace of the object; absent means the own. Another one takes only what its listeners allow (allowedRoutes).', { maxLength: 63 }),
+    sectionName: string('Listener of the object; absent means all that fit.', { maxLength: 253 }),
+    port: int32('Only listeners with exactly this port; absent means all that fit.', { minimum: 1, maximum: 65_535 }),
   },
 );
 export type ParentRef = Infer<typeof parentRef>;
@@ -166,11 +149,7 @@ export const backendRef = object(
 export const backendRefs = unbuilt(array('Other upstreams; a rule with them lets nothing through.', backendRef, { maxItems: 16 }));
 
 /** EgressGateways, or listeners of them, that a route is for. */
-export const routeParentRefs = array(
-  'EgressGateways (or listeners of them) this route is for.',
-  builtWhen(parentRef, ({ kind }) => kind === undefined || kind === 'EgressGateway', 'kind EgressGateway'),
-  { minItems: 1, maxItems: 32 },
-);
+export const routeParentRefs = array('EgressGateways (or listeners of them) this route is for.', parentRef, { minItems: 1, maxItems: 32 });
 
 export const labelSelector = object(
   'Labels something must have; an empty one selects everything.',

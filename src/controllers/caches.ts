@@ -9,6 +9,7 @@ import {
   egressL4Routes,
   loggingPolicies,
   mcpRoutes,
+  namespaces,
   rateLimitPolicies,
   secrets,
   taskAgents,
@@ -18,6 +19,22 @@ import {
 } from '#api';
 import { createInformer, type Client, type Informer } from '#kube';
 import type { Logger } from '#lib';
+import { gatewayOfRef, type AnyRoute } from '#policy';
+
+/** Namespaces of the gateways a route names. */
+export const gatewayNamespacesOf = (route: AnyRoute): readonly string[] => [
+  ...new Set(route.spec.parentRefs.flatMap((ref) => gatewayOfRef(ref, route)?.namespace ?? [])),
+];
+
+const byGateway = {
+  /** By namespace of a gateway it names. */
+  gateway: gatewayNamespacesOf,
+  /** By own namespace, when it names a gateway of another one. */
+  abroad: (route: AnyRoute): readonly string[] => {
+    const { namespace = '' } = route.metadata;
+    return gatewayNamespacesOf(route).some((named) => named !== namespace) ? [namespace] : [];
+  },
+};
 
 /** Local copies of everything controllers read. */
 export const createCaches = (client: Client, log: Logger) => {
@@ -32,15 +49,16 @@ export const createCaches = (client: Client, log: Logger) => {
     agents: follow(taskAgents, { pool: (agent) => [poolKeyOf(agent)] }),
     revisions: follow(agentSandboxRevisions, { owner: (revision) => [controllerOf(revision)?.uid ?? ''] }),
     gateways: follow(egressGateways),
-    routes: follow(aiProviderRoutes),
+    routes: follow(aiProviderRoutes, byGateway),
     policies: follow(credentialInjectionPolicies),
     denyPolicies: follow(egressDenyPolicies),
-    mcpRoutes: follow(mcpRoutes),
-    l4Routes: follow(egressL4Routes),
+    mcpRoutes: follow(mcpRoutes, byGateway),
+    l4Routes: follow(egressL4Routes, byGateway),
     rateLimits: follow(rateLimitPolicies),
     loggingPolicies: follow(loggingPolicies),
     daemons: follow(daemonAgents, { pool: (agent) => [poolKeyOf(agent)] }),
     secrets: follow(secrets),
+    namespaces: follow(namespaces),
     synced: Promise.resolve().then(() => Promise.all(all.map(({ synced }) => synced)).then(() => {})),
     async [Symbol.asyncDispose]() {
       await Promise.all(all.map((informer) => informer[Symbol.asyncDispose]()));

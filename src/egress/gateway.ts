@@ -3,13 +3,13 @@ import { networkInterfaces } from 'node:os';
 import { rootCertificates } from 'node:tls';
 import { fingerprintOf, type Clock, type Logger } from '#lib';
 import type { DesiredGateway, GatewayState, PolicySet, WorkerLayout } from '#model';
-import { admittedHosts, admitsHost } from '#policy';
+import { admittedHosts, admitsHost, terminatesAt } from '#policy';
 import { Leaves } from './leaves.ts';
 import { NameAddresses } from './names/addresses.ts';
 import { DeniedNames } from './names/denied.ts';
 import type { NamingGateway } from './names/resolver.ts';
 import { sliceOf, type Slice } from './slices.ts';
-import { bootstrap, terminates, translate } from './translate/index.ts';
+import { bootstrap, translate } from './translate/index.ts';
 import { XdsNode } from './xds/node.ts';
 import { snapshotOf } from './xds/snapshot.ts';
 
@@ -118,7 +118,7 @@ export class Gateway implements NamingGateway {
     const policy = this.#policy;
     if (!policy) return undefined;
     const ports = [0, ...policy.listeners.flatMap(({ port }) => port ?? [])];
-    return ports.some((port) => terminates(policy, port)) ? this.#denied.answer(name) : undefined;
+    return ports.some((port) => terminatesAt(policy, port)) ? this.#denied.answer(name) : undefined;
   }
 
   /** After the clock was set: leaves that are not valid now are made anew at the next handshake. */

@@ -1,5 +1,5 @@
 import type { KubeObject } from '#api';
-import { KeyedQueue, messageOf, type Logger, type Next } from '#lib';
+import { canonicalJson, KeyedQueue, messageOf, type Logger, type Next } from '#lib';
 import { isConflict } from './api-error.ts';
 import { keyOf, type Informer } from './informer.ts';
 
@@ -18,6 +18,10 @@ export const specChanged = (current: KubeObject | undefined, previous: KubeObjec
 
 /** Whether an object came or went: all that matters to those who refer to it by name. */
 export const existenceChanged = (current: KubeObject | undefined, previous: KubeObject | undefined): boolean => !current || !previous;
+
+/** Whether an object came, went or was labelled anew. */
+export const labelsChanged = (current: KubeObject | undefined, previous: KubeObject | undefined): boolean =>
+  !current || !previous || canonicalJson(current.metadata.labels ?? {}) !== canonicalJson(previous.metadata.labels ?? {});
 
 /**
  * Every object of `informer`, now and whenever it changes; `keys` says what to reconcile, the object itself by default, and

@@ -60,6 +60,8 @@ class Recorder implements EventRecorder {
   readonly #series = new Map<string, Series>();
   #window = { since: 0, writes: 0 };
   #timer: NodeJS.Timeout | undefined;
+  /** When it fires, monotonic ms. */
+  #timerAt = 0;
   #work: Promise<void> | undefined;
   #ended = false;
 
@@ -107,7 +109,12 @@ class Recorder implements EventRecorder {
   }
 
   #schedule(ms: number): void {
-    if (this.#timer || this.#work || this.#ended) return;
+    if (this.#work || this.#ended) return;
+    // A repetition that has to wait must not hold up what is new.
+    const at = this.#options.clock.monotonic() + ms;
+    if (this.#timer && this.#timerAt <= at) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#work = this.#flush().finally(() => {

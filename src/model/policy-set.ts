@@ -15,8 +15,6 @@ export interface PolicyListener {
   readonly shape: ListenerShape;
   /** Original destination port it takes; absent = every port. */
   readonly port?: number;
-  /** False: accepted, but not built yet, so it admits nothing. */
-  readonly built: boolean;
 }
 
 export interface TokenBudget {
@@ -78,6 +76,55 @@ export interface AiRoute {
   readonly hosts: readonly string[];
 }
 
+/** Ports from `from` to `to`, both included. */
+export interface L4Ports {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** All that is given must hold. A match with `hosts` admits names only, one with `cidrs` alone addresses only, one with neither both. */
+export interface L4Match {
+  /** Canonical names, or `*.x` with exactly one label for the `*`. */
+  readonly hosts?: readonly string[];
+  /** Ranges in canonical form. With `hosts`, what the name resolves to must be in them. */
+  readonly cidrs?: readonly string[];
+  readonly ports?: readonly L4Ports[];
+  /** Absent = that of the listener. */
+  readonly protocol?: 'TCP' | 'UDP';
+  /** Agents (`namespace/name`, sorted) that `sourceAgents` selects; absent = every agent. */
+  readonly agents?: readonly string[];
+}
+
+export interface L4Rule {
+  readonly index: number;
+  /** Alternatives; a rule without matches matches nothing. */
+  readonly matches: readonly L4Match[];
+  /** Whatever this rule matches is refused, with this reason: it uses what is missing or not built. */
+  readonly refused?: { readonly reason: string; readonly message: string };
+}
+
+/** An EgressL4Route at the gateway. */
+export interface L4Route {
+  readonly route: ObjectKey;
+  /** Milliseconds since the epoch; older routes go first. */
+  readonly createdAt: number;
+  /** Listeners (names) of this gateway the route is attached to. */
+  readonly listeners: readonly string[];
+  readonly rules: readonly L4Rule[];
+  /** Whatever this route would let through is refused like this, before any other route is asked. */
+  readonly denied?: Denial;
+}
+
+/** Hosts that an MCPRoute has for itself: no other kind of route lets anything through to them on this port. */
+export interface Claim {
+  /** `MCPRoute/<namespace>/<name>` */
+  readonly route: string;
+  /** Canonical names, or `*.x`. */
+  readonly hosts: readonly string[];
+  readonly port: number;
+  readonly denied?: Denial;
+}
+
 export interface PolicySet {
   readonly gateway: ObjectKey;
   /** First 12 hex digits of the SHA-256 of everything else in here. */
@@ -90,6 +137,8 @@ export interface PolicySet {
   /** PEM appended to the system roots for the upstream leg; empty = system roots alone. */
   readonly trustBundle: string;
   readonly aiRoutes: readonly AiRoute[];
+  readonly l4Routes: readonly L4Route[];
+  readonly claims: readonly Claim[];
 }
 
 /** What is known of one request when it is judged. Names are canonical: lower case, no trailing dot, no port. */
@@ -106,17 +155,51 @@ export interface RequestFacts {
 
 export interface Decision {
   readonly verdict: 'Allowed' | 'Denied';
-  /** A stable word: `Allowed`, `NoRoute`, `DeniedByPolicy`, `ModelNotAllowed`, `EndpointNotAllowed`, `BudgetExhausted`, `NotBuilt`, `SecretNotFound`, … */
+  /**
+   * A stable word: `Allowed`, `DefaultPolicy` (allow-all), `NoRoute`, `NoListener`, `DeniedByPolicy`, `ClaimedHost`, `ForbiddenAddress`, `AddressMismatch`,
+   * `ServerNameMismatch`, `HiddenServerName`, `ModelNotAllowed`, `EndpointNotAllowed`, `BudgetExhausted`, `NotBuilt`, `SecretNotFound`, …
+   */
   readonly reason: string;
   /** One sentence for a person. */
   readonly message: string;
   /** HTTP status of a denial: 403, 421, 429, 503, or what an EgressDenyPolicy says. */
   readonly status: number;
-  /** `AIProviderRoute/<namespace>/<name>`; empty when none matched. */
+  /** `AIProviderRoute/<namespace>/<name>`, or another kind; empty when none matched. */
   readonly route: string;
   /** Index of the rule in its route, or -1. */
   readonly rule: number;
   /** Policies that took part, the one that decided first: `EgressDenyPolicy/<namespace>/<name>`. */
   readonly policies: readonly string[];
   readonly revision: string;
+}
+
+/** What is known of one connection when it is judged. It goes to a name (dialled at the address our DNS gave for it) or to an address. */
+export interface ConnectionFacts {
+  /** `namespace/name` */
+  readonly agent: string;
+  readonly transport: 'TCP' | 'UDP';
+  readonly port: number;
+  /** Exactly one of `host` (canonical) and `address` is given. */
+  readonly host?: string;
+  readonly address?: string;
+  /** What the client's first bytes are; `plain` also when it waits for the server's. Without meaning for UDP. */
+  readonly speaks: 'tls' | 'plain';
+  /** Server name of the client hello; absent = it has none. */
+  readonly sni?: string;
+  /** The client hello has an encrypted one inside, so that `sni` is not the name that is meant. */
+  readonly hidden?: boolean;
+}
+
+/** What is done with a connection: which half of Envoy takes it. `refuse` = no listener can. */
+export type Handling = 'terminate' | 'http' | 'passthrough' | 'tcp' | 'udp' | 'refuse';
+
+export interface ConnectionDecision extends Decision {
+  /** Also of a refusal: it says how the refusal looks. */
+  readonly handling: Handling;
+  /** Name of the listener that takes it; empty when none does. */
+  readonly listener: string;
+  /** CIDRs the addresses of the name must be in; absent = public addresses (or the hostAlias) alone. */
+  readonly ranges?: readonly string[];
+  /** An AI route claims the host: `Allowed` means that the engine judges each request. */
+  readonly engine: boolean;
 }

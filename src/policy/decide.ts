@@ -1,40 +1,7 @@
 import { globMatch } from '#lib';
-import type { AiMatch, AiRoute, AiRule, Decision, PolicyListener, PolicySet, RequestFacts } from '#model';
+import type { AiMatch, AiRoute, AiRule, Decision, PolicySet, RequestFacts } from '#model';
+import { routesFor } from './claimed.ts';
 import { providerOfHost } from './providers/index.ts';
-
-/** Port an AI provider is reached on; no other port is admitted for its hosts. */
-export const AI_PORT = 443;
-
-/** Which listener shape wins among those for the same port (api.md 3.5.1). */
-const PRIORITY: Readonly<Record<PolicyListener['shape'], number>> = { 'tls-terminate': 5, https: 4, http: 3, 'tls-passthrough': 2, tcp: 1, udp: 0 };
-
-/** The listeners that take a TCP connection to `port`: an exact port beats any port, then the shape decides; equals share it. */
-export const listenersFor = (set: PolicySet, port: number): readonly PolicyListener[] => {
-  const rank = (listener: PolicyListener): number => (listener.port === undefined ? 0 : 10) + PRIORITY[listener.shape];
-  const fitting = set.listeners.filter(({ shape, port: own }) => shape !== 'udp' && (own === undefined || own === port));
-  const best = Math.max(...fitting.map(rank));
-  return fitting.filter((listener) => rank(listener) === best);
-};
-
-/** Routes that claim a host where its connections arrive, in the order they are asked: oldest first, then by name. */
-export const routesFor = (set: PolicySet, host: string, port: number): readonly AiRoute[] => {
-  if (port !== AI_PORT) return [];
-  const listeners = new Set(
-    listenersFor(set, port)
-      .filter(({ built }) => built)
-      .map(({ name }) => name),
-  );
-  return set.aiRoutes
-    .filter((route) => route.hosts.includes(host) && route.listeners.some((name) => listeners.has(name)))
-    .toSorted((a, b) => a.createdAt - b.createdAt || (a.route.name < b.route.name ? -1 : 1));
-};
-
-/** Whether some route of the gateway lets connections to this canonical name through to be judged. */
-export const admitsHost = (set: PolicySet, host: string): boolean => routesFor(set, host, AI_PORT).length > 0;
-
-/** Every name `admitsHost` holds for, sorted. */
-export const admittedHosts = (set: PolicySet): readonly string[] =>
-  [...new Set(set.aiRoutes.flatMap(({ hosts }) => hosts))].filter((host) => admitsHost(set, host)).sort();
 
 const routeName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
 

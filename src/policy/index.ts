@@ -3,10 +3,20 @@
 // Heavy dependencies: none. Pure: no clock, no socket, no state.
 export * from './address.ts';
 export * from './attach.ts';
+export * from './claimed.ts';
 export * from './compile.ts';
+export type { AgentLabels } from './compile-l4.ts';
+export type { CompileProblem } from './compile-upstream.ts';
+export * from './connection.ts';
+export * from './credentials.ts';
 export * from './decide.ts';
 export * from './deny.ts';
 export * from './host.ts';
 export * from './json.ts';
+export { terminatesAt } from './listeners.ts';
+export * from './names.ts';
 export * from './providers/index.ts';
+export * from './raw-targets.ts';
 export * from './references.ts';
+export * from './targets.ts';
+export { coversHost } from './l4.ts';

@@ -66,12 +66,14 @@ const policyOf = (change: Partial<PolicySet> = {}): PolicySet => {
   const content = {
     gateway: { namespace: 'default', name: 'gw' },
     defaultPolicy: 'deny-all' as const,
-    listeners: [{ name: 'tls', shape: 'tls-terminate' as const, built: true }],
+    listeners: [{ name: 'tls', shape: 'tls-terminate' as const }],
     requestTimeoutMs: 10_000,
     lookupFamily: 'V4Preferred' as const,
     hostAliases: [{ ip: '10.213.0.2', hostnames: [OPENAI] }],
     trustBundle,
     aiRoutes: [route],
+    l4Routes: [],
+    claims: [],
     ...change,
   };
   return { ...content, revision: contentRevision(content) };

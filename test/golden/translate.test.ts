@@ -88,11 +88,3 @@ test('credentials go to their host alone, and a route without its credential has
   expect(impeded.clusters.map((cluster) => cluster['name'])).toEqual(['nowhere']);
   expect(impeded.secrets).toEqual([]);
 });
-
-test('a listener that is not built admits nothing', async () => {
-  const { clusters, listeners } = translate(await inputOf('not-built'));
-  expect(clusters.map((cluster) => cluster['name'])).toEqual(['nowhere']);
-  const chosen = JSON.stringify(listeners[0]!['filter_chain_matcher']);
-  expect(chosen).toContain('"refuse"');
-  expect(chosen).not.toMatch(/"(l7|deny)"/);
-});

@@ -1,5 +1,5 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
-import { array, builtWhen, duration, int32, listMap, map, object, oneOf, string, time, unbuilt, type Infer } from '../schema.ts';
+import { array, duration, int32, listMap, map, object, oneOf, string, time, unbuilt, type Infer } from '../schema.ts';
 import { conditions, labelSelector, secretRef } from '../shared.ts';
 
 const allowedRoutes = object(
@@ -60,7 +60,7 @@ const listener = object(
         },
       },
     ),
-    allowedRoutes: unbuilt(allowedRoutes),
+    allowedRoutes,
   },
   {
     rules: [
@@ -77,17 +77,10 @@ const listener = object(
 const spec = object(
   'What the gateway takes and where it sends it.',
   {
-    listeners: listMap(
-      'What the gateway takes; names are unique.',
-      ['name'],
-      builtWhen(listener, (value) => value.protocol === 'TLS' && value.tls?.mode === 'Terminate', 'protocol TLS with mode Terminate'),
-      { minItems: 1, maxItems: 64 },
-    ),
-    defaultPolicy: builtWhen(
-      oneOf('Fate of traffic that no route matches.', ['allow-all', 'deny-all'], { default: 'deny-all' }),
-      (value) => value === 'deny-all',
-      'deny-all only',
-    ),
+    listeners: listMap('What the gateway takes; names are unique.', ['name'], listener, { minItems: 1, maxItems: 64 }),
+    defaultPolicy: oneOf('Fate of traffic that no route matches; allow-all lets it go to public addresses.', ['allow-all', 'deny-all'], {
+      default: 'deny-all',
+    }),
   },
   {
     requestTimeout: duration('Cap on one outbound request; 5m when absent.'),
@@ -109,11 +102,10 @@ const spec = object(
     dns: object(
       'How names are resolved.',
       {
-        lookupFamily: builtWhen(
-          oneOf('Address families of upstreams.', ['V4Preferred', 'V4Only', 'V6Only', 'Auto', 'All'], { default: 'V4Preferred' }),
-          // Upstreams are dialled over IPv4 alone so far: to prefer it would be to fall back to IPv6.
-          (value) => value === 'V4Only',
-          'V4Only only',
+        lookupFamily: oneOf(
+          'Address families of upstreams: V4Preferred takes IPv6 where there is no IPv4, Auto the other way round, All takes both.',
+          ['V4Preferred', 'V4Only', 'V6Only', 'Auto', 'All'],
+          { default: 'V4Preferred' },
         ),
       },
       {},

@@ -30,33 +30,31 @@ const match = object(
   },
 );
 
-const spec = unbuilt(
-  object('Which connections are let through.', {
-    parentRefs: routeParentRefs,
-    rules: array(
-      'The first rule that matches decides.',
-      object(
-        'One rule.',
-        {},
-        {
-          matches: array('Alternatives.', match, { maxItems: 64 }),
-          filters: array(
-            'What is done with matching connections.',
-            object(
-              'What is done with a connection that matched.',
-              { type: oneOf('Which of the fields below applies.', ['ExtensionRef']) },
-              { extensionRef: extensionRef(['RateLimitPolicy', 'LoggingPolicy']) },
-              { rules: filterRules({ ExtensionRef: 'extensionRef' }) },
-            ),
-            { maxItems: 16 },
+const spec = object('Which connections are let through.', {
+  parentRefs: routeParentRefs,
+  rules: array(
+    'The first rule that matches decides.',
+    object(
+      'One rule.',
+      {},
+      {
+        matches: array('Alternatives.', match, { maxItems: 64 }),
+        filters: array(
+          'What is done with matching connections.',
+          object(
+            'What is done with a connection that matched.',
+            { type: oneOf('Which of the fields below applies.', ['ExtensionRef']) },
+            { extensionRef: unbuilt(extensionRef(['RateLimitPolicy', 'LoggingPolicy'])) },
+            { rules: filterRules({ ExtensionRef: 'extensionRef' }) },
           ),
-          backendRefs,
-        },
-      ),
-      { minItems: 1, maxItems: 64 },
+          { maxItems: 16 },
+        ),
+        backendRefs,
+      },
     ),
-  }),
-);
+    { minItems: 1, maxItems: 64 },
+  ),
+});
 
 const status = object('How the route fares.', {}, { parents: routeParents });
 

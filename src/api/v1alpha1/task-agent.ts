@@ -74,11 +74,7 @@ const spec = object(
   },
   {
     maxConcurrent: int32('Cap on simultaneous runs over all workers and triggers; 0 or absent = unlimited.', { minimum: 0 }),
-    egressRefs: array(
-      'Gateways that carry outbound traffic, in order of preference; none = no outbound traffic.',
-      builtWhen(egressRef, (_, index) => index === 0, 'the first one'),
-      { maxItems: 16 },
-    ),
+    egressRefs: array('Gateways that carry outbound traffic, in order of preference; none = no outbound traffic.', egressRef, { maxItems: 16 }),
     delivery: object(
       'How the request reaches the process.',
       {},

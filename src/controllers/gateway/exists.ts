@@ -2,8 +2,8 @@ import type { Informer } from '#kube';
 import type { Exists } from '#policy';
 import type { Caches } from '../caches.ts';
 
-/** Which objects of our kinds a namespace has. A kind that is not here has none. */
-export const existsIn = (caches: Caches, namespace: string): Exists => {
+/** Which objects of our kinds there are. A kind that is not here has none. */
+export const existsIn = (caches: Caches): Exists => {
   const byKind: Readonly<Record<string, Pick<Informer, 'get'>>> = {
     EgressGateway: caches.gateways,
     AIProviderRoute: caches.routes,
@@ -12,5 +12,5 @@ export const existsIn = (caches: Caches, namespace: string): Exists => {
     RateLimitPolicy: caches.rateLimits,
     LoggingPolicy: caches.loggingPolicies,
   };
-  return (kind, name) => byKind[kind]?.get(namespace, name) !== undefined;
+  return (kind, name, namespace) => byKind[kind]?.get(namespace, name) !== undefined;
 };

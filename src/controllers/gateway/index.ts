@@ -1,14 +1,16 @@
 import { ROTATE, type EgressGateway, type KubeObject } from '#api';
-import { createController, signals, specChanged, splitKey, watches } from '#kube';
+import { createController, existenceChanged, labelsChanged, signals, specChanged, splitKey, watches, type Informer } from '#kube';
 import { canonicalJson, messageOf, watchClock } from '#lib';
 import type { DesiredGateway, WorkerReport } from '#model';
-import { compileGateway, judgeDenyPolicies, judgePolicies, type SecretLookup } from '#policy';
+import { compileGateway, judgeDenyPolicies, judgePolicies, type AnyRoute } from '#policy';
+import { gatewayNamespacesOf } from '../caches.ts';
 import type { Context } from '../context.ts';
 import { Authorities, type GatewayAuthority } from './authority.ts';
 import { caReferenceOf, withSecretProblem } from './ca-ref.ts';
 import { AuthorityUnusable } from './ca-secret.ts';
+import { compileInput, secretsIn } from './compile-input.ts';
 import { existsIn } from './exists.ts';
-import type { GatewayPlan, Plans } from './plans.ts';
+import { routeKey, type GatewayPlan, type Plans } from './plans.ts';
 import { TrustWatch } from './trust-watch.ts';
 
 /** How often intermediates are looked at; they are renewed at half of their 7 days. */
@@ -30,24 +32,29 @@ interface SignedPlan extends GatewayPlan {
 
 /**
  * EgressGateways with their routes, policies and Secrets -> what the egress of each worker serves, always whole. Reconciles
- * a namespace at a time: references never leave it, and every worker of its pools serves all of its gateways.
+ * a namespace of gateways at a time: every worker of its pools serves all of them. Routes may come from other namespaces.
  */
 export const gatewayController = (context: Context, plans: Plans): AsyncDisposable => {
   const { gateways, routes, policies, denyPolicies, mcpRoutes, l4Routes, pools, secrets } = context.caches;
+  const { agents, daemons, loggingPolicies, namespaces, rateLimits } = context.caches;
   const watch = new TrustWatch(context);
   const authorities = new Authorities({ ...context, watch });
   const published = new Map<string, string>();
   /** Namespace of each worker, kept when its stream ends: its egress goes on and is told of changes. */
   const homes = new Map<string, string>();
 
-  const secretsOf =
-    (namespace: string): SecretLookup =>
-    (name) => {
-      const secret = secrets.get(namespace, name);
-      return secret && Object.fromEntries(Object.entries(secret.data ?? {}).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]));
-    };
+  const secret = secretsIn(context.caches);
+  const exists = existsIn(context.caches);
 
-  const certify = async (gateway: EgressGateway, namespace: string): Promise<Omit<SignedPlan, 'gateway' | 'compiled'>> => {
+  /** Namespaces whose gateways an object may matter to: its own, and those that routes beside it name. */
+  const reach = (namespace: string): string[] => {
+    const abroad = [routes, mcpRoutes, l4Routes].flatMap((cache) => cache.index('abroad', namespace).flatMap(gatewayNamespacesOf));
+    return [...new Set([namespace, ...abroad])];
+  };
+  const reachOf = ({ metadata }: KubeObject): string[] => reach(metadata.namespace ?? '');
+  const reachOfRoute = (route: AnyRoute): string[] => [...new Set([...namespaceOf(route), ...gatewayNamespacesOf(route)])];
+
+  const certify = async (gateway: EgressGateway, namespace: string): Promise<Omit<SignedPlan, 'gateway' | 'compiled' | 'routes'>> => {
     const reference = caReferenceOf(gateway);
     try {
       const authority = await authorities.of(gateway, (name) => secrets.get(namespace, name));
@@ -64,14 +71,9 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
   };
 
   const plan = async (gateway: EgressGateway, namespace: string): Promise<SignedPlan> => {
-    const compiled = compileGateway({
-      gateway,
-      aiRoutes: routes.list(namespace),
-      credentialPolicies: policies.list(namespace),
-      denyPolicies: denyPolicies.list(namespace),
-      secret: secretsOf(namespace),
-    });
-    return { gateway, compiled, ...(await certify(gateway, namespace)) };
+    const compiled = compileGateway(compileInput(context.caches, gateway));
+    const states = new Map(compiled.routes.map(({ kind, key, parents }) => [routeKey(kind, key), parents]));
+    return { gateway, compiled, routes: states, ...(await certify(gateway, namespace)) };
   };
 
   const publish = async (worker: string, planned: readonly SignedPlan[]): Promise<void> => {
@@ -99,13 +101,15 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
     log: context.log,
     sources: [
       watches(gateways, namespaceOf, (current, previous) => specChanged(current, previous) || rotateAsked(current, previous)),
-      watches(routes, namespaceOf, specChanged),
-      watches(policies, namespaceOf, specChanged),
-      watches(denyPolicies, namespaceOf, specChanged),
-      watches(mcpRoutes, namespaceOf, specChanged),
-      watches(l4Routes, namespaceOf, specChanged),
+      ...[routes, mcpRoutes, l4Routes].map((cache) => watches(cache as Informer, (route) => reachOfRoute(route as AnyRoute), specChanged)),
+      watches(policies, reachOf, specChanged),
+      watches(denyPolicies, reachOf, specChanged),
       watches(pools, namespaceOf, specChanged),
-      watches(secrets, namespaceOf),
+      watches(secrets, reachOf),
+      // What is referred to: of these it matters whether they are there, and how they are labelled.
+      ...[rateLimits, loggingPolicies].map((cache) => watches(cache as Informer, reachOf, existenceChanged)),
+      ...[agents, daemons].map((cache) => watches(cache as Informer, namespaceOf, labelsChanged)),
+      watches(namespaces, ({ metadata }) => reach(metadata.name), labelsChanged),
       signals((enqueue) => {
         const stop = context.workers.onChange((worker, report) => {
           if (!report || homes.get(worker) === namespaceOfPool(report)) return;
@@ -137,12 +141,8 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       authorities.keep(namespace, new Set(mine.map(({ metadata }) => metadata.name)));
       const workers = [...homes].filter(([, home]) => home === namespace).map(([worker]) => worker);
       await Promise.all(workers.map((worker) => publish(worker, planned)));
-      const judged = judgePolicies(policies.list(namespace), routes.list(namespace), secretsOf(namespace), existsIn(context.caches, namespace));
-      const denied = judgeDenyPolicies(denyPolicies.list(namespace), {
-        AIProviderRoute: routes.list(namespace),
-        MCPRoute: mcpRoutes.list(namespace),
-        EgressL4Route: l4Routes.list(namespace),
-      });
+      const judged = judgePolicies(policies.list(namespace), routes.list(namespace), secret, exists);
+      const denied = judgeDenyPolicies(denyPolicies.list(namespace), exists);
       plans.set(namespace, {
         gateways: new Map(planned.map((entry) => [entry.gateway.metadata.name, entry])),
         policies: new Map(judged.map((policy) => [policy.key.name, policy])),

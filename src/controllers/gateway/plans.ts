@@ -1,6 +1,6 @@
 import type { EgressGateway } from '#api';
-import type { GatewayRoot } from '#model';
-import type { CompiledGateway, CompileProblem, PolicyJudgement } from '#policy';
+import type { GatewayRoot, ObjectKey } from '#model';
+import type { CompiledGateway, CompileProblem, PolicyJudgement, RouteParent } from '#policy';
 import type { Roots } from '../worker-desired.ts';
 import type { GatewayAuthority } from './authority.ts';
 import type { ListenerAuthority } from './ca-ref.ts';
@@ -9,12 +9,16 @@ import type { ListenerAuthority } from './ca-ref.ts';
 export interface GatewayPlan {
   readonly gateway: EgressGateway;
   readonly compiled: CompiledGateway;
+  /** State of each route (by `routeKey`) at the references that name this gateway. */
+  readonly routes: ReadonlyMap<string, readonly RouteParent[]>;
   /** What signs for it. Absent when there is no usable authority: then it is served nowhere, and `problem` says why. */
   readonly certificate?: Omit<GatewayAuthority, 'intermediate'>;
   readonly problem?: CompileProblem;
   /** By listener name: what is said of the authority it names. */
   readonly listenerAuthorities: ReadonlyMap<string, ListenerAuthority>;
 }
+
+export const routeKey = (kind: string, { namespace, name }: ObjectKey): string => `${kind}/${namespace}/${name}`;
 
 export interface NamespacePlan {
   /** By gateway name. */

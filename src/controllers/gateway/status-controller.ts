@@ -1,21 +1,43 @@
-import { aiProviderRoutes, credentialInjectionPolicies, egressDenyPolicies, egressGateways, type KubeObject } from '#api';
+import { aiProviderRoutes, credentialInjectionPolicies, egressDenyPolicies, egressGateways, egressL4Routes, mcpRoutes, type Kind, type KubeObject } from '#api';
 import { createController, existenceChanged, keyOf, signals, splitKey, watches, type Informer } from '#kube';
 import { kubeTime } from '#lib';
-import { danglingRef, unmatchedParents } from '#policy';
+import type { ObjectKey } from '#model';
+import { danglingRef, gatewayOfRef, unmatchedParents, type AnyRoute } from '#policy';
 import type { Context } from '../context.ts';
-import type { Plans } from './plans.ts';
+import { routeKey, type Plans } from './plans.ts';
 import { existsIn } from './exists.ts';
 import { gatewayStatus, policyStatus, routeStatus, withDangling, type ServingWorker } from './status.ts';
+
+const keyOfGateway = ({ namespace, name }: ObjectKey): string => `${namespace}/${name}`;
 
 /**
  * Plans and reports of egresses -> status of gateways, routes and policies. A controller of its own, so that writing
  * statuses never delays what is published.
  */
 export const gatewayStatusController = ({ caches, workers, egresses, statuses, clock, log }: Context, plans: Plans): AsyncDisposable => {
-  const { gateways, routes, policies, denyPolicies } = caches;
+  const { gateways, policies, denyPolicies } = caches;
+  const routeKinds = { AIProviderRoute: caches.routes, MCPRoute: caches.mcpRoutes, EgressL4Route: caches.l4Routes } as Readonly<
+    Record<string, Informer<AnyRoute>>
+  >;
   const now = (): string => kubeTime(clock.now());
   const workersOf = (namespace: string): string[] =>
     workers.all().flatMap(({ worker, report }) => (splitKey(report.pool).namespace === namespace ? [worker] : []));
+
+  const isThere = ({ namespace, name }: ObjectKey): boolean => {
+    const gateway = gateways.get(namespace, name);
+    return gateway !== undefined && !gateway.metadata.deletionTimestamp;
+  };
+  const writeRoute = async (kind: Kind, namespace: string, name: string): Promise<void> => {
+    const route = routeKinds[kind.kind]!.get(namespace, name);
+    if (!route) return;
+    const named = new Map(route.spec.parentRefs.flatMap((ref) => gatewayOfRef(ref, route) ?? []).map((gateway) => [keyOfGateway(gateway), gateway]));
+    const key = routeKey(kind.kind, { namespace, name });
+    const known = [...named.values()].filter(isThere).map((gateway) => plans.of(gateway.namespace)?.gateways.get(gateway.name)?.routes.get(key));
+    // A plan from before the route or its gateway says nothing; the next one wakes this again.
+    if (known.includes(undefined)) return;
+    const parents = withDangling([...known.flatMap((states) => states ?? []), ...unmatchedParents(route, isThere)], danglingRef(route, existsIn(caches)));
+    await statuses.write<AnyRoute>(kind as Kind<AnyRoute>, route, (current) => routeStatus(kind, current, parents, now()));
+  };
 
   const writers: Readonly<Record<string, (namespace: string, name: string) => Promise<void>>> = {
     gateway: async (namespace, name) => {
@@ -28,17 +50,12 @@ export const gatewayStatusController = ({ caches, workers, egresses, statuses, c
       });
       await statuses.write(egressGateways, gateway, (current) => gatewayStatus(plan, current, serving, now()));
     },
-    route: async (namespace, name) => {
-      const route = routes.get(namespace, name);
-      const plan = plans.of(namespace);
-      if (!route || !plan) return;
-      const matched = [...plan.gateways.values()].flatMap(({ compiled }) =>
-        compiled.routes.filter(({ key }) => key.name === name).flatMap(({ parents }) => parents),
-      );
-      const unmatched = unmatchedParents(route, (gateway) => plan.gateways.has(gateway));
-      const parents = withDangling([...matched, ...unmatched], danglingRef(route, existsIn(caches, namespace)));
-      await statuses.write(aiProviderRoutes, route, (current) => routeStatus(aiProviderRoutes, current, parents, now()));
-    },
+    ...Object.fromEntries(
+      ([aiProviderRoutes, mcpRoutes, egressL4Routes] as readonly Kind[]).map((kind) => [
+        kind.kind,
+        (namespace: string, name: string) => writeRoute(kind, namespace, name),
+      ]),
+    ),
     policy: async (namespace, name) => {
       const policy = policies.get(namespace, name);
       const judgement = plans.of(namespace)?.policies.get(name);
@@ -51,6 +68,7 @@ export const gatewayStatusController = ({ caches, workers, egresses, statuses, c
       if (policy && judgement) await statuses.write(egressDenyPolicies, policy, (current) => policyStatus(egressDenyPolicies, current, judgement, now()));
     },
   };
+  const allRoutes = Object.entries(routeKinds);
   const keyed = (what: string) => (object: KubeObject) => [`${what}:${keyOf(object)}`];
 
   return createController({
@@ -58,16 +76,22 @@ export const gatewayStatusController = ({ caches, workers, egresses, statuses, c
     log,
     sources: [
       watches(gateways, keyed('gateway')),
-      watches(routes, keyed('route')),
+      ...allRoutes.map(([kind, cache]) => watches(cache, keyed(kind))),
       watches(policies, keyed('policy')),
       watches(denyPolicies, keyed('deny')),
       ...[caches.rateLimits, caches.loggingPolicies].map((cache) =>
-        watches(cache as Informer, ({ metadata }) => routes.list(metadata.namespace).flatMap(keyed('route')), existenceChanged),
+        watches(
+          cache as Informer,
+          ({ metadata }) => allRoutes.flatMap(([kind, routes]) => routes.list(metadata.namespace).flatMap(keyed(kind))),
+          existenceChanged,
+        ),
       ),
       signals((enqueue) =>
         plans.onChange((namespace) => {
-          for (const [what, cache] of Object.entries({ gateway: gateways, route: routes, policy: policies, deny: denyPolicies }))
+          for (const [what, cache] of Object.entries({ gateway: gateways, policy: policies, deny: denyPolicies }))
             for (const object of cache.list(namespace)) keyed(what)(object).forEach(enqueue);
+          for (const [kind, cache] of allRoutes)
+            for (const route of new Set([...cache.index('gateway', namespace), ...cache.list(namespace)])) keyed(kind)(route).forEach(enqueue);
         }),
       ),
       signals((enqueue) => {

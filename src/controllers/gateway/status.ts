@@ -1,19 +1,16 @@
 import {
   EGRESS_CONTROLLER,
   egressGateways,
-  type AIProviderRoute,
   type Condition,
   type CredentialInjectionPolicy,
   type EgressDenyPolicy,
   type EgressGateway,
-  type EgressL4Route,
   type Kind,
-  type MCPRoute,
   type ParentRef,
 } from '#api';
 import { canonicalJson, kubeTime } from '#lib';
 import type { GatewayState } from '#model';
-import type { ConditionState, PolicyJudgement, RouteParent } from '#policy';
+import type { AnyRoute, ConditionState, PolicyJudgement, RouteParent } from '#policy';
 import { enforced, foldConditions, type Finding } from '../status.ts';
 import { certificateState } from './certificate-status.ts';
 import type { GatewayPlan } from './plans.ts';
@@ -36,8 +33,6 @@ const readiness = ({ compiled, problem }: GatewayPlan, workers: readonly Serving
   const behind = workers.filter(({ state }) => state?.revision !== revision || state.error !== '');
   if (behind.length === 0) {
     const message = `Revision ${revision} is in force on every worker.`;
-    const unbuilt = compiled.listeners.filter(({ accepted }) => accepted.status === 'False').map(({ name }) => name);
-    if (unbuilt.length > 0) return no('UnsupportedListener', `Listener ${unbuilt.join(', ')} is not built yet and admits nothing. ${message}`);
     return { type: 'Ready', status: 'True', reason: 'Programmed', message };
   }
   const why = behind.map(({ worker, state }) => `worker ${worker}: ${state?.error || 'not acknowledged yet'}`);
@@ -102,8 +97,6 @@ const entries = <E extends Entry, K extends 'parentRef' | 'ancestorRef'>(
   ...(old ?? []).filter(({ controllerName }) => controllerName !== EGRESS_CONTROLLER),
 ];
 
-/** A route of any kind. */
-export type AnyRoute = AIProviderRoute | MCPRoute | EgressL4Route;
 /** A policy of any kind that attaches to objects. */
 export type AnyPolicy = CredentialInjectionPolicy | EgressDenyPolicy;
 

@@ -1,4 +1,4 @@
-import { admittedHosts, AI_PORT, listenersFor } from '#policy';
+import { admittedHosts, AI_PORT, terminatesAt } from '#policy';
 import type { ResourceJson } from '#wire/xds';
 import { accessLog, REFUSED_FORMAT, UNCLAIMED_FORMAT } from './access-log.ts';
 import { ADS, any, cidr, extension, type Json } from './envoy.ts';
@@ -38,12 +38,8 @@ const admitted = ({ policy }: TranslateInput): Json => {
   return hosts.length === 0 ? REFUSE : onPort({ [AI_PORT]: onTls(onServerName(hosts, chain('l7'))) }, REFUSE);
 };
 
-/** Whether a denied name is answered 403 on `port`: a listener that terminates TLS takes it. */
-export const terminates = (policy: TranslateInput['policy'], port: number): boolean =>
-  listenersFor(policy, port).some(({ built, shape }) => built && (shape === 'tls-terminate' || shape === 'https'));
-
 const denied = ({ policy }: TranslateInput): Json => {
-  const answer = (port: number): Json => (terminates(policy, port) ? onTls(chain('deny')) : REFUSE);
+  const answer = (port: number): Json => (terminatesAt(policy, port) ? onTls(chain('deny')) : REFUSE);
   const ports = [...new Set(policy.listeners.flatMap(({ port }) => port ?? []))].sort((a, b) => a - b);
   // Port 0 stands for every port no listener names.
   return onPort(Object.fromEntries(ports.map((port) => [port, answer(port)])), answer(0));

@@ -1,4 +1,4 @@
-import { admittedHosts, AI_PORT, isForbiddenAlias, listenersFor } from '#policy';
+import { admittedHosts, AI_PORT, isForbiddenAlias, routesFor } from '#policy';
 import type { AiRoute, PolicySet } from '#model';
 import type { TranslateInput } from './input.ts';
 
@@ -20,16 +20,7 @@ export interface About {
 export const aliasOf = (policy: PolicySet, host: string): string | undefined => policy.hostAliases.find(({ hostnames }) => hostnames.includes(host))?.ip;
 
 /** Routes that claim a host, in the order they are asked; the same order as `policy.decide`. */
-export const routesOf = (policy: PolicySet, host: string): readonly AiRoute[] => {
-  const listeners = new Set(
-    listenersFor(policy, AI_PORT)
-      .filter(({ built }) => built)
-      .map(({ name }) => name),
-  );
-  return policy.aiRoutes
-    .filter((route) => route.hosts.includes(host) && route.listeners.some((name) => listeners.has(name)))
-    .toSorted((a, b) => a.createdAt - b.createdAt || (a.route.name < b.route.name ? -1 : 1));
-};
+export const routesOf = (policy: PolicySet, host: string): readonly AiRoute[] => routesFor(policy, host, AI_PORT);
 
 /** Why an AI route cannot be served at a host at all; undefined when it can. */
 export const impediment = (input: TranslateInput, route: AiRoute, host: string): (About & { readonly status: number }) | undefined => {

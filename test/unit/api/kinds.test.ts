@@ -21,12 +21,11 @@ import { genCrds } from '../../../tools/gen-crds.ts';
 const of = (spec: object): KubeObject => ({ apiVersion: '', kind: '', metadata: { name: 'x' }, spec }) as KubeObject;
 
 test.each<[string, Kind, object, string[]]>([
-  ['nothing', taskAgents, { template: { spec: { image: 'a' } }, delivery: { mode: 'Stdin' }, egressRefs: [{ gatewayRef: 'a' }], maxConcurrent: 1 }, []],
   [
-    'gateways after the first',
+    'nothing',
     taskAgents,
-    { egressRefs: [{ gatewayRef: 'a' }, { gatewayRef: 'b' }, { gatewayRef: 'c' }] },
-    ['spec.egressRefs[1]', 'spec.egressRefs[2]'],
+    { template: { spec: { image: 'a' } }, delivery: { mode: 'Stdin' }, egressRefs: [{ gatewayRef: 'a' }, { gatewayRef: 'b' }], maxConcurrent: 1 },
+    [],
   ],
   [
     'env from elsewhere',
@@ -57,7 +56,7 @@ test.each<[string, Kind, object, string[]]>([
     ['spec.template.nodeSelector'],
   ],
   [
-    'listeners that do not terminate TLS',
+    'listeners',
     egressGateways,
     {
       listeners: [
@@ -67,15 +66,9 @@ test.each<[string, Kind, object, string[]]>([
         { name: 'd', protocol: 'TLS', tls: { mode: 'Terminate', caCertRef: {} } },
       ],
     },
-    ['spec.listeners[1]', 'spec.listeners[2]'],
+    [],
   ],
-  [
-    'open gateways',
-    egressGateways,
-    { defaultPolicy: 'allow-all', dns: { lookupFamily: 'V6Only' }, otlp: {} },
-    ['spec.defaultPolicy', 'spec.dns.lookupFamily', 'spec.otlp'],
-  ],
-  ['gateways that prefer IPv4, which dial nothing else yet', egressGateways, { dns: { lookupFamily: 'V4Preferred' } }, ['spec.dns.lookupFamily']],
+  ['open gateways', egressGateways, { defaultPolicy: 'allow-all', dns: { lookupFamily: 'V6Only' }, otlp: {} }, ['spec.otlp']],
   [
     'built gateways',
     egressGateways,
@@ -99,8 +92,6 @@ test.each<[string, Kind, object, string[]]>([
       ],
     },
     [
-      'spec.parentRefs[1]',
-      'spec.parentRefs[2].port',
       'spec.rules[0].matches[1].provider',
       'spec.rules[0].filters[0].tokenBudget.maxTokensPerExecution',
       'spec.rules[0].filters[0].tokenBudget.maxOutputTokensPerRequest',

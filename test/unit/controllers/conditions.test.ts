@@ -92,7 +92,8 @@ const routeRows = (kind: Kind, spec: typeof mcp, fine: readonly string[], notBui
     kind,
     situation: 'its parent is in another namespace',
     spec: spec({}, { parentRefs: [{ ...parent, namespace: 'elsewhere' }] }),
-    conditions: ['Accepted=False/RefNotPermitted'],
+    conditions: ['Accepted=False/NoMatchingParent'],
+    text: 'namespace elsewhere',
   },
   {
     kind,
@@ -277,13 +278,6 @@ const ROWS: readonly Row[] = [
     conditions: ['Ready=False/SecretNotFound'],
     text: 'Secret s',
   },
-  {
-    kind: egressGateways,
-    situation: 'a default is not built',
-    spec: { listeners: [TLS], defaultPolicy: 'allow-all' },
-    conditions: ['Enforced=False/NotBuilt'],
-    text: 'spec.defaultPolicy',
-  },
 
   ...routeRows(
     aiProviderRoutes,
@@ -322,9 +316,17 @@ const ROWS: readonly Row[] = [
   ...routeRows(
     egressL4Routes,
     l4,
-    ['Accepted=False/NotBuilt', 'ResolvedRefs=True/ResolvedRefs', 'Enforced=False/NotBuilt'],
-    ['Accepted=False/NotBuilt', 'ResolvedRefs=True/ResolvedRefs'],
+    ['Accepted=True/Accepted', 'ResolvedRefs=True/ResolvedRefs', 'Enforced=True/Enforced'],
+    ['Accepted=True/Accepted', 'ResolvedRefs=False/NotBuilt', 'Enforced=False/NotBuilt'],
   ),
+  {
+    kind: egressL4Routes,
+    situation: 'no listener of the gateway takes UDP',
+    spec: l4({ matches: [{ protocol: 'UDP', destinationHostnames: ['ntp.example'], ports: [{ port: 123 }] }] }),
+    others: [GATEWAY],
+    conditions: ['Accepted=False/NotAllowedByListeners'],
+    text: 'need a listener with protocol UDP',
+  },
 
   {
     kind: credentialInjectionPolicies,

@@ -6,14 +6,14 @@ import { budget, compile, credentialPolicy, gateway, route, SECRETS } from './ob
 const secret = (name: string) => SECRETS[name];
 
 test('a gateway with a route, a budget and a credential', () => {
-  const { policySet, credentials, routes, policies, listeners, notBuilt, errors } = compile({
+  const { policySet, credentials, routes, listeners, notBuilt, errors } = compile({
     aiRoutes: [route({ rules: [{ matches: [{ provider: 'OpenAI', models: ['gpt-4*'] }], filters: [budget(1000), budget(500)] }] })],
   });
   expect(policySet).toMatchObject({
     gateway: { namespace: 'demo', name: 'egress' },
     defaultPolicy: 'deny-all',
     requestTimeoutMs: 300_000,
-    listeners: [{ name: 'tls', shape: 'tls-terminate', built: true }],
+    listeners: [{ name: 'tls', shape: 'tls-terminate' }],
     aiRoutes: [
       {
         listeners: ['tls'],
@@ -32,7 +32,11 @@ test('a gateway with a route, a budget and a credential', () => {
   });
   expect(credentials).toEqual([{ name: 'cred:demo/key', value: 'Bearer sk-real' }]);
   expect(routes[0]!.parents[0]).toMatchObject({ accepted: { status: 'True' }, resolvedRefs: { status: 'True' } });
-  expect(policies[0]!.ancestors[0]).toMatchObject({ accepted: { status: 'True' }, conflicted: { status: 'False' }, resolvedRefs: { status: 'True' } });
+  expect(judgePolicies([credentialPolicy()], [route()], secret)[0]!.ancestors[0]).toMatchObject({
+    accepted: { status: 'True' },
+    conflicted: { status: 'False' },
+    resolvedRefs: { status: 'True' },
+  });
   expect(listeners).toEqual([{ name: 'tls', attachedRoutes: 1, accepted: { status: 'True', reason: 'Accepted', message: '' } }]);
   expect([notBuilt, errors]).toEqual([[], []]);
   expect(JSON.stringify(policySet)).not.toContain('sk-real');
@@ -57,7 +61,7 @@ describe('attachment', () => {
   );
   test.each([
     [{ sectionName: 'other' }, 'NoMatchingParent'],
-    [{ port: 443 }, 'NotBuilt'],
+    [{ port: 443 }, 'NoMatchingParent'],
     [{ group: 'gateway.networking.k8s.io' }, undefined],
     [{ kind: 'Gateway' }, undefined],
     [{ namespace: 'other' }, undefined],
@@ -65,10 +69,10 @@ describe('attachment', () => {
   ])('%j does not', (ref, reason) => expect(parentOf({ name: 'egress', ...ref })).toEqual({ reason, admits: false }));
   test('a listener that does not terminate TLS takes no AI route', () =>
     expect(parentOf({ name: 'egress' }, [{ name: 'db', protocol: 'TCP' }])).toEqual({ reason: 'NotAllowedByListeners', admits: false }));
-  test('a listener that is not built admits nothing', () =>
-    expect(parentOf({ name: 'egress' }, [{ name: 'web', protocol: 'HTTPS' }])).toEqual({ reason: 'Accepted', admits: false }));
-  test('an unbuilt listener for just this port keeps it from the others', () =>
-    expect(parentOf({ name: 'egress' }, [...gateway().spec.listeners, { name: 'https', protocol: 'HTTPS', port: 443 }])).toEqual({
+  test('HTTPS is TLS that is terminated', () =>
+    expect(parentOf({ name: 'egress' }, [{ name: 'web', protocol: 'HTTPS' }])).toEqual({ reason: 'Accepted', admits: true }));
+  test('a listener for just this port, to which the route is not attached, keeps it from the others', () =>
+    expect(parentOf({ name: 'egress', sectionName: 'tls' }, [...gateway().spec.listeners, { name: 'https', protocol: 'HTTPS', port: 443 }])).toEqual({
       reason: 'Accepted',
       admits: false,
     }));
@@ -79,11 +83,13 @@ describe('attachment', () => {
 
   test('references that reach no gateway are judged on their own', () => {
     const refs = [{ name: 'egress' }, { name: 'gone' }, { name: 'egress', namespace: 'other' }, { name: 'egress', kind: 'Gateway' }];
-    expect(unmatchedParents(route({ parentRefs: refs }), (name) => name === 'egress').map(({ parentRef, accepted }) => [parentRef, accepted.reason])).toEqual([
+    const unmatched = unmatchedParents(route({ parentRefs: refs }), ({ namespace, name }) => namespace === 'demo' && name === 'egress');
+    expect(unmatched.map(({ parentRef, accepted }) => [parentRef, accepted.reason])).toEqual([
       [refs[1], 'NoMatchingParent'],
-      [refs[2], 'RefNotPermitted'],
+      [refs[2], 'NoMatchingParent'],
       [refs[3], 'InvalidKind'],
     ]);
+    expect(unmatched[1]!.accepted.message).toContain('namespace other');
   });
 });
 
@@ -99,7 +105,7 @@ describe('credentials', () => {
     const compiled = compile({ secret: lookup });
     expect(compiled.policySet.aiRoutes[0]!.credential).toMatchObject({ missing: reason });
     expect(compiled.credentials).toEqual([]);
-    expect(compiled.policies[0]!.ancestors[0]!.resolvedRefs).toMatchObject({ status: 'False', reason });
+    expect(judgePolicies([credentialPolicy()], [route()], lookup)[0]!.ancestors[0]!.resolvedRefs).toMatchObject({ status: 'False', reason });
     expect(JSON.stringify(compiled)).not.toContain('evil');
   });
 
@@ -107,7 +113,9 @@ describe('credentials', () => {
     const policies = [credentialPolicy({}, 'z-old', '2026-01-01T00:00:00Z'), credentialPolicy({}, 'b'), credentialPolicy({}, 'a')];
     const compiled = compile({ credentialPolicies: policies });
     expect(compiled.policySet.aiRoutes[0]!.credential!.policy).toBe('demo/z-old');
-    expect(compiled.policies.map(({ key, ancestors }) => [key.name, ancestors[0]!.accepted.reason, ancestors[0]!.conflicted.status])).toEqual([
+    expect(
+      judgePolicies(policies, [route()], secret).map(({ key, ancestors }) => [key.name, ancestors[0]!.accepted.reason, ancestors[0]!.conflicted.status]),
+    ).toEqual([
       ['z-old', 'Accepted', 'False'],
       ['b', 'Conflicted', 'True'],
       ['a', 'Conflicted', 'True'],
@@ -168,9 +176,8 @@ describe('the upstream leg', () => {
   });
 });
 
-test('fields that are not built are named and allow nothing', () => {
+test('fields that are not built are named', () => {
   const { notBuilt, policySet } = compile({ gateway: gateway({ defaultPolicy: 'allow-all', otlp: { endpoint: 'http://x' }, requestTimeout: '8m' }) });
-  expect(notBuilt).toEqual(['spec.defaultPolicy', 'spec.otlp']);
-  expect(policySet.defaultPolicy).toBe('deny-all');
-  expect(policySet.requestTimeoutMs).toBe(480_000);
+  expect(notBuilt).toEqual(['spec.otlp']);
+  expect(policySet).toMatchObject({ defaultPolicy: 'allow-all', requestTimeoutMs: 480_000 });
 });

@@ -52,8 +52,8 @@ test.each([
 test('the state at each target: accepted, missing, taken by an older policy, a section', () => {
   const older = denyPolicy({ targetRef: target() }, 'older', '2026-01-01T00:00:00Z');
   const younger = denyPolicy({ targetRefs: [target(), target('gone'), target('db', 'EgressL4Route'), { ...target('mini'), sectionName: 'x' }] }, 'younger');
-  const routes = { AIProviderRoute: [route(), mini], EgressL4Route: [{ ...route({}, 'db'), kind: 'EgressL4Route' }] };
-  const [first, second] = judgeDenyPolicies([older, younger], routes);
+  const there = new Set(['AIProviderRoute/openai', 'AIProviderRoute/mini', 'EgressL4Route/db']);
+  const [first, second] = judgeDenyPolicies([older, younger], (kind, name, namespace) => namespace === 'demo' && there.has(`${kind}/${name}`));
   expect(first!.ancestors).toMatchObject([{ accepted: { status: 'True', reason: 'Accepted' }, conflicted: { status: 'False' } }]);
   expect(second!.ancestors.map(({ accepted, conflicted }) => [accepted.reason, conflicted.status])).toEqual([
     ['Conflicted', 'True'],

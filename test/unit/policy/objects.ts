@@ -1,4 +1,4 @@
-import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway } from '#api';
+import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway, EgressL4Route, MCPRoute } from '#api';
 import { compileGateway, type CompiledGateway, type CompileInput } from '#policy';
 
 /** Objects as the API server stores them, for tests of policy and engine. */
@@ -17,6 +17,23 @@ export const route = (spec: Partial<AIProviderRoute['spec']> = {}, name = 'opena
   kind: 'AIProviderRoute',
   metadata: meta(name, created, namespace),
   spec: { parentRefs: [{ kind: 'EgressGateway', name: 'egress' }], rules: [{ matches: [{ provider: 'openai' }] }], ...spec },
+});
+
+type L4Rules = EgressL4Route['spec']['rules'];
+export type L4MatchSpec = NonNullable<L4Rules[number]['matches']>[number];
+
+export const l4Route = (spec: Partial<EgressL4Route['spec']> = {}, name = 'l4', created = '2026-01-02T00:00:00Z', namespace = 'demo'): EgressL4Route => ({
+  apiVersion,
+  kind: 'EgressL4Route',
+  metadata: meta(name, created, namespace),
+  spec: { parentRefs: [{ kind: 'EgressGateway', name: 'egress' }], rules: [{ matches: [{}] }], ...spec },
+});
+
+export const mcpRoute = (spec: Partial<MCPRoute['spec']> = {}, name = 'mcp', created = '2026-01-02T00:00:00Z', namespace = 'demo'): MCPRoute => ({
+  apiVersion,
+  kind: 'MCPRoute',
+  metadata: meta(name, created, namespace),
+  spec: { parentRefs: [{ kind: 'EgressGateway', name: 'egress' }], rules: [{}], ...spec },
 });
 
 export const credentialPolicy = (
@@ -51,7 +68,12 @@ export const compile = (input: Partial<CompileInput> = {}): CompiledGateway =>
     gateway: gateway(),
     aiRoutes: [route()],
     credentialPolicies: [credentialPolicy()],
+    mcpRoutes: [],
+    l4Routes: [],
     denyPolicies: [],
+    exists: () => true,
+    agents: new Map(),
+    namespaceLabels: () => undefined,
     secret: (name) => SECRETS[name],
     ...input,
   });

@@ -1,0 +1,215 @@
+import type { AiRoute, Claim, ConnectionDecision, ConnectionFacts, Denial, Handling, L4Route, L4Rule, PolicySet } from '#model';
+import { isForbiddenAlias, isPrivate } from './address.ts';
+import { parseAddress } from './cidr.ts';
+import { aiGroupOf, claimantsOf, compareRoutes } from './claimed.ts';
+import { canonicalHost } from './host.ts';
+import { breadthOf, entriesForAddress, entriesForHost, missOf, type Entry } from './l4.ts';
+import { carriersOf, groupsAt, HANDLING, type Group } from './listeners.ts';
+
+/** Judges connections: the one function behind Envoy's clusters, `clrk explain` and tests. */
+
+export const l4Name = ({ route }: L4Route): string => `EgressL4Route/${route.namespace}/${route.name}`;
+const aiName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
+const gatewayOf = ({ gateway }: PolicySet): string => `gateway ${gateway.namespace}/${gateway.name}`;
+
+/** `tcp api.example.com:443`, as messages name a destination. */
+export const destinationOf = ({ transport, host, address, port }: ConnectionFacts): string =>
+  `${transport === 'UDP' ? 'udp ' : ''}${host ?? (address?.includes(':') ? `[${address}]` : address)}:${port}`;
+
+/** A decision but for where the connection arrives. */
+type Verdict = Omit<ConnectionDecision, 'handling' | 'listener' | 'revision'>;
+
+const refusal = (reason: string, message: string, more: Partial<Verdict> = {}): Verdict => ({
+  verdict: 'Denied',
+  reason,
+  message,
+  status: 403,
+  route: '',
+  rule: -1,
+  policies: [],
+  engine: false,
+  ...more,
+});
+
+const byPolicy = ({ policy, status, message }: Denial, route: string, rule = -1): Verdict =>
+  refusal('DeniedByPolicy', message || `EgressDenyPolicy ${policy} denies what ${route} allows.`, {
+    route,
+    rule,
+    status,
+    policies: [`EgressDenyPolicy/${policy}`],
+  });
+
+const arrive = (set: PolicySet, group: Group | undefined, verdict: Verdict, by?: { readonly listeners: readonly string[] }): ConnectionDecision => ({
+  ...verdict,
+  handling: group ? HANDLING[group.shape] : 'refuse',
+  listener: group?.names.find((name) => by?.listeners.includes(name)) ?? group?.names[0] ?? '',
+  revision: set.revision,
+});
+
+/** What of the facts is no destination at all; nobody asks about such a one but by mistake. */
+const problemOf = ({ host, address, port }: ConnectionFacts): string | undefined => {
+  if ((host === undefined) === (address === undefined)) return 'A connection goes either to a name or to an address.';
+  if (host !== undefined && (host.includes(':') || canonicalHost(host) !== host)) return `${JSON.stringify(host)} is not a host name in canonical form.`;
+  if (address !== undefined && !parseAddress(address)) return `${JSON.stringify(address)} is not an IPv4 or IPv6 address.`;
+  return Number.isInteger(port) && port > 0 && port < 65_536 ? undefined : `${port} is not a port.`;
+};
+
+/** How a route matches: its first rule with a match that holds, and of that rule's matches the most special ones. */
+interface RouteMatch {
+  readonly route: L4Route;
+  readonly rule: L4Rule;
+  readonly entries: readonly Entry[];
+  readonly breadth: number;
+}
+
+const matchOf = (entries: readonly Entry[], host: string | undefined): RouteMatch => {
+  const { route, rule } = entries.reduce((first, entry) => (entry.rule.index < first.rule.index ? entry : first));
+  const ofRule = entries.filter((entry) => entry.rule === rule);
+  const breadth = Math.min(...ofRule.map((entry) => breadthOf(entry, host)));
+  return { route, rule, entries: ofRule.filter((entry) => breadthOf(entry, host) === breadth), breadth };
+};
+
+/** Routes with a match that holds, the one that decides first: the most special, then the oldest, then by name. */
+const matchesOf = (holding: readonly Entry[], host: string | undefined): readonly RouteMatch[] => {
+  const byRoute = Map.groupBy(holding, ({ route }) => route);
+  return [...byRoute.values()].map((entries) => matchOf(entries, host)).sort((a, b) => a.breadth - b.breadth || compareRoutes(a.route, b.route));
+};
+
+/** CIDRs that what the name resolves to must be in: of all matches together, unless one of them asks for none. */
+const rangesOfMatch = ({ entries }: RouteMatch): readonly string[] | undefined =>
+  entries.every(({ match }) => match.cidrs) ? [...new Set(entries.flatMap(({ match }) => match.cidrs ?? []))] : undefined;
+
+const applyMatches = (matches: readonly RouteMatch[], facts: ConnectionFacts): Verdict => {
+  const denied = matches.find(({ route }) => route.denied);
+  if (denied) return byPolicy(denied.route.denied!, l4Name(denied.route), denied.rule.index);
+  const [first] = matches as readonly [RouteMatch, ...RouteMatch[]];
+  const [route, rule] = [l4Name(first.route), first.rule.index];
+  const { refused } = first.rule;
+  if (refused) return refusal(refused.reason, `Rule ${rule} of ${route} lets nothing through: ${refused.message}`, { route, rule });
+  const ranges = facts.host === undefined ? undefined : rangesOfMatch(first);
+  const message = `Rule ${rule} of ${route} allows it.`;
+  return { verdict: 'Allowed', reason: 'Allowed', message, status: 200, route, rule, policies: [], engine: false, ...(ranges && { ranges }) };
+};
+
+/** Whether allow-all goes for a connection: over UDP only to names, on a port that a listener names, because each (address, port) is relayed apart. */
+const isOpen = (set: PolicySet, { transport, host, port }: ConnectionFacts): boolean =>
+  set.defaultPolicy === 'allow-all' &&
+  (transport === 'TCP' || (host !== undefined && set.listeners.some((listener) => listener.shape === 'udp' && listener.port === port)));
+
+/** The verdict when no route matches. */
+const byDefault = (set: PolicySet, facts: ConnectionFacts, candidates: readonly Entry[], groups: readonly Group[]): Verdict => {
+  const to = destinationOf(facts);
+  const misses = groups.flatMap(({ names }) => candidates.map((entry) => missOf(entry, facts, names)));
+  if (facts.address !== undefined && isForbiddenAlias(facts.address))
+    return refusal('ForbiddenAddress', `${to} is an address no gateway ever dials (this host, link-local or metadata, carrier NAT, multicast or reserved).`);
+  if (facts.address !== undefined && isPrivate(facts.address) && (isOpen(set, facts) || misses.includes('Private')))
+    return refusal('ForbiddenAddress', `${to} is a private address: an EgressL4Route must name its range in destinationCIDRs.`);
+  if (isOpen(set, facts)) {
+    const message = `No route matches ${to}, and defaultPolicy of ${gatewayOf(set)} is allow-all.`;
+    return { ...refusal('DefaultPolicy', message), verdict: 'Allowed', status: 200 };
+  }
+  const tooWide = candidates.find((entry) => groups.some(({ names }) => missOf(entry, facts, names) === 'UdpTooWide'));
+  if (tooWide)
+    return refusal('UnsupportedValue', `Rule ${tooWide.rule.index} of ${l4Name(tooWide.route)} is too wide for UDP: it must name at most 64 ports.`, {
+      route: l4Name(tooWide.route),
+      rule: tooWide.rule.index,
+    });
+  return refusal('NoRoute', `No route of ${gatewayOf(set)} admits ${to}.`);
+};
+
+/** Server name and dialled address must mean the same; undefined when they do. */
+const mismatchOf = (facts: ConnectionFacts, handling: Handling): Pick<Verdict, 'reason' | 'message'> | undefined => {
+  const { host, sni, hidden } = facts;
+  const said = sni === undefined ? 'no server name' : `server name ${JSON.stringify(sni.slice(0, 253))}`;
+  if (handling === 'passthrough') {
+    if (hidden)
+      return { reason: 'HiddenServerName', message: 'The client hello hides its server name (encrypted_client_hello), so nobody can tell where it goes.' };
+    if (host === undefined || sni === host) return undefined;
+    return { reason: 'ServerNameMismatch', message: `The client hello has ${said}, but the dialled address stands for ${host}.` };
+  }
+  if (handling !== 'terminate') return undefined;
+  if (host !== undefined)
+    return sni === host ? undefined : { reason: 'AddressMismatch', message: `The client hello has ${said}, but the dialled address stands for ${host}.` };
+  if (sni !== undefined && !sni.includes(':') && canonicalHost(sni) === sni) return undefined;
+  return { reason: 'AddressMismatch', message: `The client hello has ${said}; TLS to an address is read only with the host name its upstream is verified by.` };
+};
+
+const onlyForClaimants = (to: string, aiRoutes: readonly AiRoute[], claims: readonly Claim[]): Verdict => {
+  const denied = claims.find((claim) => claim.denied);
+  if (denied) return byPolicy(denied.denied!, denied.route);
+  const route = aiRoutes[0] ? aiName(aiRoutes[0]) : claims[0]!.route;
+  if (aiRoutes.length === 0) return refusal('NotBuilt', `${route} claims ${to}, and its kind is not built yet: it lets nothing through.`, { route });
+  return refusal(
+    'ClaimedHost',
+    `${route} claims ${to}: it is reached by TLS to its name alone, on a listener that terminates TLS and that the route is attached to.`,
+    { route },
+  );
+};
+
+/** A claimed name: its routes judge each request, or nothing gets through. */
+const decideClaimed = (
+  set: PolicySet,
+  facts: ConnectionFacts,
+  { aiRoutes, claims }: ReturnType<typeof claimantsOf>,
+  groups: readonly Group[],
+): ConnectionDecision => {
+  const at = facts.transport === 'TCP' && facts.speaks === 'tls' ? aiGroupOf(set, aiRoutes) : undefined;
+  if (!at) return arrive(set, groups[0], onlyForClaimants(destinationOf(facts), aiRoutes, claims));
+  const route = aiName(at.routes[0]!);
+  const mismatch = mismatchOf(facts, 'terminate');
+  if (mismatch) return arrive(set, at.group, refusal(mismatch.reason, mismatch.message, { status: 421, route }), at.routes[0]);
+  const message = `${route} claims ${destinationOf(facts)}; each request is judged by it.`;
+  return arrive(set, at.group, { ...refusal('Allowed', message, { route, engine: true }), verdict: 'Allowed', status: 200 }, at.routes[0]);
+};
+
+/** TLS to an address whose server name is one that routes claim: the claim goes for the name, however its address was learned. */
+const decideServerName = (set: PolicySet, facts: ConnectionFacts, handling: Handling): Verdict | undefined => {
+  if (facts.address === undefined || facts.sni === undefined || (handling !== 'terminate' && handling !== 'passthrough')) return undefined;
+  const name = canonicalHost(facts.sni) ?? facts.sni.toLowerCase();
+  const { aiRoutes, claims } = claimantsOf(set, name, facts.port);
+  return aiRoutes.length + claims.length > 0 ? onlyForClaimants(`${name}:${facts.port}`, aiRoutes, claims) : undefined;
+};
+
+const NOTHING = { tls: 'TLS', plain: 'cleartext' } as const;
+const noListener = (set: PolicySet, facts: ConnectionFacts): Verdict => {
+  const { transport, port, speaks } = facts;
+  const there = groupsAt(set, transport, port).flatMap(({ names }) => names);
+  const what = transport === 'UDP' ? 'UDP' : NOTHING[speaks];
+  const which = there.length > 0 ? `; only ${there.join(', ')} may take port ${port}` : '';
+  return refusal('NoListener', `No listener of ${gatewayOf(set)} takes ${what} to port ${port}${which}.`);
+};
+
+/**
+ * Judges one connection. On a listener that reads HTTP the verdict is that of any request to that host, unless `engine` says that each
+ * is judged. A function of its input; the indexes behind it are kept as long as the set.
+ */
+export const decideConnection = (set: PolicySet, facts: ConnectionFacts): ConnectionDecision => {
+  const problem = problemOf(facts);
+  if (problem !== undefined) return arrive(set, undefined, refusal('InvalidDestination', problem));
+  const groups = carriersOf(set, facts);
+  const { host, address } = facts;
+  const claimants = host === undefined ? undefined : claimantsOf(set, host, facts.port);
+  if (claimants && claimants.aiRoutes.length + claimants.claims.length > 0) return decideClaimed(set, facts, claimants, groups);
+  if (groups.length === 0) return arrive(set, undefined, noListener(set, facts));
+  const candidates = host === undefined ? entriesForAddress(set, parseAddress(address!)!) : entriesForHost(set, host);
+  // The first listener with a route for it, else the first of all.
+  let [group] = groups as readonly [Group, ...Group[]];
+  let matches: readonly RouteMatch[] = [];
+  for (const candidate of groups) {
+    const holding = candidates.filter((entry) => missOf(entry, facts, candidate.names) === undefined);
+    if (holding.length === 0) continue;
+    [group, matches] = [candidate, matchesOf(holding, host)];
+    break;
+  }
+  const verdict = matches.length > 0 ? applyMatches(matches, facts) : byDefault(set, facts, candidates, groups);
+  if (verdict.verdict === 'Denied') return arrive(set, group, verdict, matches[0]?.route);
+  const handling = HANDLING[group.shape];
+  const claimed = decideServerName(set, facts, handling);
+  const mismatch = facts.transport === 'TCP' && facts.speaks === 'tls' ? mismatchOf(facts, handling) : undefined;
+  if (claimed) return arrive(set, group, claimed, matches[0]?.route);
+  if (mismatch) return arrive(set, group, { ...verdict, ...mismatch, verdict: 'Denied', status: 421 }, matches[0]?.route);
+  return arrive(set, group, verdict, matches[0]?.route);
+};
+
+/** What takes a connection, whatever becomes of it. */
+export const handlingOf = (set: PolicySet, facts: ConnectionFacts): Handling => decideConnection(set, facts).handling;

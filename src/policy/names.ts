@@ -1,0 +1,48 @@
+import type { L4Route, PolicySet } from '#model';
+import { claimantsOf } from './claimed.ts';
+import { entriesForHost, entriesOf } from './l4.ts';
+
+/** Which names the routes of a gateway are about, for DNS and for leaves. */
+
+const canServe = (set: PolicySet, { listeners }: L4Route, protocol: 'TCP' | 'UDP' | undefined): boolean =>
+  protocol === undefined || set.listeners.some(({ name, shape }) => listeners.includes(name) && (shape === 'udp') === (protocol === 'UDP'));
+
+/**
+ * Whether DNS gives this agent an address for a canonical name: some route is about it, on whatever port, or allow-all lets names
+ * through. Also a name of which all is refused (by a policy, or a rule that is not built): its connections are told why. Nothing is
+ * resolved before a connection is let through.
+ */
+export const admitsName = (set: PolicySet, agent: string, host: string): boolean => {
+  if (set.defaultPolicy === 'allow-all') return true;
+  const { aiRoutes, claims } = claimantsOf(set, host);
+  if (aiRoutes.length + claims.length > 0) return true;
+  return entriesForHost(set, host).some(
+    ({ route, match }) =>
+      (match.hosts !== undefined || match.cidrs === undefined) && (!match.agents || match.agents.includes(agent)) && canServe(set, route, match.protocol),
+  );
+};
+
+export interface Names {
+  /** Sorted. */
+  readonly exact: readonly string[];
+  /** Patterns `*.x`, sorted: one label for the `*`. */
+  readonly suffixes: readonly string[];
+  /** Any other name may be admitted too. */
+  readonly any: boolean;
+}
+
+/** Every name and pattern that `admitsName` can hold for, of whatever agent. */
+export const namesOf = (set: PolicySet): Names => {
+  const entries = entriesOf(set).filter(({ route, match }) => canServe(set, route, match.protocol));
+  const all = new Set([
+    ...set.aiRoutes.flatMap(({ hosts }) => hosts),
+    ...set.claims.flatMap(({ hosts }) => hosts),
+    ...entries.flatMap(({ match }) => match.hosts ?? []),
+  ]);
+  const sorted = [...all].sort();
+  return {
+    exact: sorted.filter((name) => !name.startsWith('*.')),
+    suffixes: sorted.filter((name) => name.startsWith('*.')),
+    any: set.defaultPolicy === 'allow-all' || entries.some(({ match }) => !match.hosts && !match.cidrs),
+  };
+};
