@@ -1,26 +1,29 @@
-import { randomUUID } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { run } from '#lib';
-import { workerLayout } from '#model';
-import { Claims, connect } from '#wire';
-import { createSandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
-import { startStack, TOOLS, type TestStack } from '../e2e/harness.ts';
+import { afterAll, beforeAll, test } from 'vitest';
+import { messageOf } from '#lib';
+import { startStack, type TestStack } from '../e2e/harness.ts';
 import type { Manifest } from '../e2e/support/manifests.ts';
-import { ensureMitmproxy, startMitmproxy, startNodeProxy } from './baselines/baselines.ts';
-import { ensureWrk, measure, merge, rssOf, type Load, type Measured, type Target } from './load.ts';
+import { PROVIDER_HOST } from '../fixtures/openai/server.ts';
+import { rssOf, total, type PerProcess } from './cpu.ts';
+import { measure, measureBody, measureConnects, merge, type Measured, type Target, type Transfer } from './load.ts';
+import { behind, PROCESSES, processesOfGateway } from './ours.ts';
+import { createPlace, type Place } from './place.ts';
+import { startMitmproxy, startMockttp, startNodeProxy, startSquid, type Proxy, type ProxyOptions } from './proxies/index.ts';
 import { printTable, ratio, revision } from './table.ts';
+import { ensureWrk, versions } from './tools.ts';
+import { BODY_MB, BODY_PATH, CHAT_PATH, DOMAIN, PORTS, startUpstream, UPSTREAM_IP, type BenchUpstream } from './upstream.ts';
 
 /**
- * One chat completion of a provider fixture on this machine: direct, through our gateway and through other proxies, in one
- * run and interleaved, so that a noisy machine disturbs all alike. Client (wrk), proxy and provider share the machine's
- * cores, so rates say less than CPU a request.
+ * A request through the gateway: one chat completion, asked directly, through ours and through other proxies, in one run and
+ * interleaved, so that a noisy machine disturbs all alike. Client, proxy and upstream share the machine's cores, so rates say
+ * less than CPU a request.
  */
 
-const HOST = 'api.openai.com';
-const PATH = '/v1/chat/completions';
-const BODY = JSON.stringify({ model: 'gpt-4.1-mini', max_completion_tokens: 16, messages: [{ role: 'user', content: 'Say hello.' }] });
+const QUESTION = {
+  path: CHAT_PATH,
+  body: JSON.stringify({ model: 'gpt-4.1-mini', max_completion_tokens: 16, messages: [{ role: 'user', content: 'Say hello.' }] }),
+};
 const ROUNDS = 2;
 /** Nobody's budget may run out, and a budget of any size costs the same. */
 const MUCH = 1e12;
@@ -28,20 +31,35 @@ const LOADS = {
   one: { connections: 1, seconds: 3 },
   some: { connections: 16, seconds: 2 },
   many: { connections: 64, seconds: 2 },
-  connects: { connections: 16, seconds: 2, reconnect: true },
-} as const satisfies Record<string, Pick<Load, 'connections' | 'seconds' | 'reconnect'>>;
+} as const;
 type LoadName = keyof typeof LOADS;
+const LOAD_NAMES = Object.keys(LOADS) as LoadName[];
+const DIRECTIONS = ['down', 'up'] as const;
+type Direction = (typeof DIRECTIONS)[number];
+const CONNECTIONS = 500;
+const NAMES = Array.from({ length: 1000 }, (_, n) => `n${n}.${DOMAIN}`);
 
 let stack: TestStack;
+let dir: string;
+let upstream: BenchUpstream;
+let place: Place;
+const resources = new AsyncDisposableStack();
 beforeAll(async () => {
   await ensureWrk();
-  stack = await startStack();
+  stack = resources.use(await startStack());
+  // In memory, since none of it is about a disk.
+  dir = await mkdtemp('/dev/shm/clrk-bench-');
+  resources.defer(() => rm(dir, { recursive: true, force: true }));
+  await chmod(dir, 0o755);
+  upstream = resources.use(await startUpstream(stack.lab, join(dir, 'upstream'), `Bearer ${stack.key}`));
+  place = resources.use(await createPlace(stack.lab, join(dir, 'place')));
 });
-afterAll(() => stack?.[Symbol.asyncDispose]());
+afterAll(() => resources.disposeAsync());
 
-/** A second gateway like the quickstart's, whose route has the credential and no budget; and a budget that lasts. */
+/** Gateway `default` as in the quickstart but for its upstream and a budget that lasts; `free` is the same without a budget. */
 const applyPolicies = async (): Promise<void> => {
-  const strip = ({ apiVersion, kind, spec }: Manifest, name: string): Manifest => ({
+  await stack.secret('bench-ca', { 'ca.crt': upstream.ca });
+  const copy = ({ apiVersion, kind, spec }: Manifest, name: string): Manifest => ({
     apiVersion,
     kind,
     metadata: { name, namespace: 'default' },
@@ -54,115 +72,164 @@ const applyPolicies = async (): Promise<void> => {
     await get('aiproviderroutes', 'openai'),
     await get('credentialinjectionpolicies', 'openai-key'),
   ];
-  const lasting = strip(route, 'openai');
+  gateway.spec['upstreamTLS'] = {
+    hostAliases: [{ ip: UPSTREAM_IP, hostnames: [PROVIDER_HOST] }],
+    additionalTrustBundleSecretRef: { name: 'bench-ca' },
+  };
+  const lasting = copy(route, 'openai');
   rulesOf(lasting)[0]!.filters![0]!.tokenBudget.maxTokensPerDay = MUCH;
-  const free = strip(route, 'free');
+  const free = copy(route, 'free');
   delete rulesOf(free)[0]!.filters;
   (free.spec['parentRefs'] as { name: string }[])[0]!.name = 'free';
-  const key = strip(policy, 'free-key');
+  const key = copy(policy, 'free-key');
   (key.spec['parentRefs'] as { name: string }[])[0]!.name = 'free';
-  await stack.apply(lasting, strip(gateway, 'free'), free, key);
+  await stack.apply(copy(gateway, 'default'), lasting, copy(gateway, 'free'), free, key);
   for (const name of ['default', 'free']) await stack.programmed(name);
 };
 
-/** A client's place behind a gateway: an address bound to a run, as a sandbox has, without a sandbox. */
-const behind = async (gateway: string, n: number) => {
-  const at = workerLayout(stack.state, stack.run, '0');
-  const net = `100.127.${240 - n * 16}`;
-  const pair = { block: `${net}.0/20`, host: `${net}.4`, sandbox: `${net}.5`, inherited: false };
-  const claims = connect(Claims, at.claimsSocket);
-  const binding = { address: pair.sandbox, block: pair.block, namespace: 'default', agent: 'probe', invocation: randomUUID() };
-  const trace = { traceId: 'ab'.repeat(16), spanId: 'cd'.repeat(8) };
-  expect(await claims.bind({ ...binding, ...trace, gateways: [`default/${gateway}`] })).toMatchObject({ refused: '' });
-  const dir = join(stack.dir, `perf-${gateway}`);
-  await mkdir(dir);
-  const network = await createSandboxNetwork(stack.inside(at.gatewayNetns), dir, `sbperf${n}`, pair);
-  const ask = `const r = new (require('node:dns').promises.Resolver)(); r.setServers(['198.19.255.3']); r.resolve4('${HOST}').then((a) => console.log(a[0]))`;
-  const { stdout } = await run(process.execPath, ['-e', ask], { netns: network.netns });
-  return {
-    netns: network.netns,
-    address: stdout.trim(),
-    async [Symbol.asyncDispose]() {
-      await network[Symbol.asyncDispose]();
-      await claims.release({ address: pair.sandbox, invocation: binding.invocation });
-      claims.close();
-    },
-  };
+/** A target for the benches, and which of them mean anything for it. */
+interface Subject {
+  readonly target: Target;
+  /** Whether it takes any name and any body: an AI route takes one provider's and at most 32 MiB of JSON. */
+  readonly anything: boolean;
+  /** How often a body is tried; 1 by default. */
+  readonly tries?: number;
+}
+
+const proxied = async (name: string, port: number, start: (options: ProxyOptions) => Promise<Proxy>, anything = true): Promise<Subject> => {
+  const own = join(dir, name.replaceAll(/\W+/g, '-'));
+  await mkdir(own);
+  const { ca, caFile, authorization } = upstream;
+  const options = { netns: place.proxies, dir: own, port, upstreamCa: ca, upstreamCaFile: caFile, authorization, names: [PROVIDER_HOST, ...NAMES] };
+  const proxy = resources.use(await start(options));
+  const processes = async () => ({ proxy: await proxy.pids() });
+  const netns = await place.client(port);
+  return { target: { name, netns, host: PROVIDER_HOST, port: PORTS.http, addressOf: () => UPSTREAM_IP, headers: {}, processes }, anything, tries: 8 };
 };
 
-const OURS = ['envoy', 'egress', 'dispatcher', 'recorder', 'store'];
-const ourPids = async (): Promise<number[]> => (await Promise.all(OURS.map((program) => stack.pids(program)))).flat();
+const aiRoute = async (name: string, gateway: string, n: number): Promise<Subject> => {
+  const client = resources.use(await behind(stack, gateway, n));
+  const [address] = await client.resolve([PROVIDER_HOST]);
+  const processes = () => processesOfGateway(stack, gateway);
+  return {
+    target: { name, netns: client.netns, host: PROVIDER_HOST, port: PORTS.http, addressOf: () => address!, headers: {}, processes },
+    anything: false,
+  };
+};
 
 interface Row {
   readonly name: string;
   readonly at: Readonly<Record<LoadName, Measured>>;
+  readonly connects: Measured;
+  readonly names: Measured | undefined;
+  readonly bodies: Readonly<Record<Direction, Transfer | undefined>> | undefined;
   /** MiB; after all loads. */
-  readonly rss: number;
+  readonly rss: PerProcess;
 }
 
-test('chat completions: direct, through the gateway, through other proxies', async () => {
-  const mitmdump = await ensureMitmproxy(join(TOOLS, 'bench'));
-  await applyPolicies();
-  await using all = await behind('default', 0);
-  await using free = await behind('free', 1);
-  const caFile = join(stack.dir, 'fixture', 'ca.pem');
-  const authorization = `Bearer ${stack.key}`;
-  const upstream = { netns: stack.lab.stack, address: stack.lab.fixtureIp, host: HOST, ca: await readFile(caFile, 'utf8'), caFile, authorization };
-  await using node = await startNodeProxy('127.0.1.1', upstream);
-  await using mitmproxy = await startMitmproxy(mitmdump, join(stack.dir, 'mitmproxy'), '127.0.1.2', upstream);
+const cpu = (of: { readonly cpu: PerProcess } | undefined): number | undefined => (of && total(of.cpu)) || undefined;
+const perCpuSecond = (of: Measured): number | undefined => {
+  const ms = cpu(of);
+  return ms === undefined ? undefined : 1000 / ms;
+};
 
-  const headers = { authorization };
-  const { netns, address } = upstream;
-  const targets: Target[] = [
-    { name: 'direct, TLS to the provider', netns, address, headers, pids: async () => [] },
-    { name: 'gateway: policy, credential, record', netns: free.netns, address: free.address, headers: {}, pids: ourPids },
-    { name: 'gateway: the same and a budget', netns: all.netns, address: all.address, headers: {}, pids: ourPids },
-    { name: 'plain Node proxy', netns, address: '127.0.1.1', headers: {}, pids: async () => [node.pid] },
-    { name: 'mitmproxy', netns, address: '127.0.1.2', headers: {}, pids: async () => [mitmproxy.pid] },
-  ];
-
-  const names = Object.keys(LOADS) as LoadName[];
-  const runs = new Map<string, Measured[]>();
-  const load = { host: HOST, path: PATH, body: BODY };
-  for (const target of targets) await measure(stack.dir, target, { ...load, ...LOADS.some, seconds: 1 }); // code gets hot
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const name of names) {
-      for (const target of targets) {
-        const id = `${target.name} ${name}`;
-        runs.set(id, [...(runs.get(id) ?? []), await measure(stack.dir, target, { ...load, ...LOADS[name] })]);
-      }
-    }
-  }
-  const rows: Row[] = await Promise.all(
-    targets.map(async ({ name, pids }) => ({
-      name,
-      at: Object.fromEntries(names.map((of) => [of, merge(runs.get(`${name} ${of}`)!)])) as Row['at'],
-      rss: await rssOf(await pids()),
-    })),
-  );
-  console.log(`clrk ${await revision()}; wrk, one thread; ${BODY.length} bytes up; ${ROUNDS} rounds`);
+const printRows = (rows: readonly Row[]): void => {
   printTable('one in flight, kept alive', rows, [
     { title: 'p50 ms', value: ({ at }) => at.one.p50 },
     { title: 'p99 ms', value: ({ at }) => at.one.p99 },
     { title: '+p50 ms', value: ({ at }, base) => at.one.p50 - base.at.one.p50 },
     ratio('p50 ratio', ({ at }) => at.one.p50),
-    { title: 'CPU ms/req', value: ({ at }) => at.one.cpu || undefined },
   ]);
-  printTable('many in flight, kept alive', rows, [
-    { title: '16: req/s', value: ({ at }) => at.some.rate, digits: 0 },
-    { title: 'p50 ms', value: ({ at }) => at.some.p50 },
-    { title: 'p99 ms', value: ({ at }) => at.some.p99 },
-    ratio('ratio', ({ at }) => at.some.rate),
-    { title: '64: req/s', value: ({ at }) => at.many.rate, digits: 0 },
-    { title: 'p50 ms', value: ({ at }) => at.many.p50 },
-    { title: 'p99 ms', value: ({ at }) => at.many.p99 },
-    { title: 'CPU ms/req', value: ({ at }) => at.many.cpu || undefined },
+  printTable('requests a second, kept alive, by requests in flight; requests a second of CPU time of the proxy, 16 in flight', rows, [
+    ...LOAD_NAMES.map((name) => ({ title: `${LOADS[name].connections}`, value: ({ at }: Row) => at[name].rate, digits: 0 })),
+    ratio('ratio at 16', ({ at }) => at.some.rate),
+    { title: '16: p50 ms', value: ({ at }) => at.some.p50 },
+    { title: '16: p99 ms', value: ({ at }) => at.some.p99 },
+    { title: 'req/CPU s', value: ({ at }) => perCpuSecond(at.some), digits: 0 },
   ]);
-  printTable('a new TLS connection for each request, 16 in flight; memory', rows, [
-    { title: 'conn/s', value: ({ at }) => at.connects.rate, digits: 0 },
-    ratio('ratio', ({ at }) => at.connects.rate),
-    { title: 'CPU ms/conn', value: ({ at }) => at.connects.cpu || undefined },
-    { title: 'RSS MiB', value: ({ rss }) => rss || undefined, digits: 0 },
+  printTable('a new TLS connection for each request, 16 in flight: to one name, and to 1,000 names never seen before', rows, [
+    { title: '1: conn/s', value: ({ connects }) => connects.rate, digits: 0 },
+    { title: 'p50 ms', value: ({ connects }) => connects.p50 },
+    { title: 'p99 ms', value: ({ connects }) => connects.p99 },
+    { title: 'CPU ms', value: ({ connects }) => cpu(connects) },
+    { title: '1000: conn/s', value: ({ names }) => names?.rate, digits: 0 },
+    { title: 'p50 ms', value: ({ names }) => names?.p50 },
+    { title: 'p99 ms', value: ({ names }) => names?.p99 },
+    { title: 'CPU ms', value: ({ names }) => cpu(names) },
+    { title: 'RSS MiB', value: ({ rss }) => total(rss) || undefined, digits: 0 },
   ]);
-  console.log(`CPU and memory of the gateway: ${OURS.join(', ')}.`);
-}, 300_000);
+  printTable(
+    `a body of ${BODY_MB} MB`,
+    rows.filter(({ bodies }) => bodies),
+    DIRECTIONS.flatMap((direction) => [
+      { title: `${direction}: MB/s`, value: ({ bodies }: Row) => bodies?.[direction]?.speed, digits: 0 },
+      { title: 'CPU ms/MB', value: ({ bodies }: Row) => cpu(bodies?.[direction]) },
+    ]),
+  );
+  const ours = rows.filter(({ rss }) => 'envoy' in rss);
+  const byProcess = (what: string, digits: number, of: (row: Row) => PerProcess | undefined): void =>
+    printTable(
+      `which of our processes: ${what}`,
+      ours,
+      PROCESSES.map((name) => ({ title: name, value: (row: Row) => of(row)?.[name], digits })),
+    );
+  byProcess('CPU ms a request, 16 in flight', 3, ({ at }) => at.some.cpu);
+  byProcess('CPU ms a new connection, to one name', 3, ({ connects }) => connects.cpu);
+  byProcess('CPU ms a new connection, to 1,000 names', 3, ({ names }) => names?.cpu);
+  byProcess('RSS MiB', 0, ({ rss }) => rss);
+};
+
+/** A proxy of others may break off (squid 5.7 does, now and then, while it takes a large body): said, and tried again. */
+const transfer = async (target: Target, direction: Direction, tries: number): Promise<Transfer | undefined> => {
+  for (let n = 0; ; n++) {
+    try {
+      return await measureBody(target, direction, join(dir, 'upstream', BODY_PATH));
+    } catch (error) {
+      if (tries === 1) throw error;
+      console.log(`${target.name}: a body of ${BODY_MB} MB ${direction} broke off: ${messageOf(error).slice(-100)}`);
+      if (n === tries) return undefined;
+    }
+  }
+};
+
+const measureAll = async (subjects: readonly Subject[]): Promise<Row[]> => {
+  const runs = new Map<string, Measured[]>();
+  for (const { target } of subjects) await measure(target, { ...QUESTION, ...LOADS.some, seconds: 1 }); // code gets hot
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const name of LOAD_NAMES) {
+      for (const { target } of subjects) {
+        const id = `${target.name} ${name}`;
+        runs.set(id, [...(runs.get(id) ?? []), await measure(target, { ...QUESTION, ...LOADS[name] })]);
+      }
+    }
+  }
+  const rows: Row[] = [];
+  for (const { target, anything, tries = 1 } of subjects) {
+    rows.push({
+      name: target.name,
+      at: Object.fromEntries(LOAD_NAMES.map((of) => [of, merge(runs.get(`${target.name} ${of}`)!)])) as Row['at'],
+      connects: await measureConnects(target, QUESTION, Array<string>(CONNECTIONS).fill(target.host)),
+      names: anything ? await measureConnects(target, QUESTION, NAMES) : undefined,
+      bodies: anything ? { down: await transfer(target, 'down', tries), up: await transfer(target, 'up', tries) } : undefined,
+      rss: await rssOf(await target.processes()),
+    });
+  }
+  return rows;
+};
+
+test('a request through the gateway', async () => {
+  console.log(`clrk ${await revision()}; wrk, one thread; curl; ${await versions()}; ${QUESTION.body.length} bytes up; ${ROUNDS} rounds`);
+  await applyPolicies();
+  const headers = { authorization: upstream.authorization };
+  const here = { netns: place.proxies, host: PROVIDER_HOST, port: PORTS.http, addressOf: () => UPSTREAM_IP, headers, processes: async () => ({}) };
+  const subjects: Subject[] = [
+    { target: { name: 'direct, TLS to the upstream', ...here }, anything: true },
+    await aiRoute('AI route: policy, credential, record', 'free', 1),
+    await aiRoute('AI route: the same and a budget', 'default', 0),
+    await proxied('mitmproxy', 8081, startMitmproxy),
+    await proxied('squid, ssl-bump', 8082, startSquid),
+    await proxied('mockttp', 8083, startMockttp),
+    await proxied('plain Node proxy, one name', 8084, (options) => startNodeProxy(options, PROVIDER_HOST), false),
+  ];
+  printRows(await measureAll(subjects));
+}, 600_000);

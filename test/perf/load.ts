@@ -1,54 +1,55 @@
-import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '#lib';
+import { withCpu, type PerProcess, type Processes } from './cpu.ts';
+import { BODY_MB, BODY_PATH, UPLOAD_PATH } from './upstream.ts';
 
-/** The load: wrk (C, one thread, HTTP/1.1 over TLS, from the distribution), so that the client is never the slow part. */
+/** The clients: wrk and curl (C, from the distribution), so that the client is never the slow part. All speak HTTP/1.1 over TLS. */
 
 export interface Target {
   readonly name: string;
   /** Network namespace the client is in. */
   readonly netns: string;
-  /** What the provider's name means there. */
-  readonly address: string;
+  /** The name in the client hello and in Host. */
+  readonly host: string;
+  readonly port: number;
+  /** What a name means there. */
+  readonly addressOf: (name: string) => string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Processes whose CPU time and memory count as the proxy's. */
-  readonly pids: () => Promise<readonly number[]>;
+  /** Processes whose CPU time and memory count as the proxy's; none without a proxy. */
+  readonly processes: () => Promise<Processes>;
 }
 
-export interface Measured {
+interface Cost {
+  /** CPU time of the proxy's processes, ms for each request, connection or MB. */
+  readonly cpu: PerProcess;
+}
+
+export interface Measured extends Cost {
   /** ms */
   readonly p50: number;
   readonly p99: number;
-  /** Requests a second. */
+  /** Requests (or connections) a second. */
   readonly rate: number;
-  /** CPU time of the proxy's processes, ms a request. */
-  readonly cpu: number;
   readonly requests: number;
 }
 
-export const ensureWrk = async (): Promise<void> => {
-  if (existsSync('/usr/bin/wrk')) return;
-  await run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'wrk'], { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
+const urlOf = ({ port }: Target, host: string, path: string): string => `https://${host}${port === 443 ? '' : `:${port}`}${path}`;
+
+const per = (cpu: PerProcess, count: number): PerProcess => Object.fromEntries(Object.entries(cpu).map(([name, ms]) => [name, ms / count]));
+
+/** Runs a command in the namespace of the target, where the names mean what they mean there. */
+const inside = async (target: Target, names: readonly string[], dir: string, argv: readonly string[]): Promise<string> => {
+  const hosts = join(dir, 'hosts');
+  await writeFile(hosts, names.map((name) => `${target.addressOf(name)} ${name}\n`).join(''));
+  const { stdout } = await run('unshare', ['-m', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, ...argv], { netns: target.netns });
+  return stdout;
 };
 
-const TICK_MS = 10;
-
-/** CPU time of processes so far, in ms (utime + stime of /proc/PID/stat, fields 14 and 15). */
-export const cpuOf = async (pids: readonly number[]): Promise<number> => {
-  const times = await Promise.all(
-    pids.map(async (pid) => {
-      const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ').at(-1)!.split(' ');
-      return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
-    }),
-  );
-  return times.reduce((sum, time) => sum + time, 0);
-};
-
-/** Resident memory of processes, MiB. */
-export const rssOf = async (pids: readonly number[]): Promise<number> => {
-  const sizes = await Promise.all(pids.map(async (pid) => Number(/^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024));
-  return sizes.reduce((sum, size) => sum + size, 0);
+const withDir = async <T>(work: (dir: string) => Promise<T>): Promise<T> => {
+  const dir = await mkdtemp(join(tmpdir(), 'clrk-load-'));
+  return work(dir).finally(() => rm(dir, { recursive: true, force: true }));
 };
 
 const script = (body: string, headers: Readonly<Record<string, string>>): string => `
@@ -64,35 +65,96 @@ done = function(summary, latency)
 end
 `;
 
-export interface Load {
-  readonly host: string;
+/** A POST of JSON. */
+export interface Question {
   readonly path: string;
   readonly body: string;
-  readonly connections: number;
-  readonly seconds: number;
-  /** A new TLS connection for each request. */
-  readonly reconnect?: boolean;
 }
 
-/** Runs a load against a target. An answer other than 2xx is an error of the bench: what refuses is fast. */
-export const measure = async (dir: string, target: Target, load: Load): Promise<Measured> => {
-  const [lua, hosts] = [join(dir, 'load.lua'), join(dir, 'hosts')];
-  await writeFile(lua, script(load.body, { ...target.headers, ...(load.reconnect && { connection: 'close' }) }));
-  await writeFile(hosts, `${target.address} ${load.host}\n`);
-  const pids = await target.pids();
-  const before = await cpuOf(pids);
-  const wrk = ['wrk', '-t1', `-c${load.connections}`, `-d${load.seconds}s`, '--timeout', '20s', '-s', lua, `https://${load.host}${load.path}`];
-  // A mount namespace of its own, in which the name means the target.
-  const { stdout } = await run('unshare', ['-m', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, ...wrk], { netns: target.netns });
-  const cpu = (await cpuOf(pids)) - before;
-  const { requests, us, p50, p99, errors } = JSON.parse(stdout.trim().split('\n').at(-1)!) as Record<string, number>;
-  if (errors! > 0 || requests === 0) throw new Error(`${target.name}: ${errors} of ${requests} requests failed\n${stdout}`);
-  return { p50: p50! / 1000, p99: p99! / 1000, rate: (requests! * 1e6) / us!, cpu: cpu / requests!, requests: requests! };
-};
+export interface Load extends Question {
+  readonly connections: number;
+  readonly seconds: number;
+}
 
-/** The runs of one target as one: rates and CPU by requests, quantiles as the mean of the rounds. */
+/** Requests on connections kept alive. An answer other than 2xx is an error of the bench: what refuses is fast. */
+export const measure = (target: Target, { path, body, connections, seconds }: Load): Promise<Measured> =>
+  withDir(async (dir) => {
+    const lua = join(dir, 'load.lua');
+    await writeFile(lua, script(body, target.headers));
+    const url = urlOf(target, target.host, path);
+    const wrk = ['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '20s', '-s', lua, url];
+    const [stdout, cpu] = await withCpu(await target.processes(), () => inside(target, [target.host], dir, wrk));
+    const { requests, us, p50, p99, errors } = JSON.parse(stdout.trim().split('\n').at(-1)!) as Record<string, number>;
+    if (errors! > 0 || requests === 0) throw new Error(`${target.name}: ${errors} of ${requests} requests failed\n${stdout}`);
+    return { p50: p50! / 1000, p99: p99! / 1000, rate: (requests! * 1e6) / us!, cpu: per(cpu, requests!), requests: requests! };
+  });
+
+const quantile = (sorted: readonly number[], q: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]!;
+
+/** A TLS connection and one request for each name of a list, 16 in flight. Times are those of the handshake (TCP and TLS). */
+export const measureConnects = (target: Target, { path, body }: Question, names: readonly string[]): Promise<Measured> =>
+  withDir(async (dir) => {
+    const [config, data] = [join(dir, 'curl.conf'), join(dir, 'body.json')];
+    await writeFile(data, body);
+    const headers = Object.entries({ 'content-type': 'application/json', ...target.headers, connection: 'close' }).map(
+      ([name, value]) => `header = "${name}: ${value}"`,
+    );
+    const format = String.raw`write-out = "\n%{http_code} %{time_appconnect}\n"`;
+    const transfer = (name: string): string =>
+      ['http1.1', 'silent', 'insecure', `data-binary = "@${data}"`, `url = "${urlOf(target, name, path)}"`, 'output = "/dev/null"', format, ...headers].join(
+        '\n',
+      );
+    await writeFile(config, names.map(transfer).join('\nnext\n'));
+    const curl = ['curl', '--parallel', '--parallel-immediate', '--parallel-max', '16', '--config', config];
+    const begun = performance.now();
+    const [stdout, cpu] = await withCpu(await target.processes(), () => inside(target, [...new Set(names)], dir, curl));
+    const seconds = (performance.now() - begun) / 1000;
+    const answers = stdout
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => line.split(' ').map(Number));
+    const failed = names.length - answers.filter(([status]) => status === 200).length;
+    if (failed > 0) throw new Error(`${target.name}: ${failed} of ${names.length} connections failed: ${answers.find(([status]) => status !== 200)?.[0]}`);
+    const times = answers.map(([, time]) => time! * 1000).toSorted((a, b) => a - b);
+    return { p50: quantile(times, 0.5), p99: quantile(times, 0.99), rate: names.length / seconds, cpu: per(cpu, names.length), requests: names.length };
+  });
+
+export interface Transfer extends Cost {
+  /** MB a second. */
+  readonly speed: number;
+}
+
+/** One body of BODY_MB, from the upstream or to it. */
+export const measureBody = (target: Target, direction: 'down' | 'up', file: string): Promise<Transfer> =>
+  withDir(async (dir) => {
+    const url = urlOf(target, target.host, direction === 'down' ? BODY_PATH : UPLOAD_PATH);
+    const args = direction === 'down' ? [] : ['--upload-file', file, '--header', 'Expect:'];
+    const curl = [
+      'curl',
+      '--http1.1',
+      '--silent',
+      '--insecure',
+      '--output',
+      '/dev/null',
+      '--write-out',
+      `%{http_code} %{speed_${direction}load}`,
+      ...args,
+      url,
+    ];
+    const [stdout, cpu] = await withCpu(await target.processes(), () => inside(target, [target.host], dir, curl));
+    const [status, speed] = stdout.trim().split(' ').map(Number);
+    if (Math.floor(status! / 100) !== 2) throw new Error(`${target.name}: body ${direction}: status ${status}`);
+    return { speed: speed! / 1e6, cpu: per(cpu, BODY_MB) };
+  });
+
+/** The runs of one target as one: CPU and rates as their mean, quantiles as the mean of the rounds. */
 export const merge = (runs: readonly Measured[]): Measured => {
   const mean = (of: (run: Measured) => number): number => runs.reduce((sum, one) => sum + of(one), 0) / runs.length;
-  const requests = runs.reduce((sum, one) => sum + one.requests, 0);
-  return { p50: mean(({ p50 }) => p50), p99: mean(({ p99 }) => p99), rate: mean(({ rate }) => rate), cpu: mean(({ cpu }) => cpu), requests };
+  return {
+    p50: mean(({ p50 }) => p50),
+    p99: mean(({ p99 }) => p99),
+    rate: mean(({ rate }) => rate),
+    cpu: Object.fromEntries(Object.keys(runs[0]!.cpu).map((name) => [name, mean(({ cpu }) => cpu[name]!)])),
+    requests: runs.reduce((sum, one) => sum + one.requests, 0),
+  };
 };

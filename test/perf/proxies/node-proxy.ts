@@ -1,14 +1,13 @@
 /**
- * What one would write in an afternoon: a TLS-terminating proxy on plain Node, which replaces the credential and encrypts
- * again. It keeps connections to the upstream alive and streams both ways; no policy, no budget, no record.
+ * What one would write in an afternoon: a TLS-terminating proxy on plain Node for one name, which replaces the credential and
+ * encrypts again. It keeps connections to the upstream alive and streams both ways; no policy, no budget, no record.
  * `node node-proxy.ts` with a job (JSON) on stdin; one line on stdout when it serves.
  */
 import { readFileSync } from 'node:fs';
 import { Agent, createServer, request } from 'node:https';
 
 interface Job {
-  readonly listen: string;
-  readonly upstream: string;
+  readonly port: number;
   readonly host: string;
   readonly key: string;
   readonly cert: string;
@@ -23,8 +22,7 @@ const server = createServer({ key: job.key, cert: job.cert }, (incoming, answer)
   const { connection: _, ...headers } = incoming.headers;
   const onward = request({
     agent,
-    host: job.upstream,
-    servername: job.host,
+    host: job.host,
     port: 443,
     method: incoming.method,
     path: incoming.url,
@@ -38,4 +36,4 @@ const server = createServer({ key: job.key, cert: job.cert }, (incoming, answer)
   onward.once('error', () => answer.headersSent || answer.writeHead(502).end());
   incoming.pipe(onward);
 });
-server.listen(443, job.listen, () => console.log('ready'));
+server.listen(job.port, '0.0.0.0', () => console.log('ready'));
