@@ -115,13 +115,12 @@ export interface L4Route {
   readonly denied?: Denial;
 }
 
-/** Hosts that an MCPRoute has for itself: no other kind of route lets anything through to them on this port. */
+/** Hosts that an MCPRoute has for itself: no other kind of route lets anything through to them, on any port. */
 export interface Claim {
   /** `MCPRoute/<namespace>/<name>` */
   readonly route: string;
   /** Canonical names, or `*.x`. */
   readonly hosts: readonly string[];
-  readonly port: number;
   readonly denied?: Denial;
 }
 

@@ -1,12 +1,9 @@
 import type { L4Ports } from '#model';
 import { networkAt, type Cidr } from './cidr.ts';
-import { patternOf } from './l4.ts';
+import { patternOf, patternsAbove } from './l4.ts';
 
 /** Ports of a destination that something else has a say in. */
-export interface Blocker {
-  readonly ports: readonly L4Ports[];
-  readonly agents?: readonly string[];
-}
+type Blocker = readonly L4Ports[];
 
 type Lists = Map<string, Blocker[]>;
 const add = (lists: Lists, key: string, blocker: Blocker): void => void (lists.get(key)?.push(blocker) ?? lists.set(key, [blocker]));
@@ -46,10 +43,10 @@ export class Blockers {
     this.#anywhere.push(blocker);
   }
 
-  /** Of a name, or of all names of a pattern. */
+  /** Of a name, or of all names of a pattern; a pattern blocks names of any depth below it, as it does in the choice of a listener. */
   ofHost(host: string): readonly Blocker[] {
-    const related = host.startsWith('*') ? this.#below.get(host) : this.#hosts.get(patternOf(host));
-    return [...(this.#hosts.get(host) ?? []), ...(related ?? []), ...this.#anywhere];
+    const above = patternsAbove(host).flatMap((pattern) => this.#hosts.get(pattern) ?? []);
+    return [...(this.#hosts.get(host) ?? []), ...(this.#below.get(host) ?? []), ...above, ...this.#anywhere];
   }
 
   ofRange(range: Cidr): readonly Blocker[] {

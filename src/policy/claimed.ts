@@ -43,13 +43,12 @@ const indexOf = (set: PolicySet): Index => {
 
 const NONE: readonly never[] = [];
 
-/** Who claims a name; `port` absent = on any port. */
-export const claimantsOf = (set: PolicySet, host: string, port?: number): Claimants => {
+/** Who claims a name, on every port; undefined when nobody does. */
+export const claimantsOf = (set: PolicySet, host: string): Claimants | undefined => {
   const { byHost, claims } = indexOf(set);
-  return {
-    aiRoutes: port === undefined || port === AI_PORT ? (byHost.get(host) ?? NONE) : NONE,
-    claims: [...(claims.get(host) ?? NONE), ...(claims.get(patternOf(host)) ?? NONE)].filter((claim) => port === undefined || claim.port === port),
-  };
+  const aiRoutes = byHost.get(host) ?? NONE;
+  const claiming = [...(claims.get(host) ?? NONE), ...(claims.get(patternOf(host)) ?? NONE)];
+  return aiRoutes.length + claiming.length > 0 ? { aiRoutes, claims: claiming } : undefined;
 };
 
 /** The listeners that take a claimed host to its AI routes, and these routes; undefined when no listener does. */
@@ -64,7 +63,7 @@ export const aiGroupOf = (set: PolicySet, aiRoutes: readonly AiRoute[]): { reado
 
 /** AI routes that claim a host where its connections arrive, in the order they are asked. */
 export const routesFor = (set: PolicySet, host: string, port: number): readonly AiRoute[] =>
-  aiGroupOf(set, claimantsOf(set, host, port).aiRoutes)?.routes ?? NONE;
+  (port === AI_PORT ? aiGroupOf(set, claimantsOf(set, host)?.aiRoutes ?? NONE)?.routes : undefined) ?? NONE;
 
 /** Whether some AI route of the gateway lets requests to this canonical name through to be judged. */
 export const admitsHost = (set: PolicySet, host: string): boolean => routesFor(set, host, AI_PORT).length > 0;

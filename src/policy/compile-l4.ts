@@ -68,9 +68,11 @@ export const compileL4Rules = (route: EgressL4Route, agentsOf: ReturnType<typeof
 /** What a user should know of a route that is accepted: rules that match nothing, agents that are not there. */
 export const l4Remarks = (rules: readonly L4Rule[]): string =>
   rules
-    .flatMap(({ index, matches }) =>
-      matches.length === 0
-        ? [`spec.rules[${index}] has no matches, so it matches nothing.`]
-        : matches.flatMap(({ agents }, m) => (agents?.length === 0 ? [`spec.rules[${index}].matches[${m}].sourceAgents selects no agent.`] : [])),
+    .flatMap(({ index, matches, refused }) =>
+      refused?.reason === 'UnsupportedValue'
+        ? [`spec.rules[${index}] lets nothing through: ${refused.message}`]
+        : matches.length === 0
+          ? [`spec.rules[${index}] has no matches, so it matches nothing.`]
+          : matches.flatMap(({ agents }, m) => (agents?.length === 0 ? [`spec.rules[${index}].matches[${m}].sourceAgents selects no agent.`] : [])),
     )
     .join(' ');

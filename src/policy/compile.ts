@@ -10,6 +10,7 @@ import { agentFinder, compileL4Rules, l4Remarks, type AgentLabels } from './comp
 import { aliasesOf, timeoutOf, trustBundleOf, type CompileProblem } from './compile-upstream.ts';
 import { credentialClaims, credentialOn } from './credentials.ts';
 import { denialOn, denialsOf } from './deny.ts';
+import { idleListeners } from './listener-conflicts.ts';
 import { TERMINATES } from './listeners.ts';
 import type { Labels } from './selector.ts';
 
@@ -39,6 +40,8 @@ export interface CompiledListener {
   readonly name: string;
   readonly attachedRoutes: number;
   readonly accepted: ConditionState;
+  /** True when it can never take anything. */
+  readonly conflicted: ConditionState;
 }
 
 export interface CompiledGateway {
@@ -75,6 +78,13 @@ const shapeOf = ({ protocol, tls }: EgressGateway['spec']['listeners'][number]):
 
 const compileListeners = (gateway: EgressGateway): readonly PolicyListener[] =>
   gateway.spec.listeners.map((listener) => ({ name: listener.name, shape: shapeOf(listener), ...(listener.port !== undefined && { port: listener.port }) }));
+
+const conflictOf = (takers: readonly string[] | undefined, port: number | undefined): ConditionState => {
+  if (!takers) return no('NoConflicts', '');
+  const where = port === undefined ? 'on every port' : `on port ${port}`;
+  const fix = 'Give it a route of its own (parentRefs[].sectionName), or another port.';
+  return yes('Conflicted', `It never takes a connection: listener ${takers.join(' and ')} goes first ${where}, and has every route it has. ${fix}`);
+};
 
 /** Everything one gateway does, and the state of whatever attaches to it. A function of its input alone, linear in its size. */
 export const compileGateway = (input: CompileInput): CompiledGateway => {
@@ -115,11 +125,18 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
     l4Routes,
     claims,
   };
+  const policySet = { ...content, revision: contentRevision(content) };
+  const idle = idleListeners(policySet);
   return {
-    policySet: { ...content, revision: contentRevision(content) },
+    policySet,
     credentials: ai.credentials,
     routes,
-    listeners: listeners.map(({ name }) => ({ name, attachedRoutes: attachedRoutes.get(name) ?? 0, accepted: yes('Accepted') })),
+    listeners: listeners.map(({ name, port }) => ({
+      name,
+      attachedRoutes: attachedRoutes.get(name) ?? 0,
+      accepted: yes('Accepted'),
+      conflicted: conflictOf(idle.get(name), port),
+    })),
     notBuilt,
     errors,
   };
@@ -172,13 +189,13 @@ const compileL4Routes = (
     if (parents.length === 0) return [];
     const rules = compileL4Rules(route, agentsOf, exists, listeners.length > 0 && listeners.every((name) => udp.has(name)));
     const remarks = l4Remarks(rules);
-    const refused = rules.find((rule) => rule.refused)?.refused;
+    const refused = rules.find((rule) => rule.refused && rule.refused.reason !== 'UnsupportedValue')?.refused;
     const resolvedRefs = refused ? no(refused.reason, refused.message) : yes('ResolvedRefs');
-    const told = ({ status, reason, message }: ConditionState): ConditionState => ({
-      status,
-      reason,
-      message: status === 'True' && remarks ? `${message} ${remarks}` : message,
-    });
+    const unsupported = rules.every((rule) => rule.refused?.reason === 'UnsupportedValue');
+    const told = (state: ConditionState): ConditionState => {
+      if (state.status === 'False') return state;
+      return unsupported ? no('UnsupportedValue', remarks) : yes(state.reason, [state.message, remarks].filter(Boolean).join(' '));
+    };
     routes.push({
       kind: 'EgressL4Route',
       key: keyOf(route),

@@ -1,15 +1,15 @@
-import type { AiRoute, Claim, ConnectionDecision, ConnectionFacts, Denial, Handling, L4Route, L4Rule, PolicySet } from '#model';
+import type { ConnectionDecision, ConnectionFacts, Denial, Handling, L4Route, L4Rule, PolicySet } from '#model';
 import { isForbiddenAlias, isPrivate } from './address.ts';
 import { parseAddress } from './cidr.ts';
-import { aiGroupOf, claimantsOf, compareRoutes } from './claimed.ts';
+import { AI_PORT, aiGroupOf, claimantsOf, compareRoutes, type Claimants } from './claimed.ts';
+import { aiName } from './decide.ts';
 import { canonicalHost } from './host.ts';
-import { breadthOf, entriesForAddress, entriesForHost, missOf, type Entry } from './l4.ts';
+import { breadthOf, coversPort, entriesAround, entriesForAddress, entriesForHost, missOf, type Entry } from './l4.ts';
 import { carriersOf, groupsAt, HANDLING, type Group } from './listeners.ts';
 
 /** Judges connections: the one function behind Envoy's clusters, `clrk explain` and tests. */
 
 export const l4Name = ({ route }: L4Route): string => `EgressL4Route/${route.namespace}/${route.name}`;
-const aiName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
 const gatewayOf = ({ gateway }: PolicySet): string => `gateway ${gateway.namespace}/${gateway.name}`;
 
 /** `tcp api.example.com:443`, as messages name a destination. */
@@ -97,9 +97,9 @@ const isOpen = (set: PolicySet, { transport, host, port }: ConnectionFacts): boo
   (transport === 'TCP' || (host !== undefined && set.listeners.some((listener) => listener.shape === 'udp' && listener.port === port)));
 
 /** The verdict when no route matches. */
-const byDefault = (set: PolicySet, facts: ConnectionFacts, candidates: readonly Entry[], groups: readonly Group[]): Verdict => {
+const byDefault = (set: PolicySet, facts: ConnectionFacts, candidates: readonly Entry[], { names }: Group): Verdict => {
   const to = destinationOf(facts);
-  const misses = groups.flatMap(({ names }) => candidates.map((entry) => missOf(entry, facts, names)));
+  const misses = candidates.map((entry) => missOf(entry, facts, names));
   if (facts.address !== undefined && isForbiddenAlias(facts.address))
     return refusal('ForbiddenAddress', `${to} is an address no gateway ever dials (this host, link-local or metadata, carrier NAT, multicast or reserved).`);
   if (facts.address !== undefined && isPrivate(facts.address) && (isOpen(set, facts) || misses.includes('Private')))
@@ -108,7 +108,7 @@ const byDefault = (set: PolicySet, facts: ConnectionFacts, candidates: readonly 
     const message = `No route matches ${to}, and defaultPolicy of ${gatewayOf(set)} is allow-all.`;
     return { ...refusal('DefaultPolicy', message), verdict: 'Allowed', status: 200 };
   }
-  const tooWide = candidates.find((entry) => groups.some(({ names }) => missOf(entry, facts, names) === 'UdpTooWide'));
+  const tooWide = candidates[misses.indexOf('UdpTooWide')];
   if (tooWide)
     return refusal('UnsupportedValue', `Rule ${tooWide.rule.index} of ${l4Name(tooWide.route)} is too wide for UDP: it must name at most 64 ports.`, {
       route: l4Name(tooWide.route),
@@ -134,27 +134,20 @@ const mismatchOf = (facts: ConnectionFacts, handling: Handling): Pick<Verdict, '
   return { reason: 'AddressMismatch', message: `The client hello has ${said}; TLS to an address is read only with the host name its upstream is verified by.` };
 };
 
-const onlyForClaimants = (to: string, aiRoutes: readonly AiRoute[], claims: readonly Claim[]): Verdict => {
+const onlyForClaimants = (host: string, port: number, { aiRoutes, claims }: Claimants): Verdict => {
   const denied = claims.find((claim) => claim.denied);
   if (denied) return byPolicy(denied.denied!, denied.route);
   const route = aiRoutes[0] ? aiName(aiRoutes[0]) : claims[0]!.route;
-  if (aiRoutes.length === 0) return refusal('NotBuilt', `${route} claims ${to}, and its kind is not built yet: it lets nothing through.`, { route });
-  return refusal(
-    'ClaimedHost',
-    `${route} claims ${to}: it is reached by TLS to its name alone, on a listener that terminates TLS and that the route is attached to.`,
-    { route },
-  );
+  if (aiRoutes.length === 0) return refusal('NotBuilt', `${route} claims ${host}, and its kind is not built yet: nothing gets through to it.`, { route });
+  const how = `it is reached by TLS on port ${AI_PORT} with its name, at a listener that terminates TLS and that the route is attached to, and not at port ${port} like this`;
+  return refusal('ClaimedHost', `${route} claims ${host}: ${how}.`, { route });
 };
 
 /** A claimed name: its routes judge each request, or nothing gets through. */
-const decideClaimed = (
-  set: PolicySet,
-  facts: ConnectionFacts,
-  { aiRoutes, claims }: ReturnType<typeof claimantsOf>,
-  groups: readonly Group[],
-): ConnectionDecision => {
-  const at = facts.transport === 'TCP' && facts.speaks === 'tls' ? aiGroupOf(set, aiRoutes) : undefined;
-  if (!at) return arrive(set, groups[0], onlyForClaimants(destinationOf(facts), aiRoutes, claims));
+const decideClaimed = (set: PolicySet, facts: ConnectionFacts, claimants: Claimants, group: Group | undefined): ConnectionDecision => {
+  const isAi = facts.transport === 'TCP' && facts.speaks === 'tls' && facts.port === AI_PORT;
+  const at = isAi ? aiGroupOf(set, claimants.aiRoutes) : undefined;
+  if (!at) return arrive(set, group, onlyForClaimants(facts.host!, facts.port, claimants));
   const route = aiName(at.routes[0]!);
   const mismatch = mismatchOf(facts, 'terminate');
   if (mismatch) return arrive(set, at.group, refusal(mismatch.reason, mismatch.message, { status: 421, route }), at.routes[0]);
@@ -163,11 +156,11 @@ const decideClaimed = (
 };
 
 /** TLS to an address whose server name is one that routes claim: the claim goes for the name, however its address was learned. */
-const decideServerName = (set: PolicySet, facts: ConnectionFacts, handling: Handling): Verdict | undefined => {
-  if (facts.address === undefined || facts.sni === undefined || (handling !== 'terminate' && handling !== 'passthrough')) return undefined;
-  const name = canonicalHost(facts.sni) ?? facts.sni.toLowerCase();
-  const { aiRoutes, claims } = claimantsOf(set, name, facts.port);
-  return aiRoutes.length + claims.length > 0 ? onlyForClaimants(`${name}:${facts.port}`, aiRoutes, claims) : undefined;
+const decideServerName = (set: PolicySet, { address, sni, port }: ConnectionFacts, handling: Handling): Verdict | undefined => {
+  if (address === undefined || sni === undefined || (handling !== 'terminate' && handling !== 'passthrough')) return undefined;
+  const name = canonicalHost(sni) ?? sni.toLowerCase();
+  const claimants = claimantsOf(set, name);
+  return claimants && onlyForClaimants(name, port, claimants);
 };
 
 const NOTHING = { tls: 'TLS', plain: 'cleartext' } as const;
@@ -179,6 +172,18 @@ const noListener = (set: PolicySet, facts: ConnectionFacts): Verdict => {
   return refusal('NoListener', `No listener of ${gatewayOf(set)} takes ${what} to port ${port}${which}.`);
 };
 
+const candidatesFor = (set: PolicySet, { host, address }: ConnectionFacts): readonly Entry[] =>
+  host === undefined ? entriesForAddress(set, parseAddress(address!)!) : entriesForHost(set, host);
+
+/** The listeners a connection is for: the first that can carry it with a route about its destination, whoever the agent is; else the first. */
+export const groupFor = (set: PolicySet, facts: ConnectionFacts): Group | undefined => {
+  const groups = carriersOf(set, facts);
+  if (groups.length < 2) return groups[0];
+  const around = facts.host === undefined ? candidatesFor(set, facts) : entriesAround(set, facts.host);
+  const relevant = around.filter(({ match }) => (match.protocol ?? facts.transport) === facts.transport && coversPort(match.ports, facts.port));
+  return groups.find(({ names }) => relevant.some(({ route }) => route.listeners.some((name) => names.includes(name)))) ?? groups[0];
+};
+
 /**
  * Judges one connection. On a listener that reads HTTP the verdict is that of any request to that host, unless `engine` says that each
  * is judged. A function of its input; the indexes behind it are kept as long as the set.
@@ -186,22 +191,16 @@ const noListener = (set: PolicySet, facts: ConnectionFacts): Verdict => {
 export const decideConnection = (set: PolicySet, facts: ConnectionFacts): ConnectionDecision => {
   const problem = problemOf(facts);
   if (problem !== undefined) return arrive(set, undefined, refusal('InvalidDestination', problem));
-  const groups = carriersOf(set, facts);
-  const { host, address } = facts;
-  const claimants = host === undefined ? undefined : claimantsOf(set, host, facts.port);
-  if (claimants && claimants.aiRoutes.length + claimants.claims.length > 0) return decideClaimed(set, facts, claimants, groups);
-  if (groups.length === 0) return arrive(set, undefined, noListener(set, facts));
-  const candidates = host === undefined ? entriesForAddress(set, parseAddress(address!)!) : entriesForHost(set, host);
-  // The first listener with a route for it, else the first of all.
-  let [group] = groups as readonly [Group, ...Group[]];
-  let matches: readonly RouteMatch[] = [];
-  for (const candidate of groups) {
-    const holding = candidates.filter((entry) => missOf(entry, facts, candidate.names) === undefined);
-    if (holding.length === 0) continue;
-    [group, matches] = [candidate, matchesOf(holding, host)];
-    break;
-  }
-  const verdict = matches.length > 0 ? applyMatches(matches, facts) : byDefault(set, facts, candidates, groups);
+  const group = groupFor(set, facts);
+  const claimants = facts.host === undefined ? undefined : claimantsOf(set, facts.host);
+  if (claimants) return decideClaimed(set, facts, claimants, group);
+  if (!group) return arrive(set, undefined, noListener(set, facts));
+  const candidates = candidatesFor(set, facts);
+  const matches = matchesOf(
+    candidates.filter((entry) => missOf(entry, facts, group.names) === undefined),
+    facts.host,
+  );
+  const verdict = matches.length > 0 ? applyMatches(matches, facts) : byDefault(set, facts, candidates, group);
   if (verdict.verdict === 'Denied') return arrive(set, group, verdict, matches[0]?.route);
   const handling = HANDLING[group.shape];
   const claimed = decideServerName(set, facts, handling);

@@ -3,11 +3,11 @@ import type { AiMatch, AiRoute, AiRule, Decision, PolicySet, RequestFacts } from
 import { routesFor } from './claimed.ts';
 import { providerOfHost } from './providers/index.ts';
 
-const routeName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
+export const aiName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
 
 /** The rule a decision fell on; undefined when it has none. */
 export const ruleOf = (set: PolicySet, decision: Decision): { readonly route: AiRoute; readonly rule: AiRule } | undefined => {
-  const route = set.aiRoutes.find((candidate) => routeName(candidate) === decision.route);
+  const route = set.aiRoutes.find((candidate) => aiName(candidate) === decision.route);
   const rule = route?.rules.find(({ index }) => index === decision.rule);
   return route && rule && { route, rule };
 };
@@ -16,7 +16,8 @@ export const ruleOf = (set: PolicySet, decision: Decision): { readonly route: Ai
 type Miss = 'Provider' | 'Endpoint' | 'Model';
 const NEARNESS: readonly Miss[] = ['Provider', 'Endpoint', 'Model'];
 
-const missOf = ({ provider, models, endpoints }: AiMatch, facts: RequestFacts): Miss | undefined => {
+/** What of a match does not fit a request. */
+export const requestMiss = ({ provider, models, endpoints }: AiMatch, facts: RequestFacts): Miss | undefined => {
   if (provider !== facts.provider) return 'Provider';
   if (endpoints?.length && !endpoints.some((glob) => globMatch(glob, facts.path))) return 'Endpoint';
   if (models?.length && !(facts.model !== undefined && models.some((glob) => globMatch(glob, facts.model!)))) return 'Model';
@@ -28,7 +29,7 @@ const deny = (set: PolicySet, reason: string, message: string, route?: AiRoute, 
   reason,
   message,
   status,
-  route: route ? routeName(route) : '',
+  route: route ? aiName(route) : '',
   rule,
   policies: policiesOf(route),
   revision: set.revision,
@@ -41,7 +42,7 @@ const policiesOf = (route?: AiRoute): readonly string[] => [
 
 /** The first rule of a route that a request matches. */
 const ruleFor = (route: AiRoute, facts: RequestFacts): AiRule | undefined =>
-  route.rules.find(({ matches }) => matches.some((match) => missOf(match, facts) === undefined));
+  route.rules.find(({ matches }) => matches.some((match) => requestMiss(match, facts) === undefined));
 
 /** Refusal by an EgressDenyPolicy: one that covers the request decides, whatever other routes would allow. */
 const deniedByPolicy = (set: PolicySet, routes: readonly AiRoute[], facts: RequestFacts): Decision | undefined => {
@@ -49,14 +50,14 @@ const deniedByPolicy = (set: PolicySet, routes: readonly AiRoute[], facts: Reque
     const rule = route.denied && ruleFor(route, facts);
     if (!rule) continue;
     const { policy, status, message } = route.denied!;
-    return deny(set, 'DeniedByPolicy', message || `EgressDenyPolicy ${policy} denies what ${routeName(route)} allows.`, route, rule.index, status);
+    return deny(set, 'DeniedByPolicy', message || `EgressDenyPolicy ${policy} denies what ${aiName(route)} allows.`, route, rule.index, status);
   }
   return undefined;
 };
 
 /** The rule that matched lets the request through, unless it or what it needs is incomplete. */
 const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestFacts): Decision => {
-  const name = routeName(route);
+  const name = aiName(route);
   const refuse = (reason: string, message: string, status = 403): Decision => deny(set, reason, message, route, rule.index, status);
   if (rule.notBuilt.length > 0) return refuse('NotBuilt', `Rule ${rule.index} of ${name} uses what is not built yet: ${rule.notBuilt.join(', ')}.`);
   if (providerOfHost(facts.host)?.operation(facts.method, facts.path) === undefined)
@@ -91,13 +92,13 @@ export const decide = (set: PolicySet, facts: RequestFacts): Decision => {
   for (const route of routes) {
     for (const rule of route.rules) {
       for (const match of rule.matches) {
-        const miss = missOf(match, facts);
+        const miss = requestMiss(match, facts);
         if (miss === undefined) return applyRule(set, route, rule, facts);
         if (NEARNESS.indexOf(miss) > NEARNESS.indexOf(nearest.miss)) nearest = { miss, route };
       }
     }
   }
   const { miss, route } = nearest;
-  if (miss === 'Model') return deny(set, 'ModelNotAllowed', `${routeName(route)} does not allow model ${JSON.stringify(facts.model ?? '')}.`, route);
-  return deny(set, 'EndpointNotAllowed', `${routeName(route)} does not allow ${facts.method} ${facts.path}.`, route);
+  if (miss === 'Model') return deny(set, 'ModelNotAllowed', `${aiName(route)} does not allow model ${JSON.stringify(facts.model ?? '')}.`, route);
+  return deny(set, 'EndpointNotAllowed', `${aiName(route)} does not allow ${facts.method} ${facts.path}.`, route);
 };

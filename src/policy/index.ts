@@ -11,6 +11,8 @@ export * from './connection.ts';
 export * from './credentials.ts';
 export * from './decide.ts';
 export * from './deny.ts';
+export * from './explain.ts';
+export type { Missed } from './explain-misses.ts';
 export * from './host.ts';
 export * from './json.ts';
 export { terminatesAt } from './listeners.ts';

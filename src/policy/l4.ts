@@ -20,6 +20,15 @@ export const breadthOf = ({ match }: Entry, host: string | undefined): number =>
 /** `*.x` for a name with exactly one label before x; empty for a name of one label. */
 export const patternOf = (host: string): string => (host.includes('.') ? `*${host.slice(host.indexOf('.'))}` : '');
 
+/** Patterns of which the `*`, taken for any number of labels, could stand for what is before it in this name or pattern. */
+export const patternsAbove = (host: string): readonly string[] => {
+  const labels = host.split('.');
+  return labels
+    .slice(1)
+    .map((_, index) => `*.${labels.slice(index + 1).join('.')}`)
+    .filter((pattern) => pattern !== host);
+};
+
 /** Whether one of the names or patterns stands for this canonical host. */
 export const coversHost = (hosts: readonly string[], host: string): boolean => hosts.includes(host) || hosts.includes(patternOf(host));
 
@@ -122,6 +131,15 @@ const indexOf = (set: PolicySet): Index => {
 export const entriesForHost = (set: PolicySet, host: string): readonly Entry[] => {
   const { byHost, anywhere } = indexOf(set);
   return [...(byHost.get(host) ?? []), ...(byHost.get(patternOf(host)) ?? []), ...anywhere];
+};
+
+/**
+ * Matches that make a listener the one for a name, if they are for its port: those that can hold, and patterns further up. Looser than
+ * `missOf`, whoever the agent is, so that what stands in Envoy's configuration comes to the same choice.
+ */
+export const entriesAround = (set: PolicySet, host: string): readonly Entry[] => {
+  const { byHost, anywhere } = indexOf(set);
+  return [...(byHost.get(host) ?? []), ...patternsAbove(host).flatMap((pattern) => byHost.get(pattern) ?? []), ...anywhere];
 };
 
 /** Matches that can hold for an address, by the address alone. */

@@ -14,8 +14,7 @@ const canServe = (set: PolicySet, { listeners }: L4Route, protocol: 'TCP' | 'UDP
  */
 export const admitsName = (set: PolicySet, agent: string, host: string): boolean => {
   if (set.defaultPolicy === 'allow-all') return true;
-  const { aiRoutes, claims } = claimantsOf(set, host);
-  if (aiRoutes.length + claims.length > 0) return true;
+  if (claimantsOf(set, host)) return true;
   return entriesForHost(set, host).some(
     ({ route, match }) =>
       (match.hosts !== undefined || match.cidrs === undefined) && (!match.agents || match.agents.includes(agent)) && canServe(set, route, match.protocol),

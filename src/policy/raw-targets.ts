@@ -1,20 +1,21 @@
 import type { L4Ports, PolicySet } from '#model';
-import { Blockers, type Blocker } from './blockers.ts';
+import { Blockers } from './blockers.ts';
 import { parseCidr } from './cidr.ts';
-import { AI_PORT } from './claimed.ts';
 import { entriesOf, rangesOf } from './l4.ts';
 import { groupsAt } from './listeners.ts';
 import { ALL_PORTS, intersectPorts, portsOf, subtractPorts, unitePorts } from './ports.ts';
-import { ANY_HOST, ANYWHERE, byPorts, portsOfEntry, type Target } from './targets.ts';
+import { ANY_HOST, ANYWHERE, portsOfEntry, type Target } from './targets.ts';
 
-const disjoint = (a: readonly string[] | undefined, b: readonly string[] | undefined): boolean => {
-  if (!a || !b) return false;
-  const known = new Set(b);
-  return !a.some((agent) => known.has(agent));
-};
+/** One target for all names with the same ports. */
+const byPorts = (hosts: readonly { readonly host: string; readonly ports: readonly L4Ports[] }[]): readonly Target[] =>
+  [...Map.groupBy(hosts, ({ ports }) => JSON.stringify(ports)).values()].map((group) => ({
+    hosts: group.map(({ host }) => host),
+    cidrs: [],
+    ports: group[0]!.ports,
+  }));
 
-const without = (ports: readonly L4Ports[], blockers: readonly Blocker[], agents: readonly string[] | undefined): readonly L4Ports[] =>
-  blockers.reduce((rest, blocker) => (rest.length === 0 || disjoint(agents, blocker.agents) ? rest : subtractPorts(rest, blocker.ports)), ports);
+const without = (ports: readonly L4Ports[], blockers: readonly (readonly L4Ports[])[]): readonly L4Ports[] =>
+  blockers.reduce((rest, blocker) => (rest.length === 0 ? rest : subtractPorts(rest, blocker)), ports);
 
 /** Ports on which tcp listeners are the only ones. */
 const tcpOnlyPorts = (set: PolicySet): readonly L4Ports[] => {
@@ -42,19 +43,18 @@ const blockersOf = (set: PolicySet, reading: readonly string[], lengths: Readonl
       ),
     );
     if (ports.length === 0) continue;
-    const blocker = { ports, ...(match.agents && { agents: match.agents }) };
-    if (match.hosts) for (const host of match.hosts) blockers.addHost(host, blocker);
-    else if (match.cidrs) for (const range of rangesOf(match)) blockers.addRange(range, blocker);
-    else blockers.addAnywhere(blocker);
+    if (match.hosts) for (const host of match.hosts) blockers.addHost(host, ports);
+    else if (match.cidrs) for (const range of rangesOf(match)) blockers.addRange(range, ports);
+    else blockers.addAnywhere(ports);
   }
-  for (const host of new Set(set.aiRoutes.flatMap(({ hosts }) => hosts))) blockers.addHost(host, { ports: [{ from: AI_PORT, to: AI_PORT }] });
-  for (const { hosts, port } of set.claims) for (const host of hosts) blockers.addHost(host, { ports: [{ from: port, to: port }] });
+  const claimed = [...set.aiRoutes, ...set.claims].flatMap(({ hosts }) => hosts);
+  for (const host of new Set(claimed)) blockers.addHost(host, ALL_PORTS);
   return blockers;
 };
 
 /**
  * Destinations that a tcp listener takes whatever the client speaks, so that nobody needs to wait for its first bytes: every port on
- * which there is no other listener, and what only routes at tcp listeners are about. Destinations that overlap with what routes at
+ * which there is no other listener, and what only routes at tcp listeners are about, whoever the agent is. Destinations that overlap with what routes at
  * other listeners are about (`*.x` here, `a.x` there) are left out, on these ports: to look first is always right.
  */
 export const rawTargets = (set: PolicySet): readonly Target[] => {
@@ -67,18 +67,13 @@ export const rawTargets = (set: PolicySet): readonly Target[] => {
   const blockers = blockersOf(set, reading, new Set(entries.flatMap(({ match }) => rangesOf(match).map(({ prefix }) => prefix))));
   const routed = entries.flatMap((entry): readonly Target[] => {
     const { match, route } = entry;
-    const { agents } = match;
     const own = { ...entry, route: { ...route, listeners: route.listeners.filter((name) => tcp.includes(name)) } };
     const ports = subtractPorts(portsOfEntry(set, own, 'TCP'), only);
-    if (ports.length === 0) return [];
-    if (match.hosts)
-      return byPorts(
-        match.hosts.map((host) => ({ host, ports: without(ports, blockers.ofHost(host), agents) })),
-        agents,
-      );
-    const targets = match.cidrs
-      ? match.cidrs.map((cidr) => ({ hosts: [], cidrs: [cidr], ports: without(ports, blockers.ofRange(parseCidr(cidr)!), agents), ...(agents && { agents }) }))
-      : [{ hosts: [ANY_HOST], cidrs: ANYWHERE, ports: without(ports, blockers.all, agents), ...(agents && { agents }) }];
+    const targets = match.hosts
+      ? byPorts(match.hosts.map((host) => ({ host, ports: without(ports, blockers.ofHost(host)) })))
+      : match.cidrs
+        ? match.cidrs.map((cidr) => ({ hosts: [], cidrs: [cidr], ports: without(ports, blockers.ofRange(parseCidr(cidr)!)) }))
+        : [{ hosts: [ANY_HOST], cidrs: ANYWHERE, ports: without(ports, blockers.all) }];
     return targets.filter((target) => target.ports.length > 0);
   });
   return [...whole, ...routed];

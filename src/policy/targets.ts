@@ -1,7 +1,7 @@
 import type { L4Ports, PolicySet } from '#model';
-import { AI_PORT, claimantsOf } from './claimed.ts';
+import { claimantsOf } from './claimed.ts';
 import { entriesOf, tooWideForUdp, type Entry } from './l4.ts';
-import { ALL_PORTS, intersectPorts, portsOf, subtractPorts, unitePorts } from './ports.ts';
+import { ALL_PORTS, intersectPorts, portsOf, unitePorts } from './ports.ts';
 
 /** Destinations by kind of treatment, for what steers packets before anything is known of a connection but where it goes. */
 
@@ -59,41 +59,19 @@ export const cidrTargets = (set: PolicySet): readonly CidrTarget[] => {
   return [...routed, ...open.filter(({ ports }) => ports.length > 0)];
 };
 
-/** Ports of a name (or pattern) that no claim has for itself. */
-export const unclaimedPorts = (set: PolicySet, host: string, ports: readonly L4Ports[]): readonly L4Ports[] => {
-  if (host.startsWith('*')) return ports;
-  const { aiRoutes, claims } = claimantsOf(set, host);
-  const claimed = [...(aiRoutes.length > 0 ? [AI_PORT] : []), ...claims.map(({ port }) => port)];
-  return subtractPorts(
-    ports,
-    claimed.map((port) => ({ from: port, to: port })),
-  );
-};
-
-/** One target for all names with the same ports. */
-export const byPorts = (hosts: readonly { readonly host: string; readonly ports: readonly L4Ports[] }[], agents?: readonly string[]): readonly Target[] => {
-  const groups = Map.groupBy(
-    hosts.filter(({ ports }) => ports.length > 0),
-    ({ ports }) => JSON.stringify(ports),
-  );
-  return [...groups.values()].map((group) => ({ hosts: group.map(({ host }) => host), cidrs: [], ports: group[0]!.ports, ...(agents && { agents }) }));
-};
-
 /** Destinations over UDP that some rule lets through: each (address, port) is relayed by a listener of its own. */
 export const udpTargets = (set: PolicySet): readonly Target[] => {
   const named = set.listeners.flatMap(({ shape, port }) => (shape === 'udp' && port !== undefined ? [{ from: port, to: port }] : []));
   const open = set.defaultPolicy === 'allow-all' && named.length > 0 ? [{ hosts: [ANY_HOST], cidrs: [], ports: unitePorts(named) }] : [];
   const routed = entriesOf(set)
     .filter(({ route, rule, match }) => !route.denied && !rule.refused && !tooWideForUdp(match))
-    .flatMap((entry) => {
+    .flatMap((entry): readonly Target[] => {
       const ports = portsOfEntry(set, entry, 'UDP');
       const { hosts, cidrs = [], agents } = entry.match;
       if (ports.length === 0) return [];
       if (!hosts) return [{ hosts: [], cidrs, ports, ...(agents && { agents }) }];
-      return byPorts(
-        hosts.map((host) => ({ host, ports: unclaimedPorts(set, host, ports) })),
-        agents,
-      );
+      const unclaimed = hosts.filter((host) => host.startsWith('*') || !claimantsOf(set, host));
+      return unclaimed.length === 0 ? [] : [{ hosts: unclaimed, cidrs: [], ports, ...(agents && { agents }) }];
     });
   return [...routed, ...open];
 };

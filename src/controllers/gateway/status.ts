@@ -10,7 +10,7 @@ import {
 } from '#api';
 import { canonicalJson, kubeTime } from '#lib';
 import type { GatewayState } from '#model';
-import type { AnyRoute, ConditionState, PolicyJudgement, RouteParent } from '#policy';
+import { no, yes, type AnyRoute, type CompiledListener, type ConditionState, type PolicyJudgement, type RouteParent } from '#policy';
 import { enforced, foldConditions, type Finding } from '../status.ts';
 import { certificateState } from './certificate-status.ts';
 import type { GatewayPlan } from './plans.ts';
@@ -24,11 +24,11 @@ export interface ServingWorker {
 const finding = (type: string, { status, reason, message }: ConditionState): Finding => ({ type, status, reason, message });
 
 const readiness = ({ compiled, problem }: GatewayPlan, workers: readonly ServingWorker[]): Finding => {
-  const no = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
-  if (problem) return no(problem.reason, problem.message);
+  const notReady = (reason: string, message: string): Finding => ({ type: 'Ready', status: 'False', reason, message });
+  if (problem) return notReady(problem.reason, problem.message);
   const [error] = compiled.errors;
-  if (error) return no(error.reason, compiled.errors.map(({ message }) => message).join(' '));
-  if (workers.length === 0) return no('GatewayNotProgrammed', 'No worker of this namespace is connected.');
+  if (error) return notReady(error.reason, compiled.errors.map(({ message }) => message).join(' '));
+  if (workers.length === 0) return notReady('GatewayNotProgrammed', 'No worker of this namespace is connected.');
   const { revision } = compiled.policySet;
   const behind = workers.filter(({ state }) => state?.revision !== revision || state.error !== '');
   if (behind.length === 0) {
@@ -36,15 +36,27 @@ const readiness = ({ compiled, problem }: GatewayPlan, workers: readonly Serving
     return { type: 'Ready', status: 'True', reason: 'Programmed', message };
   }
   const why = behind.map(({ worker, state }) => `worker ${worker}: ${state?.error || 'not acknowledged yet'}`);
-  return no('GatewayNotProgrammed', `Revision ${revision} is not in force everywhere (${why.join('; ')}).`);
+  return notReady('GatewayNotProgrammed', `Revision ${revision} is not in force everywhere (${why.join('; ')}).`);
 };
 
-/** What is said at a listener of the authority it names. */
-const authorityOf = ({ listenerAuthorities }: GatewayPlan, name: string): readonly Finding[] => {
-  const authority = listenerAuthorities.get(name);
-  if (!authority) return [];
-  const { resolvedRefs, conflicted = { status: 'False', reason: 'NoConflicts', message: '' } } = authority;
-  return [finding('ResolvedRefs', resolvedRefs), finding('Conflicted', conflicted)];
+/** Whether what the listeners take is in force everywhere. */
+const programming = ({ compiled, problem }: GatewayPlan, workers: readonly ServingWorker[]): ConditionState => {
+  const { revision } = compiled.policySet;
+  if (problem) return no('Invalid', problem.message);
+  const behind = workers.filter(({ state }) => state?.revision !== revision || state.error !== '').map(({ worker }) => worker);
+  if (workers.length === 0) return no('Pending', 'No worker of this namespace is connected.');
+  return behind.length > 0 ? no('Pending', `Revision ${revision} is not in force on worker ${behind.join(', ')}.`) : yes('Programmed');
+};
+
+/** What is said at a listener, with the authority it names. */
+const listenerFindings = (plan: GatewayPlan, { name, accepted, conflicted }: CompiledListener, programmed: ConditionState): readonly Finding[] => {
+  const authority = plan.listenerAuthorities.get(name);
+  return [
+    finding('Accepted', accepted),
+    finding('Programmed', programmed),
+    finding('ResolvedRefs', authority?.resolvedRefs ?? yes('ResolvedRefs')),
+    finding('Conflicted', authority?.conflicted ?? conflicted),
+  ];
 };
 
 /** Status of a gateway: what was asked, and which revision is in force where. */
@@ -55,13 +67,14 @@ export const gatewayStatus = (
   now: string,
 ): NonNullable<EgressGateway['status']> => {
   const { generation } = gateway.metadata;
+  const programmed = programming(plan, workers);
   const known = new Map(gateway.status?.listeners?.map((listener) => [listener.name, listener]));
   return {
     listenerCount: gateway.spec.listeners.length,
-    listeners: plan.compiled.listeners.map(({ name, attachedRoutes, accepted }) => ({
-      name,
-      attachedRoutes,
-      conditions: foldConditions(known.get(name)?.conditions, [finding('Accepted', accepted), ...authorityOf(plan, name)], now, generation),
+    listeners: plan.compiled.listeners.map((listener) => ({
+      name: listener.name,
+      attachedRoutes: listener.attachedRoutes,
+      conditions: foldConditions(known.get(listener.name)?.conditions, listenerFindings(plan, listener, programmed), now, generation),
     })),
     programmed: workers.flatMap(({ worker, state }) => (state?.revision ? [{ worker, revision: state.revision, time: kubeTime(state.since) }] : [])),
     conditions: foldConditions(

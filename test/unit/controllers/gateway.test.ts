@@ -188,7 +188,7 @@ test('a deleted gateway is taken back at once; a status at rest is not written a
 
 const listenerStates = (object: EgressGateway): Readonly<Record<string, string[]>> =>
   Object.fromEntries(
-    (object.status?.listeners ?? []).map(({ name, conditions }) => [name, states(conditions).filter((state) => !state.startsWith('Accepted'))]),
+    (object.status?.listeners ?? []).map(({ name, conditions }) => [name, states(conditions).filter((state) => /^(?:ResolvedRefs|Conflicted)/.test(state))]),
   );
 const terminating = (name: string, caCertRef?: object, port?: number) => ({
   name,

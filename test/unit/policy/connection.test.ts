@@ -54,6 +54,17 @@ describe('which listener takes a connection', () => {
     expect(say(set, tls('other.test'))).toBe('no NoRoute terminate term');
   });
 
+  test('the choice looks at neither agents nor the number of labels', () => {
+    const agents = new Map([['demo/b', [{ team: 'x' }]]]);
+    const read = l4Route({ ...matching({ destinationHostnames: ['*.test'], sourceAgents: { matchLabels: { team: 'x' } } }), ...toSection('term') });
+    const raw = l4Route({ ...matching({}), ...toSection('tcp') }, 'raw');
+    const { policySet } = compile({ ...NO_AI, gateway: at('term', 'tcp'), l4Routes: [read, raw], agents });
+    expect(say(policySet, tls('a.test'))).toBe('no NoRoute terminate term');
+    expect(say(policySet, tls('a.test', { agent: 'demo/b' }))).toBe('yes Allowed terminate term');
+    expect(say(policySet, tls('b.a.test', { agent: 'demo/b' }))).toBe('no NoRoute terminate term');
+    expect(say(policySet, tls('a.other'))).toBe('yes Allowed tcp tcp');
+  });
+
   test('equal shapes share it', () => {
     const two = gateway({ listeners: [LISTENERS.tcp, { ...LISTENERS.tcp, name: 'tcp2' }] });
     const set = setOf(two, l4Route({ ...matching({ destinationHostnames: ['db.test'] }), ...toSection('tcp2') }));
@@ -199,7 +210,8 @@ describe('claims', () => {
     expect(say(set, tls('api.openai.com', { sni: 'x.test' }))).toBe('no AddressMismatch terminate term');
     expect(say(set, plain('api.openai.com'))).toBe('no ClaimedHost http http');
     expect(say(set, plain('api.openai.com', { transport: 'UDP' }))).toBe('no ClaimedHost udp udp');
-    expect(say(set, plain('api.openai.com', { port: 80 }))).toBe('yes Allowed http http');
+    expect(say(set, plain('api.openai.com', { port: 80 }))).toBe('no ClaimedHost http http');
+    expect(say(set, tls('api.openai.com', { port: 8443 }))).toBe('no ClaimedHost terminate term');
     expect(say(of(gateway({ ...at('pass', 'tcp').spec, defaultPolicy: 'allow-all' })), tls('api.openai.com'))).toBe('yes Allowed passthrough pass');
   });
   test('nor by its address with its name in the client hello', () => {
@@ -213,12 +225,12 @@ describe('claims', () => {
     const { policySet } = compile({ gateway: at('term', ['tcp', 443]), aiRoutes: [route({ parentRefs })], l4Routes });
     expect(say(policySet, tls('api.openai.com'))).toBe('no ClaimedHost tcp tcp-443');
   });
-  test('hosts of an MCPRoute are refused until its kind is built, on its ports', () => {
+  test('hosts of an MCPRoute are refused until its kind is built, on every port', () => {
     const set = of(at('term', 'tcp'));
     expect(say(set, tls('mcp.test'))).toBe('no NotBuilt terminate term');
-    expect(say(set, plain('mcp.test', { port: 80 }))).toBe('yes Allowed tcp tcp');
+    expect(say(set, plain('mcp.test', { port: 80 }))).toBe('no NotBuilt tcp tcp');
     expect(say(set, tls('a.tools.test', { port: 8443 }))).toBe('no NotBuilt terminate term');
-    expect(say(set, tls('a.tools.test'))).toBe('yes Allowed terminate term');
+    expect(say(set, tls('b.a.tools.test'))).toBe('yes Allowed terminate term');
   });
 });
 

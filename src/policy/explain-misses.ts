@@ -1,0 +1,131 @@
+import type { AiRoute, ConnectionFacts, L4Ports, PolicySet, RequestFacts } from '#model';
+import { AI_PORT, claimantsOf } from './claimed.ts';
+import { l4Name } from './connection.ts';
+import { aiName, requestMiss } from './decide.ts';
+import { entriesOf, missOf, patternOf, patternsAbove, tooWideForUdp, type Entry, type Miss } from './l4.ts';
+import { ALL_PORTS, portsOf } from './ports.ts';
+
+/** What did not match, and what would have to be different for it to match. */
+export interface Missed {
+  /** `namespace/name` */
+  readonly gateway: string;
+  /** `Kind/namespace/name` */
+  readonly route: string;
+  /** Index in `spec.rules`; -1 = the whole route. */
+  readonly rule: number;
+  /** Index in `matches`; -1 = the whole rule. */
+  readonly match: number;
+  readonly why: string;
+}
+
+export const gatewayName = ({ gateway }: PolicySet): string => `${gateway.namespace}/${gateway.name}`;
+
+/** The first few of a list, and how many more there are. */
+const some = (items: readonly string[], most = 5): string =>
+  items.length <= most ? items.join(', ') : `${items.slice(0, most).join(', ')} and ${items.length - most} more`;
+
+const printPorts = (ports: readonly L4Ports[]): string => some(ports.map(({ from, to }) => (from === to ? `${from}` : `${from}-${to}`)));
+
+const targetOf = ({ host, address, port }: Pick<ConnectionFacts, 'host' | 'address' | 'port'>): string =>
+  `${host ?? (address?.includes(':') ? `[${address}]` : address)}:${port}`;
+
+const whyHost = (path: string, hosts: readonly string[], host: string): string => {
+  const deep = patternsAbove(host).find((pattern) => pattern !== patternOf(host) && hosts.includes(pattern));
+  if (deep) return `${path} has ${deep}, and * stands for exactly one label; add ${host} or ${patternOf(host)}.`;
+  const below = hosts.includes(`*.${host}`) ? ` (*.${host} does not stand for ${host} itself)` : '';
+  return `${path} is ${some(hosts)}; add ${host}${below}.`;
+};
+
+const whyAgent = (path: string, agents: readonly string[], agent: string): string =>
+  `${path} selects ${agents.length === 0 ? 'no agent' : some(agents)}, not ${agent}; give the agent the labels (metadata.labels of the agent), or change the selector.`;
+
+const whyListener = ({ route, match }: Entry, facts: ConnectionFacts, listeners: readonly string[], set: PolicySet): string => {
+  const at = `The route is attached to listener ${some(route.listeners)}`;
+  const takes = portsOf(set, facts.transport, route.listeners);
+  const fix = 'see parentRefs[].sectionName of the route, and port and protocol of the listeners';
+  if (listeners.length === 0) return `${at}, and no listener of the gateway takes ${facts.transport} like this to port ${facts.port}; ${fix}.`;
+  if (!takes.some(({ from, to }) => from <= facts.port && facts.port <= to))
+    return `${at}, which does not take ${facts.transport} port ${facts.port}: listener ${some(listeners)} does; ${fix}.`;
+  const what = match.protocol ?? facts.transport;
+  return `${at}, and ${what} to ${targetOf(facts)} is taken by listener ${some(listeners)}, which goes first; ${fix}.`;
+};
+
+type Explain = (entry: Entry, path: string, facts: ConnectionFacts, listeners: readonly string[], set: PolicySet) => string;
+
+const WHY: Readonly<Record<Miss, Explain>> = {
+  Listener: (entry, _path, facts, listeners, set) => whyListener(entry, facts, listeners, set),
+  Protocol: ({ match }, path, { transport }) => `${path}.protocol is ${match.protocol}, and the connection is ${transport}.`,
+  UdpTooWide: ({ match }, path) => {
+    const wide = tooWideForUdp(match);
+    return `${path}.${wide?.field ?? 'ports'} ${wide?.why ?? 'is too wide'}.`;
+  },
+  Agent: ({ match }, path, { agent }) => whyAgent(`${path}.sourceAgents`, match.agents ?? [], agent),
+  Ports: ({ match }, path, { port }) => `${path}.ports is ${printPorts(match.ports ?? ALL_PORTS)}; add port ${port}.`,
+  NamesOnly: (_entry, path, { address }) =>
+    `${path} has destinationHostnames, so it is for names only; to dial ${address} without a name, make a match with destinationCIDRs alone.`,
+  Hosts: ({ match }, path, { host }) => whyHost(`${path}.destinationHostnames`, match.hosts ?? [], host!),
+  AddressesOnly: (_entry, path, { host }) =>
+    `${path} has destinationCIDRs and no destinationHostnames, so it is for addresses that are dialled without a name; add ${host} to destinationHostnames.`,
+  Ranges: ({ match }, path, { address }) => `${path}.destinationCIDRs is ${some(match.cidrs ?? [])}; none covers ${address}.`,
+  Private: (_entry, path, { address }) => `${path} names no range, which means public addresses, and ${address} is private; name it in destinationCIDRs.`,
+  Forbidden: (_entry, path, { address }) => `${path} covers ${address}, but no gateway ever dials this address.`,
+};
+
+/** Matches of L4 routes that do not hold, in the order of routes; `listeners` take the connection. */
+export const missedL4 = (set: PolicySet, facts: ConnectionFacts, listeners: readonly string[]): readonly Missed[] => {
+  const gateway = gatewayName(set);
+  const empty = set.l4Routes.flatMap((route) =>
+    route.rules
+      .filter(({ matches }) => matches.length === 0)
+      .map(({ index }) => ({ gateway, route: l4Name(route), rule: index, match: -1, why: `spec.rules[${index}] has no matches, so it matches nothing.` })),
+  );
+  const missed = entriesOf(set).flatMap((entry): readonly Missed[] => {
+    const miss = missOf(entry, facts, listeners);
+    if (!miss) return [];
+    const match = entry.rule.matches.indexOf(entry.match);
+    const path = `spec.rules[${entry.rule.index}].matches[${match}]`;
+    return [{ gateway, route: l4Name(entry.route), rule: entry.rule.index, match, why: WHY[miss](entry, path, facts, listeners, set) }];
+  });
+  return [...missed, ...empty];
+};
+
+/** Routes of other kinds that do not claim the host of a connection. */
+export const missedClaims = (set: PolicySet, { host }: Pick<ConnectionFacts, 'host'>): readonly Missed[] => {
+  const gateway = gatewayName(set);
+  const claimants = host === undefined ? undefined : claimantsOf(set, host);
+  const to = host ?? 'an address';
+  const about = (hosts: readonly string[]): string => (hosts.length === 0 ? 'It claims no host' : `It is for ${some(hosts)} (TLS, port ${AI_PORT})`);
+  const ai = set.aiRoutes
+    .filter((route) => !claimants?.aiRoutes.includes(route))
+    .map((route) => ({ gateway, route: aiName(route), rule: -1, match: -1, why: `${about(route.hosts)}, not ${to}: no provider of its rules is there.` }));
+  const mcp = set.claims
+    .filter((claim) => !claimants?.claims.includes(claim))
+    .map((claim) => ({ gateway, route: claim.route, rule: -1, match: -1, why: `It is for ${some(claim.hosts)}, not ${to}.` }));
+  return [...ai, ...mcp];
+};
+
+const whyRequest = (match: AiRoute['rules'][number]['matches'][number], path: string, facts: RequestFacts): string | undefined => {
+  switch (requestMiss(match, facts)) {
+    case undefined:
+      return undefined;
+    case 'Provider':
+      return `${path}.provider is ${match.provider}, and the request is ${facts.provider === undefined ? 'none of a known provider' : `for ${facts.provider}`}.`;
+    case 'Endpoint':
+      return `${path}.endpoints is ${some(match.endpoints ?? [])}; add ${facts.path}.`;
+    case 'Model':
+      return `${path}.models is ${some(match.models ?? [])}; ${facts.model === undefined ? 'the request names no model' : `add ${facts.model}`}.`;
+  }
+};
+
+/** Rules of AI routes that claim the host and do not match the request. */
+export const missedRequests = (set: PolicySet, routes: readonly AiRoute[], facts: RequestFacts): readonly Missed[] =>
+  routes.flatMap((route) =>
+    route.rules.flatMap(({ index, matches }): readonly Missed[] => {
+      const at = { gateway: gatewayName(set), route: aiName(route), rule: index };
+      if (matches.length === 0) return [{ ...at, match: -1, why: `spec.rules[${index}] has no matches, so it matches nothing.` }];
+      return matches.flatMap((match, m): readonly Missed[] => {
+        const why = whyRequest(match, `spec.rules[${index}].matches[${m}]`, facts);
+        return why === undefined ? [] : [{ ...at, match: m, why }];
+      });
+    }),
+  );
