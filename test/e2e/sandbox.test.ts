@@ -134,7 +134,7 @@ interface Outcome {
 interface Script {
   readonly claims?: Partial<ClaimsPort>;
   readonly addresses?: Addresses;
-  readonly roots?: Readonly<Record<string, string>>;
+  readonly roots?: Readonly<Record<string, readonly string[]>>;
   /** The run may begin when this resolves, which is called once its address is bound. */
   readonly begin?: (sandboxes: Sandboxes, invocation: string) => Promise<void>;
   /** Called with each piece of stdout. */
@@ -151,7 +151,7 @@ const createSandboxes = (stdio: StdioLog, claims: ClaimsPort, { addresses, roots
     claims,
     cgroups,
     stdio,
-    trust: new Trust({ current: () => Object.entries(roots ?? {}).map(([gateway, root]) => ({ gateway, rootPems: [root] })) }),
+    trust: new Trust({ current: () => Object.entries(roots ?? {}).map(([gateway, rootPems]) => ({ gateway, rootPems })) }),
     log: collect({}),
   });
 
@@ -394,18 +394,19 @@ test('what a process sees: its user, directory, roots and names, and nothing it 
   const { stdout } = await invoke(
     ['look'],
     {
-      gateways: ['default/gw'],
+      gateways: ['default/gw', 'default/second'],
       env: [
         { name: 'GREETING', value: 'hi' },
         { name: 'CURL_CA_BUNDLE', value: '/mine' },
       ],
     },
-    { roots: { 'default/gw': 'GATEWAY ROOT\n' } },
+    // The first one is changing its root; the third has no part in the run.
+    { roots: { 'default/gw': ['OLD ROOT\n', 'NEW ROOT\n'], 'default/second': ['SECOND ROOT\n'], 'default/third': ['THIRD ROOT\n'] } },
   );
   const seen = JSON.parse(stdout) as Record<string, never> & { env: Record<string, string>; ca: string[]; status: string };
   expect(seen).toMatchObject({ uid: 65534, gid: 65534, cwd: '/app', app: ['agent.js', 'package.json'], tmp: 'y', resolv: 'nameserver 198.19.255.3\n' });
   expect(seen.env).toMatchObject({ HOME: '/tmp', GREETING: 'hi', CURL_CA_BUNDLE: '/mine', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' });
-  for (const bundle of seen.ca) expect(bundle.endsWith('GATEWAY ROOT\n')).toBe(true);
+  for (const bundle of seen.ca) expect(bundle.slice(bundle.lastIndexOf('-----\n') + 6)).toBe('OLD ROOT\nNEW ROOT\nSECOND ROOT\n');
   expect(seen.write).toMatch(/EACCES|EROFS|EPERM/);
   expect(seen.status).toMatch(/CapEff:\s*0+\n/);
   expect(seen.status).toMatch(/CapBnd:\s*0+\n/);
