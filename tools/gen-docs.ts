@@ -51,7 +51,7 @@ const commands = (): string =>
     '# Commands',
     '',
     'Source: `src/cli/commands`. Every command also takes `--clrk-dir DIR`, `--kubeconfig FILE`, `--context NAME`, `--local` and `--log-level LEVEL`.',
-    'Exit codes: 0 success, 1 failure, 2 a wrong command line; `diff` 1 for differences and 2 for failures; `agents run-task` also 77 (Rejected) and 124 (Timeout).',
+    'Exit codes: 0 success, 1 failure, 2 a wrong command line; `diff` 1 for differences and 2 for failures; `explain` 1 for denied and 2 for failures; `agents run-task` also 77 (Rejected) and 124 (Timeout).',
     '',
     ...COMMANDS.filter(({ hidden }) => !hidden).flatMap(command),
   ].join('\n');

@@ -23,13 +23,17 @@ export interface CommandContext {
   readonly has: (name: string) => boolean;
 }
 
-/** What a value can be completed from: paths, fixed words, or names that the API has (`object`: of the kind that comes before, `revision`: of the agent). */
+/**
+ * What a value can be completed from: paths, fixed words, or names that the API has (`object`: of the kind that comes before, `revision`: of the
+ * agent, `placed-agent`: an agent by its name, or in any namespace as NAMESPACE/NAME).
+ */
 export type Completes =
   | 'file'
   | 'directory'
   | 'kind'
   | 'object'
   | 'agent'
+  | 'placed-agent'
   | 'taskagent'
   | 'workerpool'
   | 'invocation'

@@ -124,6 +124,19 @@ const objectNames = async (target: Target, { args, flags }: Cursor, word: string
   return slash > 0 ? names.map(({ value, about }) => ({ value: `${kindWord}/${value}`, about })) : names.filter(({ value }) => !args.includes(value));
 };
 
+/** `NAME`, or `NAMESPACE/NAME` once there is a slash; before it, namespaces too. */
+const placedAgents = async (target: Target, { flags }: Cursor, word: string, signal: AbortSignal): Promise<Candidate[]> => {
+  const agents = KINDS_OF['agent']!;
+  const slash = word.indexOf('/');
+  if (slash <= 0) {
+    const [names, places] = await Promise.all([namesOf(target, agents, flags, signal), namesOf(target, [namespaces], flags, signal)]);
+    return [...names, ...(word === '' ? [] : places.map(({ value, about }) => ({ value: `${value}/`, about })))];
+  }
+  const namespace = word.slice(0, slash);
+  const names = await namesOf(target, agents, new Map(flags).set('namespace', namespace), signal);
+  return names.map(({ value, about }) => ({ value: `${namespace}/${value}`, about }));
+};
+
 const kindWords = (): Candidate[] => KNOWN.map(({ plural, kind }) => ({ value: plural, about: kind }));
 
 /** Words from the API; none when there is no API, or it does not answer in time. */
@@ -147,6 +160,7 @@ const valuesOf = async (completes: Completes | undefined, cursor: Cursor, word: 
   if (typeof completes !== 'string') return { candidates: completes.map((value) => ({ value, about: '' })) };
   if (completes === 'kind' && !word.includes('/')) return { candidates: kindWords() };
   if (completes === 'kind' || completes === 'object') return { candidates: await fromApi(open, (target, signal) => objectNames(target, cursor, word, signal)) };
+  if (completes === 'placed-agent') return { candidates: await fromApi(open, (target, signal) => placedAgents(target, cursor, word, signal)) };
   const ofAgent = completes === 'revision' ? `${LABELS.agent}=${cursor.args[0]?.replace(/.*\//, '')}` : undefined;
   return { candidates: await fromApi(open, (target, signal) => namesOf(target, KINDS_OF[completes]!, cursor.flags, signal, ofAgent)) };
 };

@@ -5,7 +5,7 @@ import { createApiServer, type ApiServer, type ApiServerOptions } from '#apiserv
 import { startControllers } from '#controllers';
 import { createClient, type Client } from '#kube';
 import { readIfExists, runProgram, systemCode, writeFileAtomic, type Program } from '#lib';
-import { layout } from '#model';
+import { layout, type ExplainPort } from '#model';
 import { runtimeGroups } from '#runtime';
 import { otlpLogs } from '#telemetry';
 import { connect, createRpcServer, Desired, Runs, Store } from '#wire';
@@ -43,7 +43,9 @@ const main = async (program: Program): Promise<void> => {
   const tls: ApiServerOptions['tls'] = { ca: ca!, cert: cert!, key: key! };
   const own = Promise.withResolvers<Client>();
   const agents = { exists: async (namespace: string, name: string) => (await (await own.promise).get(taskAgents, namespace, name)) !== undefined };
-  const extraGroups = runtimeGroups({ runs, store: remoteStore(storeClient), agents, encodeLogs: otlpLogs });
+  const controllers = Promise.withResolvers<ExplainPort>();
+  const explain: ExplainPort = { explain: async (question) => (await controllers.promise).explain(question) };
+  const extraGroups = runtimeGroups({ runs, store: remoteStore(storeClient), agents, explain, encodeLogs: otlpLogs });
   const api = resources.use(createApiServer({ database: at.apiDb, tls, extraGroups, log }));
   const port = await listen(api, at.apiPort);
 
@@ -56,7 +58,7 @@ const main = async (program: Program): Promise<void> => {
   // Consumes objects and reports; produces desired state, revisions, gateway roots and statuses.
   const client = resources.use(createClient({ server: `https://127.0.0.1:${port}`, ca, cert: ownCert, key: ownKey, userAgent: program.name }));
   own.resolve(client);
-  resources.use(startControllers({ client, desired, runs, log, signal }));
+  controllers.resolve(resources.use(startControllers({ client, desired, runs, log, signal })));
 
   program.ready({ ports: { api: port } });
 };

@@ -2,7 +2,7 @@
 // DesiredPort of model), AgentSandboxRevisions, gateway roots and truthful statuses.
 // Owns: the reconcile loops, one folder a kind; the certificate authorities of gateways. Heavy dependencies: none (signing is in #lib/x509).
 import { retry, systemClock, type Clock, type Logger } from '#lib';
-import type { DesiredPort, Runs } from '#model';
+import type { DesiredPort, ExplainAnswer, ExplainPort, Runs } from '#model';
 import { createEventRecorder, type Client } from '#kube';
 import { ActiveRuns } from './agent/active.ts';
 import { agentController } from './agent/index.ts';
@@ -10,6 +10,7 @@ import { createCaches } from './caches.ts';
 import type { Context } from './context.ts';
 import { eventController } from './events.ts';
 import { extensionControllers } from './extension/index.ts';
+import { createExplainer } from './gateway/explain.ts';
 import { gatewayController } from './gateway/index.ts';
 import { Plans } from './gateway/plans.ts';
 import { gatewayStatusController } from './gateway/status-controller.ts';
@@ -30,8 +31,13 @@ export interface ControllersOptions {
   readonly clock?: Clock;
 }
 
+const STARTING: ExplainAnswer = { refusal: { reason: 'ServiceUnavailable', message: 'the controllers have only begun to start; try again' } };
+
+/** What the controllers know can be asked, too. */
+export type Controllers = AsyncDisposable & ExplainPort;
+
 /** Starts all controllers; they end with `await using`. Nothing is published before every cache is filled. */
-export const startControllers = ({ client, desired, runs, log, signal, clock = systemClock }: ControllersOptions): AsyncDisposable => {
+export const startControllers = ({ client, desired, runs, log, signal, clock = systemClock }: ControllersOptions): Controllers => {
   const resources = new AsyncDisposableStack();
   const { workers, egresses } = createReports(desired, clock);
   const caches = resources.use(createCaches(client, log));
@@ -46,6 +52,7 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
     signal: AbortSignal.any([signal, gate.signal]),
     onError: (error) => log.warn('the default pool cannot be made yet', { err: error }),
   }).catch(() => {});
+  let explainer: ExplainPort | undefined;
   void caches.synced.then(
     () => {
       if (gate.signal.aborted) return;
@@ -59,8 +66,12 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
       resources.use(workerDesiredController(context, plans));
       resources.use(extensionControllers(context));
       resources.use(unbuiltControllers(context, active));
+      explainer = createExplainer(context, plans);
     },
     () => {},
   );
-  return resources;
+  return {
+    explain: async (question) => explainer?.explain(question) ?? STARTING,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
 };

@@ -4,6 +4,7 @@
 export * from './desired.ts';
 export * from './dispatch.ts';
 export * from './exchange.ts';
+export * from './explain.ts';
 export * from './identities.ts';
 export * from './layout.ts';
 export * from './log.ts';

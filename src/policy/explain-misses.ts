@@ -16,7 +16,11 @@ export interface Missed {
   /** Index in `matches`; -1 = the whole rule. */
   readonly match: number;
   readonly why: string;
+  /** How far it is from a match, for an order: another place is farther away than another port of the same. */
+  readonly distance: number;
 }
+
+const NEAR = { request: 0, field: 1, listener: 2, deep: 3, place: 4, kind: 5, gateway: 10 } as const;
 
 export const gatewayName = ({ gateway }: PolicySet): string => `${gateway.namespace}/${gateway.name}`;
 
@@ -71,20 +75,53 @@ const WHY: Readonly<Record<Miss, Explain>> = {
   Forbidden: (_entry, path, { address }) => `${path} covers ${address}, but no gateway ever dials this address.`,
 };
 
+const OTHER_PLACE: readonly (Miss | undefined)[] = ['Hosts', 'NamesOnly', 'AddressesOnly', 'Ranges'];
+
+const distanceOf = (entry: Entry, miss: Miss, facts: ConnectionFacts): number => {
+  const { route, match } = entry;
+  if (miss === 'Hosts' && patternsAbove(facts.host!).some((pattern) => match.hosts?.includes(pattern))) return NEAR.deep;
+  if (OTHER_PLACE.includes(miss)) return NEAR.place;
+  if (miss !== 'Listener' && miss !== 'Protocol') return NEAR.field;
+  const place = missOf({ ...entry, match: { ...match, protocol: facts.transport } }, facts, route.listeners);
+  return OTHER_PLACE.includes(place) ? NEAR.place : NEAR.listener;
+};
+
+/** The nearest first; gateways that are not asked come after the one that is. */
+export const byDistance = (misses: readonly Missed[], asked: string): readonly Missed[] => {
+  const far = ({ gateway, distance }: Missed): number => distance + (gateway === asked ? 0 : NEAR.gateway);
+  return misses.toSorted((a, b) => far(a) - far(b));
+};
+
 /** Matches of L4 routes that do not hold, in the order of routes; `listeners` take the connection. */
 export const missedL4 = (set: PolicySet, facts: ConnectionFacts, listeners: readonly string[]): readonly Missed[] => {
   const gateway = gatewayName(set);
   const empty = set.l4Routes.flatMap((route) =>
     route.rules
       .filter(({ matches }) => matches.length === 0)
-      .map(({ index }) => ({ gateway, route: l4Name(route), rule: index, match: -1, why: `spec.rules[${index}] has no matches, so it matches nothing.` })),
+      .map(({ index }) => ({
+        gateway,
+        route: l4Name(route),
+        rule: index,
+        match: -1,
+        why: `spec.rules[${index}] has no matches, so it matches nothing.`,
+        distance: NEAR.place,
+      })),
   );
   const missed = entriesOf(set).flatMap((entry): readonly Missed[] => {
     const miss = missOf(entry, facts, listeners);
     if (!miss) return [];
     const match = entry.rule.matches.indexOf(entry.match);
     const path = `spec.rules[${entry.rule.index}].matches[${match}]`;
-    return [{ gateway, route: l4Name(entry.route), rule: entry.rule.index, match, why: WHY[miss](entry, path, facts, listeners, set) }];
+    return [
+      {
+        gateway,
+        route: l4Name(entry.route),
+        rule: entry.rule.index,
+        match,
+        why: WHY[miss](entry, path, facts, listeners, set),
+        distance: distanceOf(entry, miss, facts),
+      },
+    ];
   });
   return [...missed, ...empty];
 };
@@ -97,10 +134,17 @@ export const missedClaims = (set: PolicySet, { host }: Pick<ConnectionFacts, 'ho
   const about = (hosts: readonly string[]): string => (hosts.length === 0 ? 'It claims no host' : `It is for ${some(hosts)} (TLS, port ${AI_PORT})`);
   const ai = set.aiRoutes
     .filter((route) => !claimants?.aiRoutes.includes(route))
-    .map((route) => ({ gateway, route: aiName(route), rule: -1, match: -1, why: `${about(route.hosts)}, not ${to}: no provider of its rules is there.` }));
+    .map((route) => ({
+      gateway,
+      route: aiName(route),
+      rule: -1,
+      match: -1,
+      why: `${about(route.hosts)}, not ${to}: no provider of its rules is there.`,
+      distance: NEAR.kind,
+    }));
   const mcp = set.claims
     .filter((claim) => !claimants?.claims.includes(claim))
-    .map((claim) => ({ gateway, route: claim.route, rule: -1, match: -1, why: `It is for ${some(claim.hosts)}, not ${to}.` }));
+    .map((claim) => ({ gateway, route: claim.route, rule: -1, match: -1, why: `It is for ${some(claim.hosts)}, not ${to}.`, distance: NEAR.kind }));
   return [...ai, ...mcp];
 };
 
@@ -121,7 +165,7 @@ const whyRequest = (match: AiRoute['rules'][number]['matches'][number], path: st
 export const missedRequests = (set: PolicySet, routes: readonly AiRoute[], facts: RequestFacts): readonly Missed[] =>
   routes.flatMap((route) =>
     route.rules.flatMap(({ index, matches }): readonly Missed[] => {
-      const at = { gateway: gatewayName(set), route: aiName(route), rule: index };
+      const at = { gateway: gatewayName(set), route: aiName(route), rule: index, distance: NEAR.request };
       if (matches.length === 0) return [{ ...at, match: -1, why: `spec.rules[${index}] has no matches, so it matches nothing.` }];
       return matches.flatMap((match, m): readonly Missed[] => {
         const why = whyRequest(match, `spec.rules[${index}].matches[${m}]`, facts);

@@ -3,7 +3,7 @@ import { cidrContains, parseAddress, parseCidr } from './cidr.ts';
 import { aiGroupOf, claimantsOf } from './claimed.ts';
 import { decideConnection, groupFor } from './connection.ts';
 import { decide } from './decide.ts';
-import { gatewayName, missedClaims, missedL4, missedRequests, type Missed } from './explain-misses.ts';
+import { byDistance, gatewayName, missedClaims, missedL4, missedRequests, type Missed } from './explain-misses.ts';
 import { admitsName } from './names.ts';
 import { coversPort } from './l4.ts';
 import { terminatesAt } from './listeners.ts';
@@ -16,7 +16,7 @@ export interface Explanation {
   /** Why this one, when there are several, and what DNS does with the name. */
   readonly steps: readonly string[];
   readonly decision: Decision & Partial<ConnectionDecision>;
-  /** Everything that did not match, at every gateway. */
+  /** Everything that did not match, at every gateway, the nearest first. */
   readonly missed: readonly Missed[];
 }
 
@@ -86,7 +86,8 @@ export const explainConnection = (sets: readonly PolicySet[], facts: ConnectionF
   if (!chosen) return { gateway: '', steps: [], decision: NO_GATEWAY, missed: [] };
   const decision = decideConnection(chosen.set, facts);
   const missed = sets.flatMap((set) => [...missedClaims(set, facts), ...missedL4(set, facts, listenersFor(set, facts))]);
-  return { gateway: gatewayName(chosen.set), steps: [...chosen.steps, listenerStep(decision, facts)], decision, missed };
+  const gateway = gatewayName(chosen.set);
+  return { gateway, steps: [...chosen.steps, listenerStep(decision, facts)], decision, missed: byDistance(missed, gateway) };
 };
 
 /** What is asked about a request: it goes to the name in its URL, over TLS or not. */

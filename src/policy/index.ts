@@ -19,6 +19,7 @@ export { terminatesAt } from './listeners.ts';
 export * from './names.ts';
 export * from './providers/index.ts';
 export * from './raw-targets.ts';
+export { parseQuestion, type Question } from './question.ts';
 export * from './references.ts';
 export * from './targets.ts';
 export { coversHost } from './l4.ts';

@@ -1,13 +1,17 @@
-// runtime: consumes the ports Runs (dispatcher) and StorePort (store); produces the handlers of the runtime API:
-// invocations, taskagents/NAME/{invoke,logs}, exchanges. Read models, nothing stored.
-// Owns: what an Invocation and an exchange look like to Kubernetes clients. Heavy dependencies: none.
+// runtime: consumes the ports Runs (dispatcher), StorePort (store) and ExplainPort (controllers); produces the handlers of the
+// runtime API: invocations, taskagents/NAME/{invoke,logs}, exchanges, explain. Read models, nothing stored.
+// Owns: what an Invocation, an exchange and an Explanation look like to Kubernetes clients. Heavy dependencies: none.
 import { GROUP, RUNTIME_GROUP, VERSION, type ExtraGroup, type ExtraResource } from '#api';
+import type { ExplainPort } from '#model';
 import { exchangesResource } from './exchanges.ts';
+import { explainResource } from './explain.ts';
 import { invocationsResource } from './invocations.ts';
 import { invokeHandler, MAX_BODY_BYTES } from './invoke.ts';
 import { logsHandler, type LogPorts } from './logs.ts';
 
-export type RuntimePorts = LogPorts;
+export interface RuntimePorts extends LogPorts {
+  readonly explain: ExplainPort;
+}
 
 /** What can be asked of a TaskAgent besides its object. */
 const agentsResource = (ports: RuntimePorts): ExtraResource => {
@@ -32,7 +36,7 @@ const agentsResource = (ports: RuntimePorts): ExtraResource => {
 export const runtimeGroups = (ports: RuntimePorts): readonly ExtraGroup[] => {
   const invocations = invocationsResource(ports.runs);
   return [
-    { group: RUNTIME_GROUP, version: VERSION, resources: [invocations, agentsResource(ports), exchangesResource(ports.store)] },
+    { group: RUNTIME_GROUP, version: VERSION, resources: [invocations, agentsResource(ports), exchangesResource(ports.store), explainResource(ports.explain)] },
     // Without the short name, which would be ambiguous.
     { group: GROUP, version: VERSION, resources: [{ ...invocations, shortNames: [] }] },
   ];

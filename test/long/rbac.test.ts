@@ -54,7 +54,7 @@ const EDITOR = people('clrk:editors', ['clrk-view', 'clrk-edit']);
 
 const RESOURCES: readonly (readonly [group: string, resource: string])[] = [
   ...CLRK_KINDS.flatMap(({ plural }) => [plural, `${plural}/status`, `${plural}/scale`, `${plural}/finalizers`].map((resource) => [GROUP, resource] as const)),
-  ...['invocations', 'exchanges', 'taskagents', 'taskagents/invoke', 'taskagents/logs'].map((resource) => [RUNTIME_GROUP, resource] as const),
+  ...['invocations', 'exchanges', 'explain', 'taskagents', 'taskagents/invoke', 'taskagents/logs'].map((resource) => [RUNTIME_GROUP, resource] as const),
   ...['secrets', 'events', 'pods', 'serviceaccounts'].map((resource) => ['', resource] as const),
   ['coordination.k8s.io', 'leases'],
   ['rbac.authorization.k8s.io', 'clusterroles'],

@@ -15,6 +15,7 @@ import { devCommand } from './dev.ts';
 import { diffCommand } from './diff.ts';
 import { doctorCommand } from './doctor.ts';
 import { egressLogCommand } from './egress-log.ts';
+import { explainCommand } from './explain.ts';
 import { getCommand } from './get.ts';
 import { imageBuildCommand } from './image-build.ts';
 import { poolsGetCommand, poolsListCommand } from './pools.ts';
@@ -50,6 +51,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   poolsListCommand,
   poolsGetCommand,
   egressLogCommand,
+  explainCommand,
   completionCommand,
   testCommand,
   benchCommand,

@@ -87,6 +87,11 @@ test('kinds, and names that the API has', async () => {
   expect(await offered('get', 'ta', 'alpha', 'al')).toEqual(['alps']);
   expect(await offered('delete', 'taskagent/b')).toEqual(['taskagent/beta']);
   expect(await offered('agents', 'run-task', '')).toEqual(['alpha', 'alps', 'beta']);
+  expect(await offered('explain', '')).toEqual(['alpha', 'alps', 'beta']);
+  expect(await offered('explain', 'd')).toEqual(['default/']);
+  expect(await offered('explain', 'default/al')).toEqual(['default/alpha', 'default/alps']);
+  expect(await offered('explain', 'team/')).toEqual([]);
+  expect(await offered('explain', 'alpha', 't')).toEqual(['tcp']);
   expect(await offered('agents', 'rollback', 'alpha', '--to', '')).toEqual(['alpha-00001', 'alpha-00002']);
   expect(await offered('agents', 'diff', 'taskagent/beta', '')).toEqual(['beta-00001']);
   expect(await offered('get', '-n', 'team', 'cm', '')).toEqual(['theirs']);

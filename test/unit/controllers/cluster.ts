@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createApiServer, type ApiServerOptions } from '#apiserver';
-import { startControllers } from '#controllers';
+import { startControllers, type Controllers } from '#controllers';
 import { createClient, type Client } from '#kube';
 import { AsyncQueue, silentLogger, systemClock, type Clock } from '#lib';
 import { createAuthority, loadSigner } from '#lib/x509';
@@ -113,6 +113,8 @@ export interface Cluster extends AsyncDisposable {
   readonly client: Client;
   readonly desired: Recorder;
   readonly runs: FakeRuns;
+  /** Those that run now. */
+  readonly controllers: Controllers;
   /** A client with the certificate of this user. */
   as(user: string): Promise<Client>;
   /** What a user has asked of the API so far: `list secrets`, `patch taskagents/status.clrk.apoxy.dev`; `REFUSED list pods` when it may not. */
@@ -149,7 +151,7 @@ export const startCluster = async ({ controllers = true, clock = systemClock }: 
   // As in a stack: a controller that does what its role does not allow fails here.
   const manager = started.use(await as('system:clrk:controller-manager'));
   const runs = new FakeRuns();
-  let running: AsyncDisposable | undefined;
+  let running: Controllers | undefined;
   started.defer(() => running?.[Symbol.asyncDispose]());
   const start = (): Recorder => {
     const desired = new Recorder();
@@ -170,6 +172,9 @@ export const startCluster = async ({ controllers = true, clock = systemClock }: 
     client,
     desired,
     runs,
+    get controllers() {
+      return running!;
+    },
     as: async (user) => all.use(await as(user)),
     requests: (user) => requests.get(user) ?? new Set(),
     asked,

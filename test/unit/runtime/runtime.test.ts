@@ -7,7 +7,20 @@ import { GROUP, RUNTIME_GROUP, type Invocation as InvocationObject, type KubeObj
 import { createClient, type Client } from '#kube';
 import { AsyncQueue, silentLogger } from '#lib';
 import { createAuthority, loadSigner } from '#lib/x509';
-import type { ExchangeQuery, ExchangeRecord, InvocationFilter, InvokeAnswer, InvokeRequest, Invocation, LogQuery, Runs, StoredLog } from '#model';
+import type {
+  ExchangeQuery,
+  ExchangeRecord,
+  ExplainAnswer,
+  ExplainQuestion,
+  Explanation,
+  InvocationFilter,
+  InvokeAnswer,
+  InvokeRequest,
+  Invocation,
+  LogQuery,
+  Runs,
+  StoredLog,
+} from '#model';
 import { runtimeGroups } from '#runtime';
 import { otlpLogs } from '#telemetry';
 import { connect, createRpcServer, Runs as RunsService, Store as StoreService } from '#wire';
@@ -50,6 +63,28 @@ interface StartOptions {
   readonly logs?: (query: LogQuery) => readonly StoredLog[];
 }
 
+const explanation: Explanation = {
+  agent: 'default/summarizer',
+  asked: 'GET https://example.com/',
+  verdict: 'Denied',
+  reason: 'NoRoute',
+  message: 'No route.',
+  status: 403,
+  sees: 'HTTP 403',
+  gateway: 'default/default',
+  listener: 'tls',
+  handling: 'terminate',
+  route: '',
+  rule: -1,
+  policies: [],
+  ranges: [],
+  revision: 'abcdef012345',
+  inForce: true,
+  warnings: [],
+  steps: [],
+  misses: [],
+};
+
 const start = async ({ dispatcher = true, store = true, logs = (): readonly StoredLog[] => [] }: StartOptions = {}) => {
   const use = stack.current;
   const dir = await mkdtemp(join(tmpdir(), 'clrk-'));
@@ -58,6 +93,8 @@ const start = async ({ dispatcher = true, store = true, logs = (): readonly Stor
   use.defer(() => journal.changes.end());
   const queries: ExchangeQuery[] = [];
   const records: ExchangeRecord[] = [];
+  const questions: ExplainQuestion[] = [];
+  const answers: { explain: ExplainAnswer } = { explain: { explanation } };
   if (dispatcher) await use.use(createRpcServer().add(RunsService, runsService(journal))).listen(join(dir, 'runs.sock'));
   const storeService = createRpcServer().add(StoreService, {
     insertExchanges: () => ({}),
@@ -85,6 +122,12 @@ const start = async ({ dispatcher = true, store = true, logs = (): readonly Stor
         store: remoteStore(storeClient),
         agents: { exists: async (namespace, name) => namespace === 'default' && name === 'summarizer' },
         encodeLogs: otlpLogs,
+        explain: {
+          explain: async (question) => {
+            questions.push(question);
+            return answers.explain;
+          },
+        },
         followMs: 300,
         quietMs: 50,
       }),
@@ -96,7 +139,15 @@ const start = async ({ dispatcher = true, store = true, logs = (): readonly Stor
     const own = await signer.issue({ subject, usage: 'client', ...valid });
     return use.use(createClient({ server: url, ca: authority.certPem, cert: own.certPem, key: own.keyPem }));
   };
-  return { journal, queries, records, admin: await clientOf('CN=alice, O=system:masters'), viewer: await clientOf('CN=bob, O=clrk:viewers') };
+  return {
+    journal,
+    queries,
+    records,
+    questions,
+    answers,
+    admin: await clientOf('CN=alice, O=system:masters'),
+    viewer: await clientOf('CN=bob, O=clrk:viewers'),
+  };
 };
 
 const base: Invocation = {
@@ -394,5 +445,30 @@ describe('logs', () => {
     const losing = await start({ logs });
     const response = await losing.admin.request('GET', `${path}?follow=true&after=0`);
     await expect(response.body.text()).rejects.toThrow();
+  });
+});
+
+describe('explain', () => {
+  const path = `/apis/${RUNTIME_GROUP}/v1alpha1/namespaces/default/explain/summarizer`;
+
+  test('a viewer may ask about a request or a connection; the question comes as it was asked', async () => {
+    const { viewer, questions } = await start();
+    const url = 'https://example.com/?a=b&c';
+    const answer = await viewer.json('GET', `${path}?${new URLSearchParams({ method: 'GET', url, sni: '', model: 'm' }).toString()}`);
+    expect(answer).toMatchObject({ kind: 'Explanation', metadata: { name: 'summarizer', namespace: 'default' }, ...explanation });
+    await viewer.json('GET', `${path}?protocol=tcp&destination=db.example.com:5432`);
+    expect(questions).toEqual([
+      { namespace: 'default', agent: 'summarizer', method: 'GET', url, sni: '', model: 'm' },
+      { namespace: 'default', agent: 'summarizer', protocol: 'tcp', destination: 'db.example.com:5432' },
+    ]);
+  });
+
+  test('neither or both ways to ask, or too much, is a 400; what the other side refuses keeps its code', async () => {
+    const { viewer, answers } = await start();
+    for (const query of ['', '?method=GET', '?url=https://a/&destination=a:1', `?method=GET&url=https://a/${'x'.repeat(9_000)}`])
+      await expect(viewer.json('GET', `${path}${query}`), query.slice(0, 40)).rejects.toMatchObject({ code: 400 });
+    answers.explain = { refusal: { reason: 'NotFound', message: 'there is no agent' } };
+    await expect(viewer.json('GET', `${path}?method=GET&url=https://a/`)).rejects.toMatchObject({ code: 404, message: 'there is no agent' });
+    await expect(viewer.json('POST', path, { body: '{}' })).rejects.toMatchObject({ code: 403 });
   });
 });
