@@ -1,11 +1,11 @@
 import { ClrkError, messageOf, retry, runProgram, systemClock, type Program } from '#lib';
 import { layout } from '#model';
-import { createLedgerClient, Egress, type HostPort } from '#egress';
+import { createLedgerClient, Egress, UpstreamResolver, type HostPort } from '#egress';
 import { connect, Desired, Host, Ledger } from '#wire';
 
 const LEDGER_TIMEOUT_MS = 1_000;
 
-/** `--name 0`: policy of one worker's sandboxes. Consumes desired gateways; produces what their Envoys do, and says what is in force. */
+/** `--name 0 [--upstream-dns ADDRESS,…]`: policy of one worker's sandboxes. Consumes desired gateways; produces what their Envoys do, and says what is in force. */
 const main = async (program: Program): Promise<void> => {
   const { state, run, args, log, signal, resources } = program;
   const { name: worker } = args;
@@ -22,14 +22,24 @@ const main = async (program: Program): Promise<void> => {
     stopEnvoy: async (index) => void (await privileged.stopEnvoy({ index })),
     startFront: async () => void (await privileged.startFront({})),
     setRoute: async (element) => void (await privileged.setRoute(element)),
+    setBlock: async (block, elements) => void (await privileged.setBlock({ block, elements: [...elements] })),
+    closeConnections: async (address) => void (await privileged.closeConnections({ address })),
   };
   const ledger = createLedgerClient(counters, { timeoutMs: LEDGER_TIMEOUT_MS });
 
-  const egress = resources.use(await Egress.start({ worker, at, host, ledger, clock: systemClock, log, signal }));
+  const servers = args['upstream-dns']?.split(',');
+  const upstream = resources.use(new UpstreamResolver(servers ? { servers } : {}));
+
+  const egress = resources.use(await Egress.start({ worker, at, host, ledger, upstream, clock: systemClock, log, signal }));
 
   // Ends of Envoys; the worker keeps those that nobody listened for.
   follow(program, 'the worker', async () => {
     for await (const end of privileged.envoyEnds({}, { signal })) await egress.envoyEnded(end);
+  });
+
+  // Packets that went nowhere; they are written down by the kernel for a minute.
+  follow(program, 'the worker', async () => {
+    for await (const packet of privileged.refusals({}, { signal })) await egress.refused(packet);
   });
 
   // Desired state down, what is in force up. Reports begin with who this is, so that the answer can be chosen.

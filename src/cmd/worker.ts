@@ -14,10 +14,10 @@ import { Envoys } from './worker/envoys.ts';
 import { hostService } from './worker/host-service.ts';
 import { WorkLink } from './worker/work-link.ts';
 
-/** `--tools DIR --name 0 --pool default/default --uids BASE`: the sandboxes of one worker, and what they need around them. */
+/** `--tools DIR --name 0 --pool default/default --uids BASE [--upstream-dns ADDRESS,…]`: the sandboxes of one worker, and what they need around them. */
 const main = async (program: Program): Promise<void> => {
   const { state, run, args, log, resources } = program;
-  const { name: worker, pool, tools, uids } = args;
+  const { name: worker, pool, tools, uids, 'upstream-dns': upstreamDns } = args;
   if (!worker || !pool || !tools || !uids)
     throw new ClrkError('BadArgument', { what: 'worker needs --name, --pool, --tools and --uids.', fix: 'clrk dev passes them.' });
   const stack = layout(state, run);
@@ -47,7 +47,10 @@ const main = async (program: Program): Promise<void> => {
   await host.listen(at.hostSocket);
 
   // Produces policy decisions (egress) and records (recorder) of this worker's sandboxes.
-  const children = await Promise.all([keepProgram(program, 'egress', ids.egress), keepProgram(program, 'recorder', ids.recorder)]);
+  const children = await Promise.all([
+    keepProgram(program, 'egress', ids.egress, { args: upstreamDns === undefined ? [] : ['--upstream-dns', upstreamDns] }),
+    keepProgram(program, 'recorder', ids.recorder),
+  ]);
   for (const child of children) resources.use(child);
 
   // Consumes Assignments; produces runs: sandboxes claim their address in egress, stdout and ends go to the dispatcher.

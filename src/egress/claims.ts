@@ -3,20 +3,16 @@ import type { Binding, ClaimAnswer, Parking } from '#model';
 import { RpcError, type Claims, type Implementation } from '#wire';
 import type { Bindings } from './bindings.ts';
 import type { Slice } from './slices.ts';
-
-/** One element of the maps of the gateway namespace. */
-export interface MapElement {
-  readonly map: 'route' | 'first' | 'parked';
-  readonly source: string;
-  readonly destination: string;
-  readonly port: number;
-}
+import type { Way } from './steering/index.ts';
 
 export interface ClaimsOptions {
   readonly bindings: Bindings;
   /** Resolves with the slice of a gateway that is in force; rejects when the signal aborts before. */
   readonly inForce: (gateway: string, signal: AbortSignal) => Promise<Slice>;
-  readonly setRoute: (element: MapElement) => Promise<void>;
+  /** Opens the ways of a block to its gateways; they are open when it resolves. */
+  readonly open: (way: Way) => Promise<void>;
+  /** Sends whatever comes from an address to a port where it is refused. */
+  readonly park: (address: string, port: number) => Promise<void>;
   readonly released: (address: string) => void;
   /** How long a claim waits for its gateways, 8 s by default. */
   readonly waitMs?: number;
@@ -48,7 +44,7 @@ const startsBeforeEvent = (what: string): ClaimAnswer => ({
  * then all but the binding is done, and the first gateway refuses whatever comes from it.
  */
 export const claimsService = (options: ClaimsOptions): Implementation<typeof Claims> => {
-  const { bindings, inForce, setRoute } = options;
+  const { bindings, inForce, open } = options;
 
   const ready = async (gateways: readonly string[], signal: AbortSignal): Promise<readonly Slice[] | { readonly missing: string }> => {
     const abort = AbortSignal.any([signal, AbortSignal.timeout(options.waitMs ?? 8_000)]);
@@ -58,10 +54,6 @@ export const claimsService = (options: ClaimsOptions): Implementation<typeof Cla
     return waits.map((wait) => (wait as PromiseFulfilledResult<Slice>).value);
   };
 
-  const open = async ({ block }: Parking, slices: readonly Slice[]): Promise<void> => {
-    for (const { all, port } of slices) await setRoute({ map: 'route', source: block, destination: all, port });
-    if (slices[0]) await setRoute({ map: 'first', source: block, destination: '', port: slices[0].port });
-  };
   /** The ways that were open when an address was parked. */
   const opened = new Map<string, string>();
   const waysOf = (slices: readonly Slice[]): string => slices.map(({ all }) => all).join(' ');
@@ -73,7 +65,7 @@ export const claimsService = (options: ClaimsOptions): Implementation<typeof Cla
     if (parked?.tried !== undefined) return startsBeforeEvent(parked.tried);
     const slices = await ready(binding.gateways, signal);
     if ('missing' in slices) return notInForce(slices.missing);
-    if (!parked || opened.get(address) !== waysOf(slices)) await open(binding, slices);
+    if (!parked || opened.get(address) !== waysOf(slices)) await open(binding);
     const meanwhile = bindings.parked(address)?.tried;
     if (meanwhile !== undefined) return startsBeforeEvent(meanwhile);
     if (signal.aborted) throw new RpcError('CANCELLED', 'the claim was given up');
@@ -92,9 +84,9 @@ export const claimsService = (options: ClaimsOptions): Implementation<typeof Cla
       const { address } = parking;
       const slices = await ready(parking.gateways, signal);
       if ('missing' in slices) return yield notInForce(slices.missing);
-      await open(parking, slices);
+      await open(parking);
       if (signal.aborted) return;
-      if (slices[0]) await setRoute({ map: 'parked', source: address, destination: '', port: slices[0].unclaimedPort });
+      if (slices[0]) await options.park(address, slices[0].unclaimedPort);
       const tried = Promise.withResolvers<string>();
       await bindings.park(parking, tried.resolve);
       opened.set(address, waysOf(slices));

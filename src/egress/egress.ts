@@ -6,13 +6,16 @@ import type { AccessLine, Binding, EgressDesired, EgressLine, EgressReport, Ledg
 import { Claims, createRpcServer, Names } from '#wire';
 import { AggregatedDiscoveryService, ExternalProcessor } from '#wire/xds';
 import { Bindings } from './bindings.ts';
-import { claimsService, type MapElement } from './claims.ts';
+import { claimsService } from './claims.ts';
 import { createEngine, createSettler, SETTLED } from './engine/index.ts';
 import { GatewayIndexes } from './gateway-indexes.ts';
 import { Gateway, systemRoots } from './gateway.ts';
 import { createResolver, type Answer } from './names/resolver.ts';
 import { rotateAccessLogs } from './access-logs.ts';
+import { refusedPacketLine, type RefusedPacket } from './refused-packets.ts';
 import { MAX_GATEWAYS, type Slice } from './slices.ts';
+import { Steering, UdpRelays, type MapElement } from './steering/index.ts';
+import type { UpstreamResolver } from './upstream/index.ts';
 import { xdsService } from './xds/server.ts';
 
 /** How often it is seen whether the clock was set. */
@@ -24,6 +27,9 @@ export interface HostPort {
   stopEnvoy(index: number): Promise<void>;
   startFront(): Promise<void>;
   setRoute(element: MapElement): Promise<void>;
+  setBlock(block: string, elements: readonly MapElement[]): Promise<void>;
+  /** Resets every connection of a sandbox address. */
+  closeConnections(address: string): Promise<void>;
 }
 
 export interface EgressOptions {
@@ -31,6 +37,8 @@ export interface EgressOptions {
   readonly at: WorkerLayout;
   readonly host: HostPort;
   readonly ledger: LedgerPort;
+  /** Where names of upstreams lead. */
+  readonly upstream: UpstreamResolver;
   readonly clock: Clock;
   readonly log: Logger;
   readonly signal: AbortSignal;
@@ -46,6 +54,8 @@ export class Egress implements AsyncDisposable {
   readonly #indexes: GatewayIndexes;
   readonly #bindings: Bindings;
   readonly #records: RecordFile<EgressLine>;
+  readonly #steering: Steering;
+  readonly #relays: UdpRelays;
   readonly #servers = new AsyncDisposableStack();
   readonly #roots = systemRoots();
   #xdsServed = false;
@@ -54,10 +64,16 @@ export class Egress implements AsyncDisposable {
   /** What is in force; a value for every change. */
   readonly reports = new Latest<EgressReport>();
 
-  private constructor(options: EgressOptions, bindings: Bindings, indexes: GatewayIndexes) {
+  private constructor(options: EgressOptions, bindings: Bindings, indexes: GatewayIndexes, relays: UdpRelays) {
     this.#options = options;
     this.#bindings = bindings;
     this.#indexes = indexes;
+    this.#relays = relays;
+    this.#steering = new Steering({
+      setBlock: (block, elements) => options.host.setBlock(block, elements),
+      gateway: (name) => this.#gateways.get(name)?.steered,
+      ways: bindings.all,
+    });
     this.#records = new RecordFile(options.at.egressLog, { now: () => options.clock.now() });
   }
 
@@ -71,7 +87,7 @@ export class Egress implements AsyncDisposable {
     const inherit = (await readIfExists(mark)) !== undefined;
     const bindings = await Bindings.open(at.bindings, clock, inherit);
     await writeFileAtomic(mark, '');
-    const egress = new Egress(options, bindings, await GatewayIndexes.open(at.gateways));
+    const egress = new Egress(options, bindings, await GatewayIndexes.open(at.gateways), await UdpRelays.open(join(at.names, 'udp.json')));
     await egress.#serve();
     return egress;
   }
@@ -93,7 +109,8 @@ export class Egress implements AsyncDisposable {
     const claims = claimsService({
       bindings: this.#bindings,
       inForce,
-      setRoute: (element) => host.setRoute(element),
+      open: (way) => this.#steering.open(way),
+      park: (address, port) => host.setRoute({ map: 'parked', source: address, destination: '', ports: '', port }),
       released: (address) => resolver.forget(address),
     });
     const engine = createEngine({ policy, binding, ledger, record, clock, log: log.with({ part: 'engine' }) });
@@ -157,6 +174,8 @@ export class Egress implements AsyncDisposable {
         this.#options.log.error('cannot apply a gateway', { gateway: desired.gateway, err: error });
       }
     }
+    // Before anything is reported to be in force; a worker that is away gets it when it is back.
+    this.#background('steer sandboxes', () => this.#steering.refresh());
     // Only now: an Envoy from before a restart must not be told of a state that lacks half of it.
     if (!this.#xdsServed) {
       const server = this.#servers.use(
@@ -187,7 +206,17 @@ export class Egress implements AsyncDisposable {
       return undefined;
     }
     const changed = (): void => this.#onChange();
-    const gateway = await Gateway.open({ name, index, at, roots: this.#roots, clock, log: log.with({ gateway: name }), changed });
+    const gateway = await Gateway.open({
+      name,
+      index,
+      at,
+      roots: this.#roots,
+      relays: this.#relays,
+      steer: (of) => this.#steering.refresh(of),
+      clock,
+      log: log.with({ gateway: name }),
+      changed,
+    });
     this.#gateways.set(name, gateway);
     return gateway;
   }
@@ -208,6 +237,18 @@ export class Egress implements AsyncDisposable {
     await this.#records.append({ event: 'gateway-died', time, id: randomUUID(), gateway, source: '', host: '', verdict: 'Denied', reason: 'GatewayDied' });
   }
 
+  /** A packet of a sandbox went nowhere: recorded, and told where the sandbox waits for its run. */
+  async refused(packet: RefusedPacket): Promise<void> {
+    const { source, time } = packet;
+    const line = refusedPacketLine(packet, {
+      binding: this.#bindings.get(source),
+      parked: this.#bindings.parked(source),
+      nameOf: (gateway, address) => this.#gateways.get(gateway)?.nameOf(address),
+    });
+    this.#bindings.tried(source, `${line.protocol} ${line.destination}`, time);
+    await this.#records.append(line);
+  }
+
   #onChange(): void {
     this.reports.set({ worker: this.#options.worker, gateways: [...this.#gateways.values()].map(({ state }) => state) });
   }
@@ -226,4 +267,4 @@ export class Egress implements AsyncDisposable {
   }
 }
 
-const toMessage = ({ rcode, addresses, ttl }: Answer) => ({ rcode, addresses: [...addresses], ttl });
+const toMessage = (answer: Answer) => ({ ...answer, addresses: [...answer.addresses] });

@@ -3,12 +3,13 @@ import { networkInterfaces } from 'node:os';
 import { rootCertificates } from 'node:tls';
 import { fingerprintOf, type Clock, type Logger } from '#lib';
 import type { DesiredGateway, GatewayState, PolicySet, WorkerLayout } from '#model';
-import { admittedHosts, admitsHost, terminatesAt } from '#policy';
+import { admitsHost, admitsName, namesOf, terminatesAt } from '#policy';
 import { Leaves } from './leaves.ts';
 import { NameAddresses } from './names/addresses.ts';
 import { DeniedNames } from './names/denied.ts';
 import type { NamingGateway } from './names/resolver.ts';
 import { sliceOf, type Slice } from './slices.ts';
+import { isSteeredByName, udpDestinations, type SteeredGateway, type UdpRelay, type UdpRelays } from './steering/index.ts';
 import { bootstrap, translate } from './translate/index.ts';
 import { XdsNode } from './xds/node.ts';
 import { snapshotOf } from './xds/snapshot.ts';
@@ -36,6 +37,9 @@ export interface GatewayOptions {
   readonly index: number;
   readonly at: WorkerLayout;
   readonly roots: string;
+  readonly relays: UdpRelays;
+  /** Brings a name that has an address now into the maps of the gateway namespace. */
+  readonly steer: (gateway: string) => Promise<void>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly changed: () => void;
@@ -72,7 +76,9 @@ export class Gateway implements NamingGateway {
   }
 
   static async open(options: GatewayOptions): Promise<Gateway> {
-    return new Gateway(options, await NameAddresses.open(options.at.names, options.name, options.index));
+    const { at, name: gateway, index, clock } = options;
+    const made: Gateway = new Gateway(options, await NameAddresses.open({ dir: at.names, gateway, index, clock, assigned: (name) => made.#assigned(name) }));
+    return made;
   }
 
   get policy(): PolicySet | undefined {
@@ -87,7 +93,7 @@ export class Gateway implements NamingGateway {
   async apply(desired: DesiredGateway): Promise<void> {
     const policy = JSON.parse(desired.policySet) as PolicySet;
     const credentials = new Map(desired.credentials.map(({ name, value }) => [name, value]));
-    await this.#addresses.admit(admittedHosts(policy));
+    await this.#addresses.admit(namesOf(policy).exact);
     this.#leaves.use({ certPem: desired.intermediatePem, keyPem: desired.intermediateKeyPem });
     this.#state = { ...this.#state, root: fingerprintOf(desired.rootPem) };
     const { at, index, roots } = this.#options;
@@ -101,7 +107,34 @@ export class Gateway implements NamingGateway {
       credentials: new Set(credentials.keys()),
     });
     this.#policy = policy;
+    await this.#relay();
     this.node.set(snapshotOf(policy.revision, translated, { credentials, trustedCa: roots + policy.trustBundle }));
+  }
+
+  async #assigned(name: string): Promise<void> {
+    if (!this.#policy || !isSteeredByName(this.#policy, name)) return;
+    await this.#relay();
+    await this.#options.steer(this.name);
+  }
+
+  /** Destinations over UDP have a port each. */
+  async #relay(): Promise<readonly UdpRelay[]> {
+    const { list, dropped } = udpDestinations({ policy: this.#policy!, names: () => this.#addresses.entries() });
+    if (dropped > 0) this.#options.log.warn('more destinations over UDP than can be relayed; some are refused', { dropped });
+    return this.#options.relays.assign(this.index, list);
+  }
+
+  /** What steering has to know; undefined before there is a policy. */
+  get steered(): SteeredGateway | undefined {
+    const policy = this.#policy;
+    return (
+      policy && {
+        slice: this.slice,
+        policy,
+        names: () => this.#addresses.entries(),
+        relayOf: (destination) => this.#options.relays.of(this.index, destination),
+      }
+    );
   }
 
   /** The bootstrap of its Envoy, as JSON. */
@@ -110,8 +143,16 @@ export class Gateway implements NamingGateway {
     return JSON.stringify(bootstrap({ gateway: name, adminSocket: at.envoyAdmin(index), xdsSocket: at.xdsSocket, engineSocket: at.engineSocket }));
   }
 
-  addressOf(name: string): string | undefined {
-    return this.#addresses.of(name);
+  admitsName(agent: string, name: string): boolean {
+    return this.#policy !== undefined && admitsName(this.#policy, agent, name);
+  }
+
+  addressOf(name: string): Promise<string | undefined> {
+    return this.#addresses.assign(name);
+  }
+
+  nameOf(address: string): string | undefined {
+    return this.#addresses.nameOf(address);
   }
 
   deny(name: string): string | undefined {

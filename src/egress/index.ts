@@ -3,3 +3,4 @@
 // Owns: addresses of gateways, the xDS server, bindings of addresses to runs. Reaches privilege through HostPort only.
 export { createLedgerClient } from './ledger-client.ts';
 export { Egress, type EgressOptions, type HostPort } from './egress.ts';
+export { UpstreamResolver } from './upstream/index.ts';

@@ -8,9 +8,14 @@ export const MAX_GATEWAYS = 31;
 /** Addresses of a /21 that stand for names: neither the first nor the last. */
 export const NAMES_PER_SLICE = 2046;
 
-const BASE = (198 << 24) | (18 << 16);
+/** 198.18.0.0/15: all slices, and the reserved addresses. */
+export const SLICES = { from: 0xc612_0000, to: 0xc613_ffff } as const;
+const BASE = SLICES.from;
 const FIRST_PORT = 15_001;
 const FIRST_UNCLAIMED_PORT = 15_101;
+const FIRST_RAW_PORT = 15_201;
+/** Ports of the gateway namespace on which datagrams are relayed, one for each (gateway, address, port). */
+export const UDP_PORTS = { from: 20_000, to: 29_999 } as const;
 
 export const formatIp = (value: number): string => [24, 16, 8, 0].map((shift) => (value >>> shift) & 0xff).join('.');
 
@@ -23,6 +28,8 @@ export interface Slice {
   readonly port: number;
   /** Where it refuses and records the connections of sandboxes that have no run yet. */
   readonly unclaimedPort: number;
+  /** Where it takes connections whose first bytes nobody needs to see: only a tcp listener can have them. */
+  readonly rawPort: number;
 }
 
 export const sliceOf = (index: number): Slice => {
@@ -33,12 +40,22 @@ export const sliceOf = (index: number): Slice => {
     denied: `${formatIp(start + 2048)}/21`,
     port: FIRST_PORT + index,
     unclaimedPort: FIRST_UNCLAIMED_PORT + index,
+    rawPort: FIRST_RAW_PORT + index,
   };
 };
 
 /** The address of slot `slot` (0 to NAMES_PER_SLICE - 1) of a half of a slice. */
 export const slotAddress = (index: number, half: 'admitted' | 'denied', slot: number): string =>
   formatIp(BASE + index * 4096 + (half === 'denied' ? 2048 : 0) + 1 + slot);
+
+/** A dotted IPv4 address as a number. */
+export const ipNumber = (address: string): number => address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
+
+/** The slot of an address in the admitted half of a gateway's slice. */
+export const slotOf = (index: number, address: string): number | undefined => {
+  const slot = ipNumber(address) - (BASE + index * 4096) - 1;
+  return slot >= 0 && slot < NAMES_PER_SLICE ? slot : undefined;
+};
 
 /** Names that mean the same in every sandbox. */
 export const RESERVED_NAMES: Readonly<Record<string, string>> = {

@@ -78,12 +78,13 @@ export interface BindingLine {
 }
 
 /**
- * A line of `egress.jsonl`: decisions `egress` took itself. `dns` = a question that was refused or sent to the deny slice;
+ * A line of `egress.jsonl`: decisions `egress` took itself. `dns` = a question, answered or not; `refused-packet` = a packet
+ * that the gateway namespace answered itself, because nothing takes it (`protocol` and `destination` say what it was);
  * `admit` = the engine let a request through (closes its record when Envoy dies before its own line); `refused` = the
  * engine denied; `gateway-died` = Envoy of a gateway ended, requests admitted and not logged before `time` are closed.
  */
 export interface EgressLine {
-  readonly event: 'dns' | 'admit' | 'refused' | 'gateway-died';
+  readonly event: 'dns' | 'refused-packet' | 'admit' | 'refused' | 'gateway-died';
   readonly time: number;
   readonly id: string;
   readonly gateway: string;
@@ -91,6 +92,10 @@ export interface EgressLine {
   readonly host: string;
   readonly method?: string;
   readonly path?: string;
+  /** `udp`, `icmp`, `tcp`, … */
+  readonly protocol?: string;
+  /** `ip:port`, or `ip` where the protocol has no ports. */
+  readonly destination?: string;
   readonly verdict: 'Allowed' | 'Denied';
   readonly reason: string;
   readonly engine?: EngineMetadata;
@@ -111,7 +116,7 @@ export interface ExchangeRecord {
   readonly gateway: string;
   readonly route: string;
   readonly revision: string;
-  /** `https`, `http`, `tls` (a refused connection with a name), `tcp` (without), `dns`. */
+  /** `https`, `http`, `tls` (a refused connection with a name), `tcp` (without), `udp`, `icmp`, `dns`. */
   readonly protocol: string;
   readonly method: string;
   readonly host: string;

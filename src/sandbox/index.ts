@@ -5,6 +5,7 @@ export { Addresses, QUARANTINE_MS, type AddressPair } from './addresses.ts';
 export { Cgroups, detectDriver, type Driver, type Group, type GroupLimits, type GroupUsage } from './cgroup/index.ts';
 export { GatewayNamespace, type RouteElement } from './gateway-namespace.ts';
 export { Images, ImageError, type ReadyImage } from './images.ts';
+export { type RefusedPacket } from './refusals.ts';
 export { FRONT_PORTS, RESERVED } from './ruleset.ts';
 export { type RunContext } from './context.ts';
 export { SandboxRun, type RunListener } from './run.ts';

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { setImmediate } from 'node:timers/promises';
 import { ClrkError, spawnChild } from '#lib';
 
 interface Waiting {
@@ -17,7 +18,9 @@ export class Nft implements AsyncDisposable {
   readonly #waiting: Waiting[] = [];
   #child: ChildProcess | undefined;
   #said = '';
+  #printed = '';
   #count = 0;
+  #asking: Promise<unknown> = Promise.resolve();
 
   constructor(netns: string) {
     this.#netns = netns;
@@ -25,22 +28,44 @@ export class Nft implements AsyncDisposable {
 
   /** Applies the commands together or not at all; rejects with what nft says. Transactions happen in the order of calls. */
   apply(...commands: readonly string[]): Promise<void> {
+    return this.#say(commands.join('; '));
+  }
+
+  /** What nft prints about a command. One is asked at a time. */
+  ask(command: string): Promise<string> {
+    const answer = this.#asking
+      .catch(() => {})
+      .then(async () => {
+        await this.#say(command);
+        // It prints before it complains; what it printed is in the other pipe, and read in this turn.
+        await setImmediate();
+        const printed = this.#printed;
+        this.#printed = '';
+        return printed;
+      });
+    this.#asking = answer;
+    return answer;
+  }
+
+  #say(line: string): Promise<void> {
     const mark = `done_${++this.#count}_`;
     const child = (this.#child ??= this.#open());
     return new Promise((resolve, reject) => {
       const settle = (said: string): void =>
         said.includes('Error')
-          ? reject(new ClrkError('ChildFailed', { command: `nft ${commands.join('; ')}`, outcome: 'an error', stderr: said.trim() }))
+          ? reject(new ClrkError('ChildFailed', { command: `nft ${line.slice(0, 2_000)}`, outcome: 'an error', stderr: said.trim().slice(0, 4_000) }))
           : resolve();
       this.#waiting.push({ mark, settle, fail: reject });
-      child.stdin!.write(`${commands.join('; ')}\n${mark}\n`);
+      child.stdin!.write(`${line}\n${mark}\n`);
     });
   }
 
   #open(): ChildProcess {
-    const child = spawnChild('nft', ['-i'], { netns: this.#netns, stdio: ['pipe', 'ignore', 'pipe'] });
+    const child = spawnChild('nft', ['-i'], { netns: this.#netns, stdio: ['pipe', 'pipe', 'pipe'] });
     this.#said = '';
+    this.#printed = '';
     child.stdin!.on('error', () => {}); // told by its end
+    child.stdout!.setEncoding('utf8').on('data', (text: string) => (this.#printed += text));
     child.stderr!.setEncoding('utf8').on('data', (text: string) => this.#hear(text));
     const gone = (): void => {
       if (this.#child !== child) return;

@@ -105,7 +105,7 @@ export class ParkedSandbox implements AsyncDisposable {
       const answer = await this.#answered(signal);
       if (answer.refused) this.#fail({ reason: answer.refused, message: answer.message }, true);
       // Only now: until it is claimed it reaches nothing.
-      else await gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '' });
+      else await gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '', ports: '' });
     } catch (error) {
       log.info('a warm sandbox could not be claimed', { invocation: assignment.invocation, cause: messageOf(error) });
       return false;
@@ -166,7 +166,7 @@ export class ParkedSandbox implements AsyncDisposable {
   }
 
   async #letGo(pair: AddressPair): Promise<void> {
-    await this.#context.gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '' });
+    await this.#context.gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '', ports: '' });
     this.#parking.abort(); // before the release, so that a claim without an answer comes to nothing
     if (this.#claimed) await release(this.#context, pair, this.#claimed.invocation);
   }

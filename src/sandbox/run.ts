@@ -129,7 +129,7 @@ export class SandboxRun implements AsyncDisposable {
       {
         hold: async (pair) => {
           // Left by a sandbox that was given up in the middle of being parked: the run would reach no gateway.
-          await this.#context.gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '' });
+          await this.#context.gateway.deleteRoute({ map: 'parked', source: pair.sandbox, destination: '', ports: '' });
           await claim(this.#context, pair, assignment, signal);
         },
         letGo: (pair) => release(this.#context, pair, invocation),

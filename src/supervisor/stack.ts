@@ -32,6 +32,8 @@ export interface StackOptions {
   /** Where `bin/envoy` and `bin/runsc` are. */
   readonly tools: string;
   readonly write: (line: string) => void;
+  /** Name servers that names of upstreams are asked of, instead of the machine's: `address` or `address:port`, with commas between. */
+  readonly upstreamDns?: string | undefined;
 }
 
 /** Where the tools of a state directory are; `CLRK_TOOLS` shares one set among several. */
@@ -44,7 +46,7 @@ export const toolsDirOf = (dir: string): string => process.env['CLRK_TOOLS'] ?? 
  * Start order: consumes nothing -> store (records) -> controller-manager (API, desired state) -> dispatcher (triggers, journal)
  * -> workers, as many as pools want.
  */
-export const startStack = async ({ dir, tools, write }: StackOptions): Promise<Stack> => {
+export const startStack = async ({ dir, tools, write, upstreamDns }: StackOptions): Promise<Stack> => {
   if (process.getuid?.() !== 0) throw new ClrkError('NotRoot', { command: 'clrk dev' });
   await mkdir(dir, { recursive: true, mode: 0o711 });
   const state = await realpath(dir);
@@ -84,7 +86,8 @@ export const startStack = async ({ dir, tools, write }: StackOptions): Promise<S
   };
   const dispatcher = started.use(await startProgram(context, 'dispatcher', ids.dispatcher, ['--api', api], 'dispatcher', moved));
   const ingress = ingressOf(dispatcher.report);
-  started.use(new Workers(context, base, layout(state, run).desiredSocket));
+  const workerArgs = upstreamDns === undefined ? [] : ['--upstream-dns', upstreamDns];
+  started.use(new Workers({ context, uids: base, desiredSocket: layout(state, run).desiredSocket, args: workerArgs }));
 
   await writeFileAtomic(join(state, 'kubeconfig.host'), await kubeconfig(state, api));
   started.defer(() => rm(devJson, { force: true }));

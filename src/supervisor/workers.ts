@@ -26,16 +26,18 @@ interface Worker {
 export class Workers implements AsyncDisposable {
   readonly #context: StackContext;
   readonly #uids: number;
+  readonly #args: readonly string[];
   readonly #running = new Map<string, Worker>();
   readonly #abort = new AbortController();
   #wanted: readonly PoolWanted[] = [];
   readonly #loop: Promise<void>;
 
-  /** `uids`: the first of the stack's uids. */
-  constructor(context: StackContext, uids: number, desiredSocket: string) {
-    this.#context = context;
-    this.#uids = uids;
-    this.#loop = this.#follow(desiredSocket);
+  /** `uids`: the first of the stack's uids. `args`: more arguments for every worker. */
+  constructor(options: { context: StackContext; uids: number; desiredSocket: string; args?: readonly string[] }) {
+    this.#context = options.context;
+    this.#uids = options.uids;
+    this.#args = options.args ?? [];
+    this.#loop = this.#follow(options.desiredSocket);
   }
 
   async #follow(socket: string): Promise<void> {
@@ -68,7 +70,8 @@ export class Workers implements AsyncDisposable {
     const name = String(number);
     const program = (async () => {
       const { worker } = identities(this.#uids).worker(name);
-      return startProgram(this.#context, 'worker', worker, ['--name', name, '--pool', pool, '--uids', String(this.#uids)], `worker-${name}`);
+      const args = ['--name', name, '--pool', pool, '--uids', String(this.#uids), ...this.#args];
+      return startProgram(this.#context, 'worker', worker, args, `worker-${name}`);
     })();
     this.#running.set(name, { pool, program, leaving: false });
     program.catch((error: unknown) => {

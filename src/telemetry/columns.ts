@@ -34,7 +34,7 @@ export const EXCHANGE_COLUMNS: readonly Column<keyof ExchangeRecord>[] = [
   exchange('gateway', 'LowCardinality(String)', ['clrk.gateway'], 'EgressGateway, `namespace/name`.'),
   exchange('route', 'LowCardinality(String)', ['clrk.route'], 'Route that matched, `Kind/namespace/name`; empty when none did.'),
   exchange('revision', 'LowCardinality(String)', ['clrk.policy.revision'], 'Policy revision the decision was made with.'),
-  exchange('protocol', 'LowCardinality(String)', ['clrk.protocol'], '`https`, `http`, `tls`, `tcp` or `dns`.'),
+  exchange('protocol', 'LowCardinality(String)', ['clrk.protocol'], '`https`, `http`, `tls`, `tcp`, `udp`, `icmp` (or another protocol of IP) or `dns`.'),
   exchange('method', 'LowCardinality(String)', ['http.request.method'], 'HTTP method, or the DNS type asked for.'),
   exchange('host', 'String', ['server.address'], 'Name that was asked for, lower case, without port.'),
   exchange('path', 'String', ['url.path'], 'Path without query.'),

@@ -429,7 +429,7 @@ test('with a route every TCP connection reaches its gateway under the address of
   const program = `require('net').createServer((s) => { s.on('error', () => {}); s.write('you are ' + s.remoteAddress + ' for ' + s.localPort); }).listen(15001, '0.0.0.0', () => console.log('up'))`;
   const listener = spawnChild(process.execPath, ['-e', program], { netns: gateway.path });
   await new Promise((resolve) => listener.stdout!.once('data', resolve));
-  const element = { map: 'first', source: '100.64.0.0/20', destination: '' };
+  const element = { map: 'first', source: '100.64.0.0/20', destination: '', ports: '' };
   try {
     await gateway.setRoute({ ...element, port: 15009 });
     await gateway.setRoute({ ...element, port: 15001 }); // changed in place
@@ -452,7 +452,7 @@ test('with a route every TCP connection reaches its gateway under the address of
 });
 
 test('a block that changes hands takes no route along', async () => {
-  const route = { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', port: 15001 };
+  const route = { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', ports: '', port: 15001 };
   await gateway.setRoute(route);
   await gateway.setRoute({ ...route, map: 'first', destination: '' });
   await gateway.setRoute({ ...route, source: '100.64.16.0/20' });
@@ -467,7 +467,7 @@ test('a block that changes hands takes no route along', async () => {
 });
 
 test('what is no element of a map does not reach nft', async () => {
-  const good = { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', port: 15001 };
+  const good = { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', ports: '', port: 15001 };
   for (const bad of [
     { map: 'steer' },
     { source: '100.64.0.0/33' },
@@ -476,6 +476,12 @@ test('what is no element of a map does not reach nft', async () => {
     { destination: '::1' },
     { port: 0 },
     { port: 65_536 },
+    { ports: '443' },
+    { map: 'wide' },
+    { map: 'wide', destination: '10.0.0.0-10.0.0.9', ports: '0' },
+    { map: 'wide', destination: '10.0.0.0/8', ports: '443' },
+    { map: 'datagrams', destination: '10.0.0.1', ports: '1-2-3' },
+    { map: 'datagrams', destination: '10.0.0.1', ports: '443 }' },
   ]) {
     await expect(gateway.setRoute({ ...good, ...bad })).rejects.toThrow(RangeError);
   }

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { isIP } from 'node:net';
 import { DEFAULT_POOL, workerPools } from '#api';
 import { enterPrivateMounts, startStack, toolsDirOf } from '#supervisor';
 import { appliedLine, applyFiles } from '../manifests/apply.ts';
@@ -40,6 +41,20 @@ export const parseWorkers = (text: string | undefined): number | undefined => {
   throw new ClrkError('BadArgument', { what: `--workers ${text} is not a number from 1 to ${MAX_WORKERS}.`, fix: 'For example: --workers 2' });
 };
 
+/** Name servers as `egress` takes them. */
+export const parseUpstreamDns = (text: string | undefined): string | undefined => {
+  for (const server of text?.split(',') ?? []) {
+    const [, inBrackets, alone, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(server) ?? [];
+    const valid = isIP(server) !== 0 || (isIP(inBrackets ?? alone ?? '') !== 0 && (port === undefined || (Number(port) > 0 && Number(port) < 65_536)));
+    if (valid) continue;
+    throw new ClrkError('BadArgument', {
+      what: `--upstream-dns ${text}: ${JSON.stringify(server)} is not an address with an optional port.`,
+      fix: 'For example: --upstream-dns 10.0.0.2,[2001:db8::53]:5353',
+    });
+  }
+  return text;
+};
+
 export const devCommand: CommandSpec = {
   path: ['dev'],
   summary: 'Run a complete stack on this machine, in the foreground',
@@ -50,15 +65,17 @@ export const devCommand: CommandSpec = {
     { name: 'apply', short: 'f', value: 'PATH', repeatable: true, help: 'file or directory to apply once the API is up', complete: 'file' },
     { name: 'recursive', short: 'R', help: 'look for manifests below directories too' },
     { name: 'workers', value: 'N', help: 'replicas of WorkerPool default/default (kept in the state directory; 1 at first)' },
+    { name: 'upstream-dns', value: 'ADDRESS[,ADDRESS]', help: 'name servers to ask for names of upstreams, instead of those of /etc/resolv.conf' },
     { name: 'secret', value: 'NAME=ENVVAR[:KEY]', repeatable: true, help: 'make a Secret from an environment variable before --apply' },
   ],
   examples: ['clrk dev', 'clrk dev --workers 2', 'clrk dev -f examples/quickstart/manifests --secret openai=OPENAI_AUTH:authorization'],
   run: async ({ io, global, flag, flags, has, signal }) => {
     await enterPrivateMounts('clrk dev');
     const workers = parseWorkers(flag('workers'));
+    const upstreamDns = parseUpstreamDns(flag('upstream-dns'));
     const secrets = flags('secret').map((text) => parseSecretFlag(text, io.env));
     const write = (line: string): void => io.err(`${line}\n`);
-    await using stack = await startStack({ dir: global.dir, tools: toolsDirOf(global.dir), write });
+    await using stack = await startStack({ dir: global.dir, tools: toolsDirOf(global.dir), write, upstreamDns });
     const target = await localTarget(global.dir);
     const byName = Map.groupBy(secrets, ({ name }) => name);
     for (const [name, entries] of byName) {

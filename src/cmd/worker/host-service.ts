@@ -1,4 +1,4 @@
-import type { GatewayNamespace, RouteElement } from '#sandbox';
+import type { GatewayNamespace } from '#sandbox';
 import { Host, RpcError, type Implementation } from '#wire';
 import type { Envoys } from './envoys.ts';
 
@@ -17,8 +17,10 @@ export const hostService = (envoys: Envoys, gateway: GatewayNamespace, startFron
     await startFront();
     return {};
   },
-  setRoute: (element) => checked(() => gateway.setRoute(element as RouteElement)),
+  setRoute: (element) => checked(() => gateway.setRoute(element)),
   deleteRoute: (element) => checked(() => gateway.deleteRoute(element)),
+  setBlock: ({ block, elements }) => checked(() => gateway.setBlock(block, elements)),
+  refusals: (_, { signal }) => gateway.refusals(signal),
   closeConnections: ({ address }) => checked(() => gateway.closeConnections(address)),
 });
 

@@ -50,10 +50,10 @@ export const serveDns = async (options: DnsOptions): Promise<AsyncDisposable & {
   const connections = new Limit(MAX_CONNECTIONS_PER_SOURCE);
 
   /** The answer to one packet; undefined when it is dropped. */
-  const answer = async (packet: Buffer, source: string, maxBytes: number): Promise<Buffer | undefined> => {
+  const answer = async (packet: Buffer, source: string): Promise<Buffer | undefined> => {
     if (!questions.take(source)) return undefined;
     try {
-      return await respond(packet, source, maxBytes, resolve);
+      return await respond(packet, source, resolve);
     } catch (error) {
       log.warn('a DNS question failed', { cause: messageOf(error) });
       return undefined;
@@ -65,7 +65,7 @@ export const serveDns = async (options: DnsOptions): Promise<AsyncDisposable & {
   const udp = createSocket('udp4');
   udp.on('error', (error) => log.warn('DNS socket', { cause: messageOf(error) }));
   udp.on('message', (packet: Buffer, from: RemoteInfo) => {
-    void answer(packet, from.address, 512).then((reply) => reply && udp.send(reply, from.port, from.address, () => {}));
+    void answer(packet, from.address).then((reply) => reply && udp.send(reply, from.port, from.address, () => {}));
   });
 
   const open = new Set<Socket>();
@@ -80,7 +80,7 @@ export const serveDns = async (options: DnsOptions): Promise<AsyncDisposable & {
         connections.give(source);
       });
     socket.setTimeout(IDLE_MS, () => socket.destroy());
-    readFrames(socket, (packet) => answer(packet, source, 65_535));
+    readFrames(socket, (packet) => answer(packet, source));
   });
 
   udp.bind(options.port, address);

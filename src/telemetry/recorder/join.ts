@@ -63,7 +63,7 @@ export class Join {
 
   egress(line: EgressLine, now: number): void {
     if (line.event === 'gateway-died') this.#freshDeaths.push({ gateway: line.gateway, time: line.time });
-    else if (line.event === 'dns') this.#waiting.push({ line, since: now });
+    else if (line.event === 'dns' || line.event === 'refused-packet') this.#waiting.push({ line, since: now });
     else {
       this.#pending.set(line.id, { line, since: now });
       if (this.#pending.size > MAX_PENDING) this.#giveUpOldest(now);

@@ -90,7 +90,7 @@ export const parseBinding = (line: string): BindingLine | undefined => {
   return { event, time, address, namespace, agent, invocation, traceId: text(json['traceId']), spanId: text(json['spanId']) };
 };
 
-const EVENTS: readonly unknown[] = ['dns', 'admit', 'refused', 'gateway-died'] satisfies EgressLine['event'][];
+const EVENTS: readonly unknown[] = ['dns', 'refused-packet', 'admit', 'refused', 'gateway-died'] satisfies EgressLine['event'][];
 
 export const parseEgress = (line: string): EgressLine | undefined => {
   const json = parse(line);
@@ -108,7 +108,7 @@ export const parseEgress = (line: string): EgressLine | undefined => {
     host: text(json['host']),
     verdict: json['verdict'] === 'Allowed' ? 'Allowed' : 'Denied',
     reason: text(json['reason']),
-    ...present({ method: text(json['method']), path: text(json['path']) }),
+    ...present(Object.fromEntries(['method', 'path', 'protocol', 'destination'].map((name) => [name, text(json[name])]))),
     ...(engine ? { engine } : {}),
   };
 };

@@ -61,7 +61,7 @@ export const recordOfAccess = (line: AccessLine, binding: BindingLine | undefine
   };
 };
 
-/** A decision of `egress` itself: a DNS question, or a request whose own access line never came. */
+/** A decision of `egress` itself: a DNS question, a packet that went nowhere, or a request whose own access line never came. */
 export const recordOfEgress = (line: EgressLine, binding: BindingLine | undefined, worker: string): ExchangeRecord => ({
   decisionId: plain(line.id),
   time: rfc3339(line.time),
@@ -70,11 +70,11 @@ export const recordOfEgress = (line: EgressLine, binding: BindingLine | undefine
   gateway: redact(line.gateway),
   route: redact(line.engine?.route ?? ''),
   revision: redact(line.engine?.revision ?? ''),
-  protocol: line.event === 'dns' ? 'dns' : 'https',
+  protocol: line.event === 'dns' ? 'dns' : line.event === 'refused-packet' ? redact(line.protocol ?? '') : 'https',
   method: redact(line.method ?? ''),
   host: redact(canonicalHost(line.host)),
   path: redact(withoutQuery(line.path ?? '')),
-  destination: '',
+  destination: redact(line.destination ?? ''),
   status: 0,
   verdict: line.verdict,
   reason: redact(line.reason),

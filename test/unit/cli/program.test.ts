@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { runCli } from '#cli';
 import { COMMANDS } from '../../../src/cli/commands/index.ts';
-import { parseSecretFlag, parseWorkers } from '../../../src/cli/commands/dev.ts';
+import { parseSecretFlag, parseUpstreamDns, parseWorkers } from '../../../src/cli/commands/dev.ts';
 import { exchangeLine } from '../../../src/cli/exchanges.ts';
 import { logText } from '../../../src/cli/logs.ts';
 import { printable, table } from '../../../src/cli/output.ts';
@@ -158,6 +158,13 @@ test('--workers is a small positive number, or absent', () => {
   expect(parseWorkers(undefined)).toBeUndefined();
   expect(parseWorkers('3')).toBe(3);
   for (const text of ['', '0', '-1', '1.5', 'two', '65', '1e1']) expect(() => parseWorkers(text), text).toThrow('not a number from 1 to 64');
+});
+
+test('--upstream-dns takes addresses with an optional port, and nothing else', () => {
+  for (const text of ['10.0.0.2', '10.0.0.2:5353', '::1', '[::1]:53,10.0.0.2']) expect(parseUpstreamDns(text)).toBe(text);
+  expect(parseUpstreamDns(undefined)).toBeUndefined();
+  for (const text of ['', 'dns.example', '10.0.0.2:', '10.0.0.2:0', '10.0.0.2:65536', '10.0.0.2,', '10.0.0', '::1:x'])
+    expect(() => parseUpstreamDns(text), text).toThrow('is not an address');
 });
 
 test('a line of a run cannot rewrite the terminal; streams differ in colour where there is one', () => {

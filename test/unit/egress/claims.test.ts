@@ -7,7 +7,7 @@ import { AsyncQueue, RecordFile, systemClock } from '#lib';
 import type { Binding, BindingLine } from '#model';
 import { Claims, connect, createRpcServer, status, type Client } from '#wire';
 import { Bindings } from '../../../src/egress/bindings.ts';
-import { claimsService, type MapElement } from '../../../src/egress/claims.ts';
+import { claimsService } from '../../../src/egress/claims.ts';
 import { sliceOf, type Slice } from '../../../src/egress/slices.ts';
 import { Bindings as Recorded } from '../../../src/telemetry/recorder/bindings.ts';
 
@@ -38,7 +38,7 @@ const lines = async (): Promise<readonly BindingLine[]> =>
 /** The service as a worker sees it, over a real socket. */
 const serve = async (ready: Record<string, number>, waitMs = 8_000) => {
   const bindings = await Bindings.open(file, systemClock, true);
-  const elements: MapElement[] = [];
+  const elements: string[] = [];
   const released: string[] = [];
   const server = createRpcServer().add(
     Claims,
@@ -49,7 +49,8 @@ const serve = async (ready: Record<string, number>, waitMs = 8_000) => {
         name in ready
           ? Promise.resolve(sliceOf(ready[name]!))
           : new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error))),
-      setRoute: async (element) => void elements.push(element),
+      open: async ({ block, namespace, agent, gateways }) => void elements.push(`open ${block} ${namespace}/${agent} ${gateways.join()}`),
+      park: async (address, port) => void elements.push(`park ${address} ${port}`),
       released: (address) => released.push(address),
     }),
   );
@@ -69,11 +70,7 @@ const message = (of: Binding) => ({ ...of, gateways: [...of.gateways] });
 test('a claim opens the ways to its gateways in order, and is on disk when it is answered', async () => {
   await using served = await serve({ 'n/one': 3, 'n/two': 0 });
   expect(await served.client.bind(message(binding(5)))).toMatchObject({ refused: '' });
-  expect(served.elements).toEqual([
-    { map: 'route', source: '100.64.0.0/20', destination: '198.18.48.0/20', port: 15_004 },
-    { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', port: 15_001 },
-    { map: 'first', source: '100.64.0.0/20', destination: '', port: 15_004 },
-  ]);
+  expect(served.elements).toEqual(['open 100.64.0.0/20 n/a n/one,n/two']);
   expect(await lines()).toMatchObject([{ event: 'bind', address: '100.64.0.5', invocation: 'i5', gateways: ['n/one', 'n/two'] }]);
   expect(await served.client.bind(message(binding(5)))).toMatchObject({ refused: '' });
   expect(await lines()).toHaveLength(1);
@@ -97,7 +94,7 @@ test('a gateway that does not come into force in time refuses the claim and bind
 test('without gateways there is nothing to wait for', async () => {
   await using served = await serve({});
   expect(await served.client.bind({ ...message(binding(5)), gateways: [] })).toMatchObject({ refused: '' });
-  expect(served.elements).toEqual([]);
+  expect(served.elements).toEqual(['open 100.64.0.0/20 n/a ']); // which closes what another agent had
 });
 
 test('what is no address or block never becomes part of a rule', async () => {
@@ -127,12 +124,7 @@ test('a parked address has its ways and no run: it is refused until it is bound,
   await using served = await serve({ 'n/one': 3, 'n/two': 0 });
   const parked = park(served.client, 5);
   expect(await parked.next()).toMatchObject({ refused: '' });
-  expect(served.elements).toEqual([
-    { map: 'route', source: '100.64.0.0/20', destination: '198.18.48.0/20', port: 15_004 },
-    { map: 'route', source: '100.64.0.0/20', destination: '198.18.0.0/20', port: 15_001 },
-    { map: 'first', source: '100.64.0.0/20', destination: '', port: 15_004 },
-    { map: 'parked', source: '100.64.0.5', destination: '', port: 15_104 },
-  ]);
+  expect(served.elements).toEqual(['open 100.64.0.0/20 n/a n/one,n/two', 'park 100.64.0.5 15104']);
   expect(served.bindings.get('100.64.0.5')).toBeUndefined();
   served.elements.length = 0;
   parked.bind(binding(5));
@@ -163,7 +155,7 @@ test('the stream of a parked address binds no other address', async () => {
 const direct = async () => {
   const bindings = await Bindings.open(file, systemClock, true);
   const inForce = Promise.withResolvers<Slice>();
-  const service = claimsService({ bindings, inForce: () => inForce.promise, setRoute: async () => {}, released: () => {} });
+  const service = claimsService({ bindings, inForce: () => inForce.promise, open: async () => {}, park: async () => {}, released: () => {} });
   const abort = new AbortController();
   const context = { signal: abort.signal, metadata: () => undefined };
   const ready = async (): Promise<void> => {

@@ -10,6 +10,7 @@ import { serveDns } from '#egress/front';
 let server: Awaited<ReturnType<typeof serveDns>>;
 let gate: Promise<void> = Promise.resolve();
 let asked = 0;
+const names: string[] = [];
 const socket = createSocket('udp4');
 
 beforeAll(async () => {
@@ -19,9 +20,11 @@ beforeAll(async () => {
     log: silentLogger,
     resolve: async ({ name, type, source }) => {
       asked++;
+      names.push(name);
       await gate;
       if (name === 'down.example') throw new Error('egress is away');
-      return name === 'a.example' && type === 'A' && source === '127.0.0.1'
+      if (type === 'PTR') return { rcode: 'NOERROR', addresses: [], pointer: 'a.example', ttl: 60 };
+      return name.toLowerCase() === 'a.example' && type === 'A' && source === '127.0.0.1'
         ? { rcode: 'NOERROR', addresses: ['198.18.0.1'], ttl: 60 }
         : { rcode: 'NXDOMAIN', addresses: [], ttl: 0 };
     },
@@ -57,15 +60,44 @@ test('answers questions over UDP, with the question and its id', async () => {
   expect(await udp(query('down.example'))).toMatchObject({ rcode: 'SERVFAIL' });
 });
 
-test('EDNS, which every resolver adds, changes nothing', async () => {
+const edns = (version: number, size: number): Buffer => {
   const packet = encode({
     id: 9,
     type: 'query',
     flags: 0x100,
     questions: [{ name: 'a.example', type: 'A' }],
-    additionals: [{ type: 'OPT', name: '.', udpPayloadSize: 1232, flags: 0, options: [] } as never],
+    additionals: [{ type: 'OPT', name: '.', udpPayloadSize: size, ednsVersion: version, flags: 0, options: [] } as never],
   });
-  expect(await udp(packet)).toMatchObject({ id: 9, rcode: 'NOERROR', answers: [{ data: '198.18.0.1' }] });
+  return packet;
+};
+
+test('EDNS: the answer has an OPT record of its own; a later version is not understood (RFC 6891, 6.1.3)', async () => {
+  for (const size of [512, 1232, 65_535]) {
+    const answer = await udp(edns(0, size));
+    expect(answer).toMatchObject({ id: 9, rcode: 'NOERROR', answers: [{ data: '198.18.0.1' }], additionals: [{ type: 'OPT', udpPayloadSize: 1232 }] });
+  }
+  const before = asked;
+  expect(await udp(edns(1, 1232))).toMatchObject({ answers: [], additionals: [{ type: 'OPT', extendedRcode: 1, ednsVersion: 0 }] });
+  expect(asked).toBe(before);
+  expect(await udp(query('a.example'))).toMatchObject({ additionals: [] });
+});
+
+test('the question comes back byte by byte: its spelling (0x20), and names that are no host names', async () => {
+  expect(await udp(query('A.eXaMpLe'))).toMatchObject({ questions: [{ name: 'A.eXaMpLe' }], answers: [{ name: 'A.eXaMpLe', data: '198.18.0.1' }] });
+  const odd = query('aXb.example');
+  odd[14] = 0x2e; // a dot inside of a label is not a dot between two
+  const answer = once(socket, 'message');
+  socket.send(odd, server.port, '127.0.0.1');
+  const [reply] = (await answer) as [Buffer];
+  expect(reply.subarray(12)).toEqual(odd.subarray(12));
+  expect(names.at(-1)).toBe('a\\046b.example');
+});
+
+test('the longest name fits an answer of 512 bytes; a reverse question is answered with a name', async () => {
+  const longest = ['a', 'b', 'c'].map((letter) => letter.repeat(63)).join('.') + `.${'d'.repeat(61)}`;
+  expect(await udp(query(longest))).toMatchObject({ rcode: 'NXDOMAIN', flag_tc: false, questions: [{ name: longest }] });
+  expect(await udp(query('1.0.18.198.in-addr.arpa', 'PTR'))).toMatchObject({ answers: [{ type: 'PTR', ttl: 60, data: 'a.example' }] });
+  expect(await udp(query('1.0.18.198.in-addr.arpa', 'PTR'))).toMatchObject({ flag_tc: false });
 });
 
 test('answers over TCP, also when the bytes come one by one and two questions at once', async () => {
@@ -92,6 +124,11 @@ test('what is no question is dropped or answered with an error, and never asked'
   expect(await udp(Buffer.from(query('a.example')).fill(0x28, 2, 3))).toMatchObject({ rcode: 'NOTIMP' });
   expect(await udp(Buffer.from(query('a.example')).fill(2, 5, 6))).toMatchObject({ rcode: 'FORMERR' });
   expect(await udp(query('a.example').subarray(0, 14))).toMatchObject({ rcode: 'FORMERR' });
+  const pointing = Buffer.concat([query('a.example').subarray(0, 12), Buffer.from([0xc0, 12, 0, 1, 0, 1])]); // a name that is itself
+  expect(await udp(pointing)).toMatchObject({ rcode: 'FORMERR' });
+  const tooLong = Buffer.concat([query('a.example').subarray(0, 12), ...Array.from({ length: 5 }, () => Buffer.alloc(64, 63)), Buffer.from([0, 0, 1, 0, 1])]);
+  expect(await udp(tooLong)).toMatchObject({ rcode: 'FORMERR' });
+  expect(await udp(encode({ id: 7, type: 'query', questions: [{ name: 'a.example', type: 'A', class: 'CH' }] }))).toMatchObject({ rcode: 'REFUSED' });
   expect(asked).toBe(before);
 });
 

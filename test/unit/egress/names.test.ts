@@ -1,9 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Binding, EgressLine } from '#model';
-import { NameAddresses } from '../../../src/egress/names/addresses.ts';
+import { NameAddresses, type NameAddressesOptions } from '../../../src/egress/names/addresses.ts';
 import { DeniedNames } from '../../../src/egress/names/denied.ts';
 import { createResolver, type NamingGateway } from '../../../src/egress/names/resolver.ts';
 import { NAMES_PER_SLICE, sliceOf } from '../../../src/egress/slices.ts';
@@ -38,9 +38,14 @@ const setup = (gateways: Record<string, NamingGateway | undefined>) => {
   return { ask, lines, tried, resolver };
 };
 
-const gateway = (index: number, admitted: Record<string, string>, terminates = true): NamingGateway => {
+const gateway = (index: number, admitted: Record<string, string>, terminates = true, agent = 'n/a'): NamingGateway => {
   const denied = new DeniedNames(index, clock);
-  return { addressOf: (name) => admitted[name], deny: (name) => (terminates ? denied.answer(name) : undefined) };
+  return {
+    admitsName: (who, name) => who === agent && Object.hasOwn(admitted, name),
+    addressOf: async (name) => admitted[name] || undefined,
+    nameOf: (address) => Object.keys(admitted).find((name) => admitted[name] === address),
+    deny: (name) => (terminates ? denied.answer(name) : undefined),
+  };
 };
 
 test('gateways are asked in order; the first that admits the name answers from its own slice', async () => {
@@ -48,11 +53,38 @@ test('gateways are asked in order; the first that admits the name answers from i
     'n/one': gateway(0, { 'a.example': '198.18.0.1' }),
     'n/two': gateway(1, { 'a.example': '198.18.16.1', 'b.example': '198.18.16.2' }),
   });
-  expect(await ask('A.Example.')).toEqual({ rcode: 'NOERROR', addresses: ['198.18.0.1'], ttl: 60 });
+  expect(await ask('A.Example.')).toEqual({ rcode: 'NOERROR', addresses: ['198.18.0.1'], pointer: '', ttl: 60 });
   expect(await ask('b.example')).toMatchObject({ addresses: ['198.18.16.2'] });
   for (const type of ['AAAA', 'HTTPS', 'SVCB', 'TXT', 'MX', 'NULL', 'ANY'])
     expect(await ask('a.example', type)).toMatchObject({ rcode: 'NOERROR', addresses: [] });
-  expect(lines).toEqual([]);
+  // Each is one record a minute, whatever is asked of the name.
+  expect(lines).toMatchObject([
+    { event: 'dns', gateway: 'n/one', source: SANDBOX, host: 'a.example', verdict: 'Allowed', reason: 'Allowed' },
+    { event: 'dns', gateway: 'n/two', source: SANDBOX, host: 'b.example', verdict: 'Allowed', reason: 'Allowed' },
+  ]);
+  now += 61_000;
+  await ask('b.example');
+  expect(lines).toHaveLength(3);
+});
+
+test('a name is admitted for one agent and refused for another', async () => {
+  const { ask, lines } = setup({ 'n/one': gateway(0, { 'a.example': '198.18.0.1' }, false, 'n/other') });
+  expect(await ask('a.example')).toMatchObject({ rcode: 'NXDOMAIN', addresses: [] });
+  expect(lines).toMatchObject([{ host: 'a.example', verdict: 'Denied', reason: 'NoRoute' }]);
+});
+
+test('a gateway without a free address fails the question, and says so in the record', async () => {
+  const { ask, lines } = setup({ 'n/one': gateway(0, { 'a.example': '' }) });
+  expect(await ask('a.example')).toMatchObject({ rcode: 'SERVFAIL', addresses: [] });
+  expect(lines).toMatchObject([{ gateway: 'n/one', verdict: 'Denied', reason: 'TooManyNames' }]);
+});
+
+test('reverse questions: the name of an address this sandbox has asked for, else nothing', async () => {
+  const { ask } = setup({ 'n/one': gateway(0, { 'a.example': '198.18.0.1', 'b.example': '198.18.0.2' }) });
+  await ask('a.example');
+  expect(await ask('1.0.18.198.in-addr.arpa', 'PTR')).toEqual({ rcode: 'NOERROR', addresses: [], pointer: 'a.example', ttl: 60 });
+  for (const name of ['2.0.18.198.in-addr.arpa', '9.0.18.198.in-addr.arpa', '8.8.8.8.in-addr.arpa'])
+    expect(await ask(name, 'PTR')).toMatchObject({ rcode: 'NXDOMAIN', pointer: '' });
 });
 
 test('a name no route admits: the deny slice of the first gateway that terminates TLS, else NXDOMAIN; recorded once a minute', async () => {
@@ -128,30 +160,94 @@ test('limits of one sandbox: twenty new denied names a minute, 512 names in all;
   expect(await many.ask('x599.example')).toMatchObject({ rcode: 'NOERROR' });
 });
 
-test('addresses are stable over restarts, unique, and taken from others only when the slice is full', async () => {
+test('a flood of questions is cut at the records, too: after 240 in a minute one says that there were more', async () => {
+  const { ask, lines } = setup({ 'n/one': gateway(0, {}) });
+  now = 120_000_000;
+  for (let i = 0; i < 1000; i++) await ask(`x${i} y`);
+  expect(lines).toHaveLength(241);
+  expect(lines.at(-1)).toMatchObject({ host: '', verdict: 'Denied', reason: 'TooManyQuestions' });
+  now += 60_000;
+  await ask('z z');
+  expect(lines.at(-1)).toMatchObject({ host: 'z z', reason: 'InvalidName' });
+});
+
+const inDirectory = async (work: (open: (options?: Partial<NameAddressesOptions>) => Promise<NameAddresses>, dir: string) => Promise<void>): Promise<void> => {
   const dir = await mkdtemp(join(tmpdir(), 'clrk-'));
   try {
-    const names = (from: number, count: number) => Array.from({ length: count }, (_, i) => `h${from + i}.example`);
-    const first = await NameAddresses.open(dir, 'n/one', 2);
-    await first.admit(names(0, 3));
-    const known = names(0, 3).map((name) => first.of(name));
-    expect(known[0]).toBe('198.18.32.1');
-    await first.admit(names(1, 1));
-    expect(first.of('h0.example')).toBeUndefined();
-    const again = await NameAddresses.open(dir, 'n/one', 2);
-    await again.admit([...names(10, 5), ...names(0, 3)]);
-    expect(names(0, 3).map((name) => again.of(name))).toEqual(known);
-    await again.admit(names(3, NAMES_PER_SLICE + 2));
-    const all = names(3, NAMES_PER_SLICE + 2).flatMap((name) => again.of(name) ?? []);
-    expect(all.length).toBe(NAMES_PER_SLICE);
-    expect(new Set(all).size).toBe(NAMES_PER_SLICE);
-    expect((await NameAddresses.open(dir, 'n/other', 2)).of('h3.example')).toBeUndefined();
+    await work((options) => NameAddresses.open({ dir, gateway: 'n/one', index: 2, clock, ...options }), dir);
   } finally {
     await rm(dir, { recursive: true });
   }
-});
+};
+const names = (from: number, count: number): string[] => Array.from({ length: count }, (_, i) => `h${from + i}.example`);
+
+test('addresses are stable over restarts, unique, on disk before they are given out, and lead back to their names', () =>
+  inDirectory(async (open, dir) => {
+    const first = await open();
+    await first.admit(names(0, 3));
+    const known = names(0, 3).map((name) => first.of(name));
+    expect(known).toEqual(['198.18.32.1', '198.18.32.2', '198.18.32.3']);
+    expect(await Promise.all([first.assign('new.example'), first.assign('new.example'), first.assign('h1.example')])).toEqual([
+      '198.18.32.4',
+      '198.18.32.4',
+      '198.18.32.2',
+    ]);
+    expect(JSON.parse(await readFile(join(dir, '2.json'), 'utf8'))).toMatchObject({ names: { 'new.example': 3 } });
+    const again = await open();
+    await again.admit(names(10, 5));
+    expect(names(0, 3).map((name) => again.of(name))).toEqual(known);
+    expect(again.nameOf('198.18.32.4')).toBe('new.example');
+    for (const address of ['198.18.32.0', '198.18.32.200', '198.18.48.4', '198.18.40.4', '203.0.113.1']) expect(again.nameOf(address)).toBeUndefined();
+    expect((await open({ gateway: 'n/other' })).of('h1.example')).toBeUndefined();
+  }));
+
+test('an address whose name cannot be written is not given out', () =>
+  inDirectory(async (open, dir) => {
+    const addresses = await open();
+    await mkdir(join(dir, '2.json')); // nothing can be renamed to it
+    await expect(Promise.all([addresses.assign('a.example'), addresses.assign('b.example')])).rejects.toThrow();
+    expect([addresses.of('a.example'), addresses.nameOf('198.18.32.1')]).toEqual([undefined, undefined]);
+    await rm(join(dir, '2.json'), { recursive: true });
+    expect(await addresses.assign('b.example')).toBe('198.18.32.1');
+  }));
+
+test('a full slice: the least recently asked gives way, but for what policy lists, what was just answered and what is in use', () =>
+  inDirectory(async (open) => {
+    const used = new Set<string>();
+    const addresses = await open({ inUse: (address) => used.has(address) });
+    await addresses.admit(['listed.example']);
+    await Promise.all(names(0, NAMES_PER_SLICE - 1).map((name) => addresses.assign(name)));
+    // Whoever asked a moment ago may be about to dial.
+    expect(await addresses.assign('late.example')).toBeUndefined();
+    now += 100_000;
+    used.add(addresses.of('h0.example')!);
+    await addresses.assign('h1.example');
+    const free = addresses.of('h2.example');
+    expect(await addresses.assign('late.example')).toBe(free);
+    expect([addresses.of('h2.example'), addresses.nameOf(free!)]).toEqual([undefined, 'late.example']);
+    for (const name of ['listed.example', 'h0.example', 'h1.example', 'h3.example']) expect(addresses.of(name)).toBeDefined();
+    now += 100_000;
+    await addresses.admit(names(5000, NAMES_PER_SLICE + 2));
+    const all = names(5000, NAMES_PER_SLICE + 2).flatMap((name) => addresses.of(name) ?? []);
+    expect(new Set(all).size).toBe(NAMES_PER_SLICE - 1); // all but what is in use
+    expect(all.length).toBe(NAMES_PER_SLICE - 1);
+  }));
 
 test('slices do not overlap, and leave the reserved addresses alone', () => {
-  expect(sliceOf(0)).toEqual({ all: '198.18.0.0/20', admitted: '198.18.0.0/21', denied: '198.18.8.0/21', port: 15_001, unclaimedPort: 15_101 });
-  expect(sliceOf(30)).toEqual({ all: '198.19.224.0/20', admitted: '198.19.224.0/21', denied: '198.19.232.0/21', port: 15_031, unclaimedPort: 15_131 });
+  expect(sliceOf(0)).toEqual({
+    all: '198.18.0.0/20',
+    admitted: '198.18.0.0/21',
+    denied: '198.18.8.0/21',
+    port: 15_001,
+    unclaimedPort: 15_101,
+    rawPort: 15_201,
+  });
+  expect(sliceOf(30)).toEqual({
+    all: '198.19.224.0/20',
+    admitted: '198.19.224.0/21',
+    denied: '198.19.232.0/21',
+    port: 15_031,
+    unclaimedPort: 15_131,
+    rawPort: 15_231,
+  });
 });
