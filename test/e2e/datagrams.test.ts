@@ -23,7 +23,7 @@ let two: Packets;
 let accessLog: string;
 
 /** A resource where its type is known: without it. */
-const plain = ({ '@type': _, ...fields }: ResourceJson): object => fields;
+const plain = (resource: ResourceJson): object => Object.fromEntries(Object.entries(resource).filter(([field]) => field !== '@type'));
 
 const datagrams = (destination: string, ports: string, port: number): RouteElement => ({ map: 'datagrams', source: BLOCK, destination, ports, port });
 
@@ -141,7 +141,7 @@ test('a way that is closed ends an open flow; a record of each flow has what it 
     'flows are recorded when they have been idle',
     async () => {
       const all = await lines();
-      return all.length >= 4 ? all : undefined;
+      return all.length >= 3 ? all : undefined;
     },
     45_000,
   );
@@ -151,5 +151,6 @@ test('a way that is closed ends an open flow; a record of each flow has what it 
   ]);
   expect(of('198.18.0.5:123', '100.64.0.3')).toMatchObject([{ requestBytes: 6, responseBytes: 11 }]);
   expect(of('10.213.0.2:1124', '100.64.0.1')).toMatchObject([{ route: 'EgressL4Route/default/cidr', requestBytes: 6 }]);
-  expect(of('198.18.0.6:123', '100.64.0.1')).toMatchObject([{ host: 'gone.example', requestBytes: 0 }]);
+  // What found no endpoint was no flow; it costs no line for each datagram.
+  expect(of('198.18.0.6:123', '100.64.0.1')).toEqual([]);
 });

@@ -83,7 +83,7 @@ test('lookupFamily: which types are asked for and which addresses are taken', as
   ] as const) {
     await using at = await setup((_, type) => (replies as Record<string, Reply>)[type] ?? {});
     const told = await watch(at.resolver, 'x.example', { aliases: [], lookupFamily }).nth(1);
-    expect([lookupFamily, told.endpoints, at.server.asked.map((question) => question.split(' ')[0]).sort()]).toEqual([lookupFamily, endpoints, asked]);
+    expect([lookupFamily, told.endpoints, at.server.asked.map((question) => question.split(' ')[0]!).sort()]).toEqual([lookupFamily, endpoints, asked]);
     if (endpoints.length === 0) expect(told.reason).toBe('NameNotFound');
   }
 });

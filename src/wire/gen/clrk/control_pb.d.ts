@@ -1702,7 +1702,8 @@ export declare const EnvoyEndSchema: GenMessage<EnvoyEnd>;
  */
 export declare type MapElement = Message<"clrk.control.v1.MapElement"> & {
   /**
-   * `route`: source . destination -> port; `first`, `parked`: source -> port (destination empty).
+   * `route`: source . destination -> port; `first`, `parked`: source -> port; `wide` (TCP), `datagrams` (UDP):
+   * source . destination . ports -> port.
    *
    * @generated from field: string map = 1;
    */
@@ -1714,6 +1715,8 @@ export declare type MapElement = Message<"clrk.control.v1.MapElement"> & {
   source: string;
 
   /**
+   * A slice, or `address`, `from-to`; empty where the map has none.
+   *
    * @generated from field: string destination = 3;
    */
   destination: string;
@@ -1722,6 +1725,13 @@ export declare type MapElement = Message<"clrk.control.v1.MapElement"> & {
    * @generated from field: uint32 port = 4;
    */
   port: number;
+
+  /**
+   * `port` or `from-to`; empty where the map has none.
+   *
+   * @generated from field: string ports = 5;
+   */
+  ports: string;
 };
 
 /**
@@ -1729,6 +1739,67 @@ export declare type MapElement = Message<"clrk.control.v1.MapElement"> & {
  * Use `create(MapElementSchema)` to create a new message.
  */
 export declare const MapElementSchema: GenMessage<MapElement>;
+
+/**
+ * @generated from message clrk.control.v1.BlockElements
+ */
+export declare type BlockElements = Message<"clrk.control.v1.BlockElements"> & {
+  /**
+   * @generated from field: string block = 1;
+   */
+  block: string;
+
+  /**
+   * @generated from field: repeated clrk.control.v1.MapElement elements = 2;
+   */
+  elements: MapElement[];
+};
+
+/**
+ * Describes the message clrk.control.v1.BlockElements.
+ * Use `create(BlockElementsSchema)` to create a new message.
+ */
+export declare const BlockElementsSchema: GenMessage<BlockElements>;
+
+/**
+ * @generated from message clrk.control.v1.RefusedPacket
+ */
+export declare type RefusedPacket = Message<"clrk.control.v1.RefusedPacket"> & {
+  /**
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * `tcp`, `udp`, `icmp`, …
+   *
+   * @generated from field: string protocol = 2;
+   */
+  protocol: string;
+
+  /**
+   * @generated from field: string destination = 3;
+   */
+  destination: string;
+
+  /**
+   * 0 where the protocol has none.
+   *
+   * @generated from field: uint32 port = 4;
+   */
+  port: number;
+
+  /**
+   * @generated from field: double time = 5;
+   */
+  time: number;
+};
+
+/**
+ * Describes the message clrk.control.v1.RefusedPacket.
+ * Use `create(RefusedPacketSchema)` to create a new message.
+ */
+export declare const RefusedPacketSchema: GenMessage<RefusedPacket>;
 
 /**
  * @generated from message clrk.control.v1.AddressKey
@@ -1761,7 +1832,7 @@ export declare type Question = Message<"clrk.control.v1.Question"> & {
   name: string;
 
   /**
-   * DNS type name: `A`, `AAAA`, `HTTPS`, …
+   * `A`, `AAAA`, `PTR`, else `TYPE<number>`.
    *
    * @generated from field: string type = 3;
    */
@@ -1794,6 +1865,13 @@ export declare type Answer = Message<"clrk.control.v1.Answer"> & {
    * @generated from field: uint32 ttl = 3;
    */
   ttl: number;
+
+  /**
+   * Of a reverse question (PTR): the name; else empty.
+   *
+   * @generated from field: string pointer = 4;
+   */
+  pointer: string;
 };
 
 /**
@@ -2359,7 +2437,7 @@ export declare const Host: GenService<{
     output: typeof EmptySchema;
   },
   /**
-   * One element of the map (sandbox block . destination slice) -> port of the gateway namespace.
+   * One element of the maps that lead packets of sandboxes to ports of the gateway namespace.
    *
    * @generated from rpc clrk.control.v1.Host.SetRoute
    */
@@ -2375,6 +2453,26 @@ export declare const Host: GenService<{
     methodKind: "unary";
     input: typeof MapElementSchema;
     output: typeof EmptySchema;
+  },
+  /**
+   * All elements of a block, instead of those it has, in one step.
+   *
+   * @generated from rpc clrk.control.v1.Host.SetBlock
+   */
+  setBlock: {
+    methodKind: "unary";
+    input: typeof BlockElementsSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * Packets of sandboxes that went nowhere, each (source, protocol, destination, port) once a minute.
+   *
+   * @generated from rpc clrk.control.v1.Host.Refusals
+   */
+  refusals: {
+    methodKind: "server_streaming";
+    input: typeof EmptySchema;
+    output: typeof RefusedPacketSchema;
   },
   /**
    * @generated from rpc clrk.control.v1.Host.CloseConnections
