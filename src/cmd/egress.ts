@@ -23,7 +23,7 @@ const main = async (program: Program): Promise<void> => {
     startFront: async () => void (await privileged.startFront({})),
     setRoute: async (element) => void (await privileged.setRoute(element)),
     setBlock: async (block, elements) => void (await privileged.setBlock({ block, elements: [...elements] })),
-    closeConnections: async (address) => void (await privileged.closeConnections({ address })),
+    closeConnections: async (address, destinations) => void (await privileged.closeConnections({ address, destinations: [...destinations] })),
   };
   const ledger = createLedgerClient(counters, { timeoutMs: LEDGER_TIMEOUT_MS });
 

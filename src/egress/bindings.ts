@@ -43,6 +43,8 @@ export interface Parked extends Parking {
 export class Bindings implements AsyncDisposable {
   readonly #byAddress = new Map<string, Binding>();
   readonly #parked = new Map<string, Parked & { readonly notify: (what: string) => void }>();
+  /** Agent that had each block last, `namespace/name`. */
+  readonly #agents = new Map<string, string>();
   readonly #file: RecordFile<BindingLine>;
   readonly #clock: Clock;
 
@@ -72,6 +74,7 @@ export class Bindings implements AsyncDisposable {
         else if (line?.event === 'release') bindings.#byAddress.delete(line.address);
         else if (line?.event === 'bind' && line.block !== undefined) {
           bindings.#byAddress.set(line.address, { ...line, block: line.block, gateways: line.gateways ?? [] });
+          bindings.give({ ...line, block: line.block });
         }
       }
     } catch (error) {
@@ -88,6 +91,19 @@ export class Bindings implements AsyncDisposable {
 
   get all(): readonly Binding[] {
     return [...this.#byAddress.values()];
+  }
+
+  /** Agent that has a block, or had it last; a block is one agent's at a time. */
+  agentOf(block: string): string | undefined {
+    return this.#agents.get(block);
+  }
+
+  /** Says whose a block is; returns whether it was another's before. */
+  give({ block, namespace, agent }: Pick<Parking, 'block' | 'namespace' | 'agent'>): boolean {
+    const before = this.#agents.get(block);
+    const now = `${namespace}/${agent}`;
+    this.#agents.set(block, now);
+    return before !== undefined && before !== now;
   }
 
   parked(address: string): Parked | undefined {

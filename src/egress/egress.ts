@@ -13,8 +13,9 @@ import { Gateway, systemRoots } from './gateway.ts';
 import { createResolver, type Answer } from './names/resolver.ts';
 import { rotateAccessLogs } from './access-logs.ts';
 import { refusedPacketLine, type RefusedPacket } from './refused-packets.ts';
+import type { Revoked } from './revocations.ts';
 import { MAX_GATEWAYS, type Slice } from './slices.ts';
-import { Steering, UdpRelays, type MapElement } from './steering/index.ts';
+import { Steering, UdpRelays, type MapElement, type Way } from './steering/index.ts';
 import type { UpstreamResolver } from './upstream/index.ts';
 import { xdsService } from './xds/server.ts';
 
@@ -28,8 +29,8 @@ export interface HostPort {
   startFront(): Promise<void>;
   setRoute(element: MapElement): Promise<void>;
   setBlock(block: string, elements: readonly MapElement[]): Promise<void>;
-  /** Resets every connection of a sandbox address. */
-  closeConnections(address: string): Promise<void>;
+  /** Resets the TCP connections of a sandbox address to destinations (`ip:port`, as it dialled them). */
+  closeConnections(address: string, destinations: readonly string[]): Promise<void>;
 }
 
 export interface EgressOptions {
@@ -109,11 +110,23 @@ export class Egress implements AsyncDisposable {
     const claims = claimsService({
       bindings: this.#bindings,
       inForce,
-      open: (way) => this.#steering.open(way),
+      open: (way) => this.#open(way),
       park: (address, port) => host.setRoute({ map: 'parked', source: address, destination: '', ports: '', port }),
-      released: (address) => resolver.forget(address),
+      released: (address) => {
+        resolver.forget(address);
+        for (const gateway of this.#gateways.values()) gateway.released(address);
+      },
     });
-    const engine = createEngine({ policy, binding, ledger, record, clock, log: log.with({ part: 'engine' }) });
+    const engine = createEngine({
+      policy,
+      binding,
+      nameOf: (gateway, address) => this.#gateways.get(gateway)?.nameOf(address),
+      admitted: (gateway, source, facts) => this.#gateways.get(gateway)?.served(source, facts),
+      ledger,
+      record,
+      clock,
+      log: log.with({ part: 'engine' }),
+    });
     for (const [server, socket] of [
       [createRpcServer().add(ExternalProcessor, engine), at.engineSocket],
       [createRpcServer().add(Names, { resolve: async (question) => toMessage(await resolver.resolve(question)) }), at.namesSocket],
@@ -211,18 +224,41 @@ export class Egress implements AsyncDisposable {
       index,
       at,
       roots: this.#roots,
+      upstream: this.#options.upstream,
+      agentOf: (block) => this.#bindings.agentOf(block),
       relays: this.#relays,
       steer: (of) => this.#steering.refresh(of),
       clock,
       log: log.with({ gateway: name }),
       changed,
+      revoked: (revoked) => this.#close(name, revoked),
     });
     this.#gateways.set(name, gateway);
     return gateway;
   }
 
+  /** Opens the ways of a block. One that was another agent's has its verdicts judged anew before. */
+  async #open(way: Way): Promise<void> {
+    if (this.#bindings.give(way)) await Promise.all(way.gateways.map(async (name) => this.#gateways.get(name)?.rejudge(way.block)));
+    await this.#steering.open(way);
+  }
+
+  /** Ends what sandboxes have open to destinations that are denied now. */
+  #close(gateway: string, revoked: Revoked): void {
+    const { host, log } = this.#options;
+    for (const { address, block, gateways } of this.#bindings.all) {
+      if (!gateways.includes(gateway)) continue;
+      const destinations = [...(revoked.get(address) ?? []), ...(revoked.get(block) ?? [])];
+      if (destinations.length === 0) continue;
+      host.closeConnections(address, destinations).catch((error: unknown) => {
+        log.error('cannot close connections that are denied now', { address, cause: messageOf(error) });
+      });
+    }
+  }
+
   #remove(gateway: Gateway): void {
     this.#gateways.delete(gateway.name);
+    gateway[Symbol.dispose]();
     this.#background(
       'stop Envoy',
       () => this.#options.host.stopEnvoy(gateway.index),

@@ -1,17 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { rootCertificates } from 'node:tls';
-import { fingerprintOf, type Clock, type Logger } from '#lib';
-import type { DesiredGateway, GatewayState, PolicySet, WorkerLayout } from '#model';
-import { admitsHost, admitsName, namesOf, terminatesAt } from '#policy';
+import { canonicalJson, fingerprintOf, type Clock, type Logger } from '#lib';
+import type { DesiredGateway, GatewayState, PolicySet, RequestFacts, WorkerLayout } from '#model';
+import { admitsName, namesOf } from '#policy';
 import { Leaves } from './leaves.ts';
 import { NameAddresses } from './names/addresses.ts';
 import { DeniedNames } from './names/denied.ts';
 import type { NamingGateway } from './names/resolver.ts';
-import { sliceOf, type Slice } from './slices.ts';
+import { Revocations, type Revoked } from './revocations.ts';
+import { isInSlice, sliceOf, type Slice } from './slices.ts';
 import { isSteeredByName, udpDestinations, type SteeredGateway, type UdpRelay, type UdpRelays } from './steering/index.ts';
-import { bootstrap, translate } from './translate/index.ts';
-import { XdsNode } from './xds/node.ts';
+import { answersDenied, bootstrap, translate } from './translate/index.ts';
+import type { UpstreamResolver, Wanted } from './upstream/index.ts';
+import { Upstreams } from './upstreams.ts';
+import type { JudgeContext } from './verdicts/judge.ts';
+import { Verdicts, type Rejudged } from './verdicts/verdicts.ts';
+import { XdsNode, type NodeState } from './xds/node.ts';
 import { snapshotOf } from './xds/snapshot.ts';
 
 const SYSTEM_ROOTS = '/etc/ssl/certs/ca-certificates.crt';
@@ -37,16 +42,21 @@ export interface GatewayOptions {
   readonly index: number;
   readonly at: WorkerLayout;
   readonly roots: string;
+  readonly upstream: Pick<UpstreamResolver, 'watch'>;
+  /** Agent that has a block of addresses now, `namespace/name`. */
+  readonly agentOf: (block: string) => string | undefined;
   readonly relays: UdpRelays;
   /** Brings a name that has an address now into the maps of the gateway namespace. */
   readonly steer: (gateway: string) => Promise<void>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly changed: () => void;
+  /** Something that sandboxes may have open is denied now, and the denial is in force. */
+  readonly revoked: (revoked: Revoked) => void;
 }
 
-/** One EgressGateway on this worker: its policy, names, leaves, and what its Envoy has of it. */
-export class Gateway implements NamingGateway {
+/** One EgressGateway on this worker: its policy, names, leaves, verdicts, and what its Envoy has of it. */
+export class Gateway implements NamingGateway, Disposable {
   readonly name: string;
   readonly index: number;
   readonly slice: Slice;
@@ -55,24 +65,36 @@ export class Gateway implements NamingGateway {
   readonly #addresses: NameAddresses;
   readonly #denied: DeniedNames;
   readonly #leaves: Leaves;
+  readonly #upstreams: Upstreams;
+  readonly #verdicts: Verdicts;
+  readonly #revocations = new Revocations(({ host, port }) => {
+    const address = this.#addresses.of(host);
+    return address && `${address}:${port}`;
+  });
   #policy: PolicySet | undefined;
+  #credentials: ReadonlyMap<string, string> = new Map();
+  #resolution = '';
   #state: GatewayState;
 
   private constructor(options: GatewayOptions, addresses: NameAddresses) {
     this.#options = options;
-    this.name = options.name;
-    this.index = options.index;
-    this.slice = sliceOf(options.index);
+    const { clock, log, index, name } = options;
+    this.name = name;
+    this.index = index;
+    this.slice = sliceOf(index);
     this.#addresses = addresses;
-    this.#denied = new DeniedNames(options.index, options.clock);
-    this.#state = { gateway: options.name, revision: '', since: options.clock.now(), error: '' };
-    const admitted = (name: string): boolean => this.#policy !== undefined && admitsHost(this.#policy, name);
+    this.#denied = new DeniedNames(index, clock);
+    this.#state = { gateway: name, revision: '', since: clock.now(), error: '' };
+    const admitted = (host: string): boolean => this.#policy !== undefined && isListed(this.#policy, host);
     this.#leaves = new Leaves({
-      clock: options.clock,
-      admit: (name) => (admitted(name) ? 'admitted' : this.#denied.has(name) ? 'denied' : undefined),
-      onEvict: (name) => this.node.evict(name),
+      clock,
+      admit: (host) => (admitted(host) ? 'admitted' : this.#denied.has(host) ? 'denied' : undefined),
+      onEvict: (host) => this.node.evict(host),
     });
-    this.node = new XdsNode({ leaves: this.#leaves, admitted, clock: options.clock, log: options.log, onState: (state) => this.#onState(state) });
+    this.#upstreams = new Upstreams((host, ranges, listener) => options.upstream.watch(host, wantedOf(this.#policy!, host, ranges), listener));
+    this.#verdicts = new Verdicts({ context: () => this.#context(), serviceOf: (upstream) => this.#upstreams.serviceOf(upstream), clock });
+    const onState = (state: NodeState): void => this.#onState(state);
+    this.node = new XdsNode({ leaves: this.#leaves, verdicts: this.#verdicts, upstreams: this.#upstreams, admitted, clock, log, onState });
   }
 
   static async open(options: GatewayOptions): Promise<Gateway> {
@@ -92,11 +114,24 @@ export class Gateway implements NamingGateway {
   /** Takes what the controllers want, and starts bringing it to Envoy. */
   async apply(desired: DesiredGateway): Promise<void> {
     const policy = JSON.parse(desired.policySet) as PolicySet;
-    const credentials = new Map(desired.credentials.map(({ name, value }) => [name, value]));
     await this.#addresses.admit(namesOf(policy).exact);
     this.#leaves.use({ certPem: desired.intermediatePem, keyPem: desired.intermediateKeyPem });
     this.#state = { ...this.#state, root: fingerprintOf(desired.rootPem) };
+    const before = this.#policy;
+    this.#policy = policy;
+    this.#credentials = new Map(desired.credentials.map(({ name, value }) => [name, value]));
+    const resolution = canonicalJson([policy.hostAliases, policy.lookupFamily]);
+    if (before && resolution !== this.#resolution) this.#upstreams.refresh();
+    this.#resolution = resolution;
+    const judged = this.#verdicts.rejudge();
+    if (before) this.#revocations.found(policy, judged.revoked);
+    this.#publish(policy, await this.#relay(policy), judged);
+  }
+
+  /** Brings to Envoy what follows from the policy and the destinations over UDP. */
+  #publish(policy: PolicySet, relays: readonly UdpRelay[], judged?: Rejudged): void {
     const { at, index, roots } = this.#options;
+    const credentials = this.#credentials;
     const translated = translate({
       policy,
       index,
@@ -105,21 +140,45 @@ export class Gateway implements NamingGateway {
       accessLog: at.accessLog(index),
       ownAddresses: ownAddresses(),
       credentials: new Set(credentials.keys()),
+      relays,
+      serviceOf: (upstream) => this.#upstreams.serviceOf(upstream),
     });
-    this.#policy = policy;
-    await this.#relay();
-    this.node.set(snapshotOf(policy.revision, translated, { credentials, trustedCa: roots + policy.trustBundle }));
+    this.node.set(snapshotOf(policy.revision, translated, { credentials, trustedCa: roots + policy.trustBundle }), judged);
   }
 
+  /** The agent of a block changed: its verdicts are those of another one. Resolves when Envoy has them. */
+  async rejudge(block: string): Promise<void> {
+    await this.node.change(this.#verdicts.rejudge(block));
+  }
+
+  /** A request with these facts was let through; remembered until the address is released. */
+  served(source: string, facts: RequestFacts): void {
+    this.#revocations.served(source, facts);
+  }
+
+  released(source: string): void {
+    this.#revocations.released(source);
+  }
+
+  #context(): JudgeContext | undefined {
+    const policy = this.#policy;
+    return (
+      policy && { policy, agentOf: this.#options.agentOf, isSynthetic: (address) => isInSlice(this.index, address), nameOf: (address) => this.nameOf(address) }
+    );
+  }
+
+  /** A name has an address now: its datagrams need a listener, and its packets an element of the maps. */
   async #assigned(name: string): Promise<void> {
-    if (!this.#policy || !isSteeredByName(this.#policy, name)) return;
-    await this.#relay();
+    const policy = this.#policy;
+    if (!policy || !isSteeredByName(policy, name)) return;
+    this.#publish(policy, await this.#relay(policy));
+    await this.node.settled();
     await this.#options.steer(this.name);
   }
 
   /** Destinations over UDP have a port each. */
-  async #relay(): Promise<readonly UdpRelay[]> {
-    const { list, dropped } = udpDestinations({ policy: this.#policy!, names: () => this.#addresses.entries() });
+  async #relay(policy: PolicySet): Promise<readonly UdpRelay[]> {
+    const { list, dropped } = udpDestinations({ policy, names: () => this.#addresses.entries() });
     if (dropped > 0) this.#options.log.warn('more destinations over UDP than can be relayed; some are refused', { dropped });
     return this.#options.relays.assign(this.index, list);
   }
@@ -156,10 +215,7 @@ export class Gateway implements NamingGateway {
   }
 
   deny(name: string): string | undefined {
-    const policy = this.#policy;
-    if (!policy) return undefined;
-    const ports = [0, ...policy.listeners.flatMap(({ port }) => port ?? [])];
-    return ports.some((port) => terminatesAt(policy, port)) ? this.#denied.answer(name) : undefined;
+    return this.#policy && answersDenied(this.#policy) ? this.#denied.answer(name) : undefined;
   }
 
   /** After the clock was set: leaves that are not valid now are made anew at the next handshake. */
@@ -167,10 +223,31 @@ export class Gateway implements NamingGateway {
     this.#leaves.check();
   }
 
-  #onState({ revision, error }: { readonly revision: string; readonly error: string }): void {
+  #onState({ revision, error }: NodeState): void {
     const since = revision === this.#state.revision ? this.#state.since : this.#options.clock.now();
     this.#state = { ...this.#state, revision, since, error };
     if (error) this.#options.log.error('Envoy rejected configuration', { error });
+    if (revision !== '' && revision === this.#policy?.revision) {
+      const revoked = this.#revocations.take();
+      if (revoked.size > 0) this.#options.revoked(revoked);
+    }
     this.#options.changed();
   }
+
+  [Symbol.dispose](): void {
+    this.node[Symbol.dispose]();
+  }
 }
+
+/** Whether some route names a host, for whatever agent: exactly, by a pattern, or by naming none. */
+const isListed = (policy: PolicySet, host: string): boolean => {
+  const { exact, suffixes, any } = namesOf(policy);
+  return any || exact.includes(host) || suffixes.some((suffix) => suffix.slice(1) === host.slice(host.indexOf('.')));
+};
+
+/** How a name of this gateway is resolved. */
+const wantedOf = ({ hostAliases, lookupFamily }: PolicySet, host: string, ranges: readonly string[] | undefined): Wanted => ({
+  aliases: hostAliases.filter(({ hostnames }) => hostnames.includes(host)).map(({ ip }) => ip),
+  lookupFamily,
+  ...(ranges && { ranges }),
+});

@@ -44,6 +44,13 @@ export const sliceOf = (index: number): Slice => {
   };
 };
 
+/** Whether an address is one of a gateway's that stand for names it admits. */
+export const isInSlice = (index: number, address: string): boolean => {
+  const value = address.split('.').reduce((sum, part) => sum * 256 + Number(part), 0);
+  const start = BASE + index * 4096;
+  return value >= start && value < start + 2048;
+};
+
 /** The address of slot `slot` (0 to NAMES_PER_SLICE - 1) of a half of a slice. */
 export const slotAddress = (index: number, half: 'admitted' | 'denied', slot: number): string =>
   formatIp(BASE + index * 4096 + (half === 'denied' ? 2048 : 0) + 1 + slot);

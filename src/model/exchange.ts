@@ -6,8 +6,11 @@ export interface AccessLine {
   readonly time: string;
   /** Decision id: `%STREAM_ID%` for HTTP, connection id + boot id for refused connections. */
   readonly id: string;
-  /** Which chain served it: `http` (a request), `refused` (a connection no chain takes). */
-  readonly chain: 'http' | 'refused';
+  /**
+   * What took it: `http` (a request), `tcp` (bytes that were not looked at), `tls` (passed through by its name), `udp` (datagrams
+   * of one sandbox to one address), `refused` (a connection nothing takes).
+   */
+  readonly chain: 'http' | 'tcp' | 'tls' | 'udp' | 'refused';
   /** Gateway, `namespace/name`. */
   readonly gateway: string;
   /** Sandbox address, without port. */
@@ -35,10 +38,25 @@ export interface AccessLine {
   readonly route?: string;
   readonly reason?: string;
   readonly revision?: string;
+  /** The verdict it was let through or refused by; of connections, and of requests no AI route claims. */
+  readonly verdict?: ConnectionVerdict;
   /** From dynamic metadata `clrk.engine`, set when the engine judged the request. */
   readonly engine?: EngineMetadata;
   /** From dynamic metadata `clrk.usage`: what the provider reported. */
   readonly usage?: { readonly input?: number; readonly output?: number };
+}
+
+/** Metadata `clrk` of the cluster that is a verdict. */
+export interface ConnectionVerdict {
+  readonly verdict: 'Allowed' | 'Denied';
+  readonly reason: string;
+  readonly route: string;
+  /** Index of the rule, or -1. */
+  readonly rule: number;
+  /** Revision under which the destination was judged. */
+  readonly revision: string;
+  /** The name the dialled address stands for; empty when it stands for none. */
+  readonly host: string;
 }
 
 /** What the engine attaches to a request it judged. */

@@ -121,10 +121,29 @@ export class GatewayNamespace implements AsyncDisposable {
     return refusals(this.#nft, signal);
   }
 
-  /** Resets every connection of a sandbox address that ends in this namespace. */
-  async closeConnections(address: string): Promise<void> {
+  /**
+   * Resets the TCP connections of a sandbox address that end in this namespace: those to the destinations (`ip:port` as they were
+   * dialled), or all of them when there are none, or when this kernel does not show what was dialled.
+   */
+  async closeConnections(address: string, destinations: readonly string[] = []): Promise<void> {
     if (!isIPv4(address)) throw new RangeError(`${address} is not an IPv4 address`);
-    await this.run('ss', ['--kill', '--no-header', '--numeric', 'dst', address], { netns: this.path });
+    const ports = destinations.length > 0 ? await this.#portsTo(address, new Set(destinations)) : undefined;
+    const filters = ports === undefined ? [address] : ports.map((port) => `${address}:${port}`);
+    // One command for up to 64 of them keeps its line short.
+    for (let at = 0; at < filters.length; at += 64) {
+      const some = filters.slice(at, at + 64).flatMap((filter, index) => [...(index > 0 ? ['or'] : []), 'dst', filter]);
+      await this.run('ss', ['--kill', '--no-header', '--numeric', '--tcp', ...some], { netns: this.path });
+    }
+  }
+
+  /** Source ports of a sandbox's TCP connections to these destinations; undefined when that cannot be seen. */
+  async #portsTo(address: string, destinations: ReadonlySet<string>): Promise<readonly string[] | undefined> {
+    const table = await runCommand('cat', ['/proc/net/nf_conntrack'], { netns: this.path }).catch(() => undefined);
+    return table?.stdout.split('\n').flatMap((line) => {
+      // The first four are as the sandbox sent them; those after them as they are answered.
+      const [, source, destination, port, to] = /\btcp\b.*?\bsrc=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/.exec(line) ?? [];
+      return source === address && destinations.has(`${destination}:${to}`) ? port! : [];
+    });
   }
 
   /** The last change asked for: who finds nothing to change waits for those who did. */

@@ -7,6 +7,7 @@ import type { PolicySet } from '#model';
 import { encodeResource, type ResourceJson } from '#wire/xds';
 import { bootstrap, SAFE_OPERATORS, translate, type TranslateInput } from '../../src/egress/translate/index.ts';
 import { sliceOf } from '../../src/egress/slices.ts';
+import { serviceName } from '../../src/egress/upstreams.ts';
 
 /** `GOLDEN=write` writes the expectations anew; look at the difference before committing it. */
 const rewrite = process.env['GOLDEN'] === 'write';
@@ -22,7 +23,7 @@ interface Case {
 
 const inputOf = async (name: string): Promise<TranslateInput> => {
   const { policy, credentials, ownAddresses } = JSON.parse(await readFile(join(folder, name, 'in.json'), 'utf8')) as Case;
-  const where = { index: 1, slice: sliceOf(1), netns: '/proc/self/ns/net', accessLog: '/dev/null' };
+  const where = { index: 1, slice: sliceOf(1), netns: '/proc/self/ns/net', accessLog: '/dev/null', relays: [], serviceOf: serviceName };
   return { policy, credentials: new Set(credentials), ownAddresses, ...where };
 };
 
@@ -49,7 +50,11 @@ const staticConfig = async (name: string, secrets: string): Promise<string> => {
   const config = bootstrap(NODE) as { static_resources: { clusters: object[]; listeners?: object[] } };
   config.static_resources.clusters.push(...clusters.map(untyped));
   config.static_resources.listeners = listeners.map(untyped);
-  return JSON.stringify(config, (_, value: { rds?: { route_config_name: string }; sds_config?: object } | undefined) => {
+  return JSON.stringify(config, (_, value: { rds?: { route_config_name: string }; sds_config?: object; eds_cluster_config?: object } | undefined) => {
+    if (value?.eds_cluster_config) {
+      const { eds_cluster_config: _endpoints, ...rest } = value;
+      return { ...rest, type: 'STATIC' };
+    }
     if (value?.sds_config) return { ...value, sds_config: { resource_api_version: 'V3', path_config_source: { path: secrets } } };
     if (!value?.rds) return value;
     const { rds, ...rest } = value;
@@ -72,7 +77,9 @@ test.each(cases)('%s: Envoy accepts it', async (name) => {
 
 test('formats of records and answers use safe operators only: others hold what is injected', async () => {
   const operators = (text: string): string[] => [...text.matchAll(/%([A-Z_]+(?:\((?:[^()]|%[a-zA-Z0-9])*\))?)%/g)].map((match) => match[1]!);
-  const allowed = new Set([...SAFE_OPERATORS, 'LOCAL_REPLY_BODY', 'METADATA(ROUTE:clrk:policy)', 'METADATA(ROUTE:clrk:message)']);
+  const ofVerdicts = ['reason', 'message', 'status', 'policy', 'route', 'revision'].map((key) => `METADATA(CLUSTER:clrk:${key})`);
+  const ofKeys = ['DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(20)', 'START_TIME(%Y%j%H)'];
+  const allowed = new Set([...SAFE_OPERATORS, ...ofVerdicts, ...ofKeys, 'LOCAL_REPLY_BODY', 'METADATA(ROUTE:clrk:policy)', 'METADATA(ROUTE:clrk:message)']);
   for (const name of cases) {
     const used = new Set(operators(JSON.stringify(translate(await inputOf(name)).listeners)));
     expect(used.has('STREAM_ID')).toBe(true);

@@ -21,7 +21,7 @@ export const hostService = (envoys: Envoys, gateway: GatewayNamespace, startFron
   deleteRoute: (element) => checked(() => gateway.deleteRoute(element)),
   setBlock: ({ block, elements }) => checked(() => gateway.setBlock(block, elements)),
   refusals: (_, { signal }) => gateway.refusals(signal),
-  closeConnections: ({ address }) => checked(() => gateway.closeConnections(address)),
+  closeConnections: ({ address, destinations }) => checked(() => gateway.closeConnections(address, destinations)),
 });
 
 const checked = async (change: () => Promise<void>): Promise<object> => {

@@ -42,6 +42,7 @@ const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
     gateway,
     id,
     source,
+    destination: headers.get('x-clrk-destination') ?? '',
     method: headers.get(':method') ?? '',
     authority: headers.get(':authority') ?? '',
     path: (headers.get(':path') ?? '').replace(/\?.*$/s, ''),

@@ -9,6 +9,10 @@ export interface EngineOptions {
   readonly policy: (gateway: string) => PolicySet | undefined;
   /** The run that has this address now; undefined when none has. */
   readonly binding: (address: string) => Binding | undefined;
+  /** The name that an address stands for at a gateway. */
+  readonly nameOf: (gateway: string, address: string) => string | undefined;
+  /** A request was let through. */
+  readonly admitted: (gateway: string, source: string, facts: RequestFacts) => void;
   readonly ledger: LedgerPort;
   /** Makes a line durable; a request leaves only after its line is. */
   readonly record: (line: EgressLine) => Promise<void>;
@@ -40,7 +44,7 @@ export interface Admitted {
 /** A reservation that is not settled this long after the request must be over counts as spent. */
 const SETTLE_GRACE_MS = 30_000;
 /** What Envoy told the engine by header, and what would make the answer unreadable to its usage filters. */
-const REMOVED_HEADERS = ['x-clrk-id', 'x-clrk-source', 'accept-encoding'];
+const REMOVED_HEADERS = ['x-clrk-id', 'x-clrk-source', 'x-clrk-destination', 'x-clrk-verdict', 'accept-encoding'];
 /** Tells Envoy which route serves the request where several claim its host; route tables drop it before the upstream. */
 const ROUTE_HEADER = 'x-clrk-route';
 /** Bodies of one gateway being judged at the same time, in bytes. */
@@ -74,6 +78,9 @@ export const createJudge = (options: EngineOptions): Judge => {
     if (!set) throw new Refusal(503, 'GatewayNotReady', `Gateway ${head.gateway} has no rules yet.`);
     known.set = set;
     const host = hostOf(head);
+    const dialled = options.nameOf(head.gateway, head.destination.slice(0, head.destination.lastIndexOf(':')));
+    if (dialled !== host)
+      throw new Refusal(421, 'AddressMismatch', `The request is for ${host}, and the address that was dialled stands for ${dialled ?? 'no name'}.`);
     const provider = providerOfHost(host);
     const operation = provider?.operation(head.method, head.path);
     if (provider) known.provider = provider;
@@ -133,6 +140,7 @@ export const createJudge = (options: EngineOptions): Judge => {
       log.error('cannot record a request, refusing it', { err: error, decision: head.id });
       throw new Refusal(503, 'RecordUnavailable', 'The request cannot be recorded right now.');
     }
+    options.admitted(head.gateway, head.source, { ...facts, model: read.model });
     const forwarded = Buffer.from(JSON.stringify(provider.edit(operation, json, output)));
     return {
       verdict: 'Allowed',

@@ -8,6 +8,8 @@ export interface RequestHead {
   readonly id: string;
   /** Address of the sandbox. */
   readonly source: string;
+  /** Where the connection goes, `ip:port` as it was dialled. */
+  readonly destination: string;
   readonly method: string;
   readonly authority: string;
   /** Path without query. */

@@ -1,4 +1,4 @@
-import { extension, type Json } from './envoy.ts';
+import { any, extension, type Json } from './envoy.ts';
 import { gatewayName, type TranslateInput } from './input.ts';
 
 /**
@@ -8,6 +8,7 @@ import { gatewayName, type TranslateInput } from './input.ts';
 export const SAFE_OPERATORS: readonly string[] = [
   'START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)',
   'STREAM_ID',
+  'UNIQUE_ID',
   'DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT',
   'DOWNSTREAM_LOCAL_ADDRESS',
   'REQUESTED_SERVER_NAME',
@@ -24,11 +25,13 @@ export const SAFE_OPERATORS: readonly string[] = [
   'RESPONSE_FLAGS',
   'RESPONSE_CODE_DETAILS',
   'CONNECTION_TERMINATION_DETAILS',
+  'DOWNSTREAM_TRANSPORT_FAILURE_REASON',
   'UPSTREAM_HOST',
   'UPSTREAM_TRANSPORT_FAILURE_REASON',
   'METADATA(ROUTE:clrk:route)',
   'METADATA(ROUTE:clrk:reason)',
   'METADATA(ROUTE:clrk:revision)',
+  'METADATA(CLUSTER:clrk)',
 ];
 
 const CONNECTION: Json = {
@@ -58,20 +61,49 @@ export const HTTP_FORMAT: Json = {
   route: '%METADATA(ROUTE:clrk:route)%',
   reason: '%METADATA(ROUTE:clrk:reason)%',
   revision: '%METADATA(ROUTE:clrk:revision)%',
+  verdict: '%METADATA(CLUSTER:clrk)%',
   engine: '%DYNAMIC_METADATA(clrk.engine)%',
   usage: '%DYNAMIC_METADATA(clrk.usage)%',
 };
 
+const relayed = (chain: 'tcp' | 'tls'): Json => ({
+  ...CONNECTION,
+  chain,
+  upstream: '%UPSTREAM_HOST%',
+  upstreamFailure: '%UPSTREAM_TRANSPORT_FAILURE_REASON%',
+  details: '%CONNECTION_TERMINATION_DETAILS%',
+  verdict: '%METADATA(CLUSTER:clrk)%',
+});
+
+/** Of connections whose bytes are relayed, by the kind of their verdict. */
+export const CONNECTION_FORMATS = { tcp: relayed('tcp'), tcps: relayed('tcp'), pass: relayed('tls') } as const;
+
 /** Of connections that no chain takes. */
 export const REFUSED_FORMAT: Json = { ...CONNECTION, chain: 'refused', details: '%CONNECTION_TERMINATION_DETAILS%' };
+
+/** Of connections whose TLS handshake failed; no chain gave them an id. */
+export const HANDSHAKE_FORMAT: Json = {
+  ...CONNECTION,
+  id: '%UNIQUE_ID%',
+  chain: 'refused',
+  reason: 'HandshakeFailed',
+  details: '%DOWNSTREAM_TRANSPORT_FAILURE_REASON%',
+};
 
 /** Of connections of a sandbox that has no run yet. */
 export const UNCLAIMED_FORMAT: Json = { ...REFUSED_FORMAT, reason: 'NotClaimed' };
 
-/** A JSON-lines file shared by all chains of the gateway; what is unknown is left out of a line. */
-export const accessLog = (input: TranslateInput, format: Json): readonly Json[] => [
-  extension('envoy.access_loggers.file', 'envoy.extensions.access_loggers.file.v3.FileAccessLog', {
-    path: input.accessLog,
-    log_format: { json_format: { ...format, gateway: gatewayName(input.policy) }, omit_empty_values: true },
-  }),
+/** A JSON-lines file shared by all chains of the gateway; what is unknown is left out of a line. `when`: CEL over Envoy's attributes. */
+export const accessLog = (input: TranslateInput, format: Json, when?: string): readonly Json[] => [
+  {
+    ...extension('envoy.access_loggers.file', 'envoy.extensions.access_loggers.file.v3.FileAccessLog', {
+      path: input.accessLog,
+      log_format: { json_format: { ...format, gateway: gatewayName(input.policy) }, omit_empty_values: true },
+    }),
+    ...(when !== undefined && {
+      filter: {
+        extension_filter: { name: 'when', typed_config: any('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter', { expression: when }) },
+      },
+    }),
+  },
 ];

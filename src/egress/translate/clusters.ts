@@ -8,7 +8,8 @@ import { aliasOf, clusterName, servedRoutes } from './serving.ts';
 /** SDS name of what upstream certificates are verified with. SNI names never contain a colon, so no client can name it. */
 export const UPSTREAM_CA = 'ca:upstream';
 
-const upstreamTls = (host: string): Json =>
+/** TLS to an upstream that has to prove the name. */
+export const upstreamTls = (host: string): Json =>
   extension('envoy.transport_sockets.tls', 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
     sni: host,
     common_tls_context: {
@@ -53,23 +54,17 @@ const addressGuard = (ranges: readonly string[]): Json =>
 const aiCluster = (input: TranslateInput, route: AiRoute, host: string): ResourceJson => {
   const name = clusterName(route, host);
   const alias = aliasOf(input.policy, host);
-  const own = input.ownAddresses.filter((address) => !address.includes(':')).map((address) => `${address}/32`);
-  const forbidden = [...(alias === undefined ? FORBIDDEN_UPSTREAM_CIDRS : FORBIDDEN_ALIAS_CIDRS), '::/0', ...own];
+  const own = input.ownAddresses.map((address) => `${address}/${address.includes(':') ? 128 : 32}`);
+  const forbidden = [...(alias === undefined ? FORBIDDEN_UPSTREAM_CIDRS : FORBIDDEN_ALIAS_CIDRS), ...own];
   return any('envoy.config.cluster.v3.Cluster', {
     name,
     connect_timeout: '5s',
-    ...(alias === undefined
-      ? // A name that does not resolve must not hold up the others.
-        { type: 'STRICT_DNS', dns_lookup_family: 'V4_ONLY', respect_dns_ttl: true, wait_for_warm_on_init: false }
-      : { type: 'STATIC' }),
+    type: 'EDS',
+    eds_cluster_config: { eds_config: ADS, service_name: input.serviceOf({ host, port: AI_PORT }) },
     // No connection to an upstream is shared between two connections of sandboxes.
     connection_pool_per_downstream_connection: true,
     circuit_breakers: { thresholds: [{ max_connections: 4096, max_pending_requests: 4096, max_requests: 4096 }] },
     transport_socket: upstreamTls(host),
-    load_assignment: {
-      cluster_name: name,
-      endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: alias ?? host, port_value: AI_PORT } } } }] }],
-    },
     typed_extension_protocol_options: {
       'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': any('envoy.extensions.upstreams.http.v3.HttpProtocolOptions', {
         auto_config: { http2_protocol_options: {} },

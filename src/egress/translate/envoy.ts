@@ -19,3 +19,6 @@ export const cidr = (text: string): Json => {
   const [address_prefix, prefix] = text.split('/');
   return { address_prefix, prefix_len: Number(prefix) };
 };
+
+/** How long a connection or request waits for its verdict when `egress` does not answer. */
+export const VERDICT_TIMEOUT = '2s';

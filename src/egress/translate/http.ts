@@ -1,11 +1,10 @@
 import { usageRules } from '#policy';
+import { keyFormat } from '../verdicts/key.ts';
 import { accessLog, HTTP_FORMAT } from './access-log.ts';
-import { ADS, any, extension, type Json } from './envoy.ts';
+import { ADS, any, extension, VERDICT_TIMEOUT, type Json } from './envoy.ts';
+import { OWN_HEADERS, STATUS_HEADER } from './headers.ts';
 import { gatewayName, type RouteTable, type TranslateInput } from './input.ts';
 import { localReplies } from './local-reply.ts';
-
-/** Headers of ours on the way to the engine; an agent's own are dropped before routing, ours before the upstream. */
-export const OWN_HEADERS = { id: 'x-clrk-id', source: 'x-clrk-source', route: 'x-clrk-route' } as const;
 
 /** Dynamic metadata namespaces: what the engine judged, and what the provider reported. */
 const ENGINE_NAMESPACE = 'clrk.engine';
@@ -16,19 +15,42 @@ const MAX_SSE_EVENT = 1024 * 1024;
 
 /** Names that mean something to us or to Envoy are not the agent's to send, whatever comes after them. */
 const RESERVED_PREFIXES = ['x-clrk-', 'x-envoy-'];
-const dropReservedHeaders = extension(
-  'envoy.http.early_header_mutation.header_mutation',
-  'envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation',
-  { mutations: RESERVED_PREFIXES.map((prefix) => ({ remove_on_match: { key_matcher: { prefix } } })) },
-);
-
 const setHeader = (key: string, value: string): Json => ({ append: { header: { key, value }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' } });
+
+/** Stands in a key for the Host until it is known to be a plain name. */
+const HOST_MARK = '@';
+
+/** Before anything else, also before routing: what is reserved goes, and the verdict to ask for comes. */
+const earlyHeaders = (table: RouteTable): Json =>
+  extension('envoy.http.early_header_mutation.header_mutation', 'envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation', {
+    mutations: [
+      ...RESERVED_PREFIXES.map((prefix) => ({ remove_on_match: { key_matcher: { prefix } } })),
+      ...(table === 'l7' ? [setHeader(OWN_HEADERS.verdict, keyFormat('tls', '%REQUESTED_SERVER_NAME%'))] : []),
+      ...(table === 'http' ? [setHeader(OWN_HEADERS.verdict, keyFormat('http', HOST_MARK))] : []),
+    ],
+  });
 
 const tellEngine = extension('clrk.headers', 'envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
   mutations: {
-    request_mutations: [setHeader(OWN_HEADERS.id, '%STREAM_ID%'), setHeader(OWN_HEADERS.source, '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%')],
+    request_mutations: [
+      setHeader(OWN_HEADERS.id, '%STREAM_ID%'),
+      setHeader(OWN_HEADERS.source, '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'),
+      setHeader(OWN_HEADERS.destination, '%DOWNSTREAM_LOCAL_ADDRESS%'),
+    ],
   },
 });
+
+/** The status a verdict asks for, in answers of our own; route tables drop the header from answers of upstreams. */
+const APPLY_STATUS = `
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local status = headers:get("${STATUS_HEADER}")
+  if status then
+    headers:remove("${STATUS_HEADER}")
+    headers:replace(":status", status)
+  end
+end
+`;
 
 /**
  * SNI = Host, else 421: the certificate was made for the SNI, and the route chosen by the Host. Also keeps the authority as it
@@ -44,8 +66,32 @@ function envoy_on_request(handle)
     handle:respond({[":status"] = "421"}, "")
   end
 end
-`.trimStart();
-const sameName = extension('same-name', 'envoy.extensions.filters.http.lua.v3.Lua', { default_source_code: { inline_string: SAME_NAME } });
+`;
+
+/** Without TLS the Host is the only name; whether it is that of the address is for the verdict to say. */
+const PLAIN_NAME = `
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local host = string.lower(headers:get(":authority") or "")
+  handle:streamInfo():dynamicMetadata():set("clrk", "host", host)
+  if #host > 253 or not host:match("^[%w%-._]+$") then
+    handle:respond({[":status"] = "421"}, "")
+    return
+  end
+  local key = headers:get("${OWN_HEADERS.verdict}")
+  if key then
+    headers:replace("${OWN_HEADERS.verdict}", (key:gsub("${HOST_MARK}", host, 1)))
+    handle:clearRouteCache()
+  end
+end
+`;
+const names = (table: RouteTable): Json =>
+  extension('names', 'envoy.extensions.filters.http.lua.v3.Lua', {
+    default_source_code: { inline_string: (table === 'l7' || table === 'deny' ? SAME_NAME : PLAIN_NAME).trimStart() + APPLY_STATUS },
+  });
+
+/** Asks for the cluster of a verdict that Envoy does not hold yet. */
+const onDemand = extension('verdict', 'envoy.extensions.filters.http.on_demand.v3.OnDemand', { odcds: { source: ADS, timeout: VERDICT_TIMEOUT } });
 
 const engine = (input: TranslateInput): Json =>
   extension('engine', 'envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor', {
@@ -90,15 +136,20 @@ const usageFilters = (): readonly Json[] => {
 const router = extension('envoy.filters.http.router', 'envoy.extensions.filters.http.router.v3.Router', { suppress_envoy_headers: true });
 
 /** The filters of a chain are the same for the life of a gateway: changing them would cut its streams. */
-const filtersOf = (input: TranslateInput, table: RouteTable): readonly Json[] =>
-  table === 'l7' ? [tellEngine, sameName, engine(input), ...usageFilters(), router] : [tellEngine, sameName, router];
+const filtersOf = (input: TranslateInput, table: RouteTable): readonly Json[] => {
+  if (table === 'l7') return [tellEngine, names(table), onDemand, engine(input), ...usageFilters(), router];
+  return table === 'http' ? [names(table), onDemand, router] : [names(table), router];
+};
+
+/** In the clear only HTTP/1.1 is spoken: no upgrade to, or prior knowledge of, HTTP/2. */
+const codecOf = (table: RouteTable): string => (table === 'l7' || table === 'deny' ? 'AUTO' : 'HTTP1');
 
 /** The HTTP half of a chain; its routes come by RDS. */
 export const connectionManager = (input: TranslateInput, table: RouteTable): Json =>
   extension('envoy.filters.network.http_connection_manager', 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', {
     stat_prefix: table,
-    codec_type: 'AUTO',
-    rds: { route_config_name: table, config_source: ADS },
+    codec_type: codecOf(table),
+    rds: { route_config_name: table === 'http-deny' ? 'deny' : table, config_source: ADS },
     // The sandbox is an external client: its x-request-id, x-forwarded-for and x-envoy-* are replaced or dropped.
     use_remote_address: true,
     skip_xff_append: true,
@@ -106,7 +157,7 @@ export const connectionManager = (input: TranslateInput, table: RouteTable): Jso
     generate_request_id: true,
     via: '',
     server_header_transformation: 'PASS_THROUGH',
-    early_header_mutation_extensions: [dropReservedHeaders],
+    early_header_mutation_extensions: [earlyHeaders(table)],
     normalize_path: true,
     merge_slashes: false,
     path_with_escaped_slashes_action: 'KEEP_UNCHANGED',

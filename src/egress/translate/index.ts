@@ -5,11 +5,13 @@ import { clusters, secretNames } from './clusters.ts';
 import type { TranslateInput } from './input.ts';
 import { listeners } from './listener.ts';
 import { routeTables } from './routes.ts';
+import { udpClusters, udpListeners } from './udp.ts';
 
 export { SAFE_OPERATORS } from './access-log.ts';
 export { bootstrap } from './bootstrap.ts';
 export { UPSTREAM_CA } from './clusters.ts';
 export { gatewayName, type BootstrapInput, type TranslateInput } from './input.ts';
+export { answersDenied } from './listener.ts';
 
 /** What a gateway's Envoy gets by ADS, but for secrets, of which only the names are known here. */
 export interface Translated {
@@ -20,8 +22,8 @@ export interface Translated {
 }
 
 export const translate = (input: TranslateInput): Translated => ({
-  clusters: clusters(input),
-  listeners: listeners(input),
+  clusters: [...clusters(input), ...udpClusters(input.relays, input.serviceOf)],
+  listeners: [...listeners(input), ...udpListeners(input, input.relays)],
   routes: routeTables(input),
   secrets: secretNames(input),
 });

@@ -1,5 +1,7 @@
 import type { PolicySet } from '#model';
 import type { Slice } from '../slices.ts';
+import type { UdpRelay } from '../steering/index.ts';
+import type { HostUpstream } from '../upstreams.ts';
 
 /** All that the Envoy of one gateway depends on. Credential values are not in it: they travel by SDS alone. */
 export interface TranslateInput {
@@ -14,6 +16,10 @@ export interface TranslateInput {
   readonly ownAddresses: readonly string[];
   /** Names of the credentials whose values are there. */
   readonly credentials: ReadonlySet<string>;
+  /** Destinations over UDP. */
+  readonly relays: readonly UdpRelay[];
+  /** Names the endpoints of an upstream (EDS). */
+  readonly serviceOf: (upstream: HostUpstream) => string;
 }
 
 export interface BootstrapInput {
@@ -27,5 +33,5 @@ export interface BootstrapInput {
 /** The name of a gateway, `namespace/name`. */
 export const gatewayName = ({ gateway }: PolicySet): string => `${gateway.namespace}/${gateway.name}`;
 
-/** The two route tables: of admitted names, and of the deny slice. */
-export type RouteTable = 'l7' | 'deny';
+/** The chains that read requests, inside TLS and in the clear: of admitted destinations, and of the deny slice. */
+export type RouteTable = 'l7' | 'http' | 'deny' | 'http-deny';

@@ -1,62 +1,49 @@
-import { admittedHosts, AI_PORT, terminatesAt } from '#policy';
 import type { ResourceJson } from '#wire/xds';
-import { accessLog, REFUSED_FORMAT, UNCLAIMED_FORMAT } from './access-log.ts';
-import { ADS, any, cidr, extension, type Json } from './envoy.ts';
+import { keyFormat, type VerdictKind } from '../verdicts/key.ts';
+import { accessLog, CONNECTION_FORMATS, HANDSHAKE_FORMAT, REFUSED_FORMAT, UNCLAIMED_FORMAT } from './access-log.ts';
+import { ADS, any, cidr, extension, VERDICT_TIMEOUT, type Json } from './envoy.ts';
 import { connectionManager } from './http.ts';
-import type { TranslateInput } from './input.ts';
+import type { RouteTable, TranslateInput } from './input.ts';
+import { candidates, chain, chainsAt, matchInput, namedPorts, onPort, onTransport, REFUSE } from './matching.ts';
 
 /** What one connection may hold in memory; request bodies of AI routes have a limit of their own. */
 const CONNECTION_BUFFER = 8 * 1024 * 1024;
+/** A client that says nothing for this long waits for the server's first word, or for nothing. */
+const SILENCE = '1s';
 
-const input = (name: string): Json => extension(name, `envoy.extensions.matching.common_inputs.network.v3.${name}`);
-const chain = (name: string): Json => ({ action: { name: 'chain', typed_config: any('google.protobuf.StringValue', { value: name }) } });
-const REFUSE = chain('refuse');
-
-/** Goes on with `then` when the client speaks TLS, else refuses. */
-const onTls = (then: Json): Json => ({
-  matcher: { matcher_tree: { input: input('TransportProtocolInput'), exact_match_map: { map: { tls: then } } }, on_no_match: REFUSE },
-});
-
-const onServerName = (domains: readonly string[], then: Json): Json => ({
-  matcher: {
-    matcher_tree: {
-      input: input('ServerNameInput'),
-      custom_match: extension('names', 'xds.type.matcher.v3.ServerNameMatcher', { domain_matchers: [{ domains, on_match: then }] }),
-    },
-    on_no_match: REFUSE,
-  },
-});
-
-const onPort = (ports: Readonly<Record<string, Json>>, otherwise: Json): Json =>
-  Object.keys(ports).length === 0
-    ? otherwise
-    : { matcher: { matcher_tree: { input: input('DestinationPortInput'), exact_match_map: { map: ports } }, on_no_match: otherwise } };
-
-/** Admitted names on the port of AI routes, by TLS with one of these names in the client hello. */
-const admitted = ({ policy }: TranslateInput): Json => {
-  const hosts = admittedHosts(policy);
-  return hosts.length === 0 ? REFUSE : onPort({ [AI_PORT]: onTls(onServerName(hosts, chain('l7'))) }, REFUSE);
+/** One matcher for each port that differs from the others. */
+const perPort = (of: TranslateInput, at: (port: number | undefined) => Json): Json => {
+  const otherwise = at(undefined);
+  const text = JSON.stringify(otherwise);
+  const own = namedPorts(of.policy).map((port) => [port, at(port)] as const);
+  return onPort(new Map(own.filter(([, matcher]) => JSON.stringify(matcher) !== text)), otherwise);
 };
 
-const denied = ({ policy }: TranslateInput): Json => {
-  const answer = (port: number): Json => (terminatesAt(policy, port) ? onTls(chain('deny')) : REFUSE);
-  const ports = [...new Set(policy.listeners.flatMap(({ port }) => port ?? []))].sort((a, b) => a - b);
-  // Port 0 stands for every port no listener names.
-  return onPort(Object.fromEntries(ports.map((port) => [port, answer(port)])), answer(0));
+/** A denied name is answered 403 where a listener would read requests; other protocols are closed. */
+const denied = (of: TranslateInput, port: number | undefined): Json => {
+  const shapes = candidates(of.policy, port).map(({ shape }) => shape);
+  return onTransport(
+    shapes.includes('tls-terminate') || shapes.includes('https') ? chain('deny') : REFUSE,
+    shapes.includes('http') ? chain('http-deny') : REFUSE,
+  );
 };
+
+/** Whether some port of the gateway answers for denied names. */
+export const answersDenied = ({ listeners: all }: TranslateInput['policy']): boolean =>
+  all.some(({ shape }) => shape === 'tls-terminate' || shape === 'https' || shape === 'http');
 
 /** Where a connection goes, by its destination first. Only this part of the listener changes with policy, and it cuts nothing. */
 const matcher = (of: TranslateInput): Json => ({
   matcher_tree: {
-    input: input('DestinationIPInput'),
+    input: matchInput('DestinationIPInput'),
     custom_match: extension('destinations', 'xds.type.matcher.v3.IPMatcher', {
       range_matchers: [
-        { ranges: [cidr(of.slice.admitted)], on_match: admitted(of) },
-        { ranges: [cidr(of.slice.denied)], on_match: denied(of) },
+        { ranges: [cidr(of.slice.admitted)], on_match: perPort(of, (port) => chainsAt(of.policy, port, true)) },
+        { ranges: [cidr(of.slice.denied)], on_match: perPort(of, (port) => denied(of, port)) },
       ],
     }),
   },
-  on_no_match: REFUSE,
+  on_no_match: perPort(of, (port) => chainsAt(of.policy, port, false)),
 });
 
 /** TLS with a leaf made on demand for the name in the client hello; session resumption is incompatible with that. */
@@ -79,11 +66,32 @@ const TERMINATE: Json = extension('envoy.transport_sockets.tls', 'envoy.extensio
   },
 });
 
-const httpChain = (of: TranslateInput, name: 'l7' | 'deny'): Json => ({
+const httpChain = (of: TranslateInput, name: RouteTable): Json => ({
   name,
-  transport_socket_connect_timeout: '5s',
-  transport_socket: TERMINATE,
+  ...(name === 'l7' || name === 'deny' ? { transport_socket_connect_timeout: '5s', transport_socket: TERMINATE } : {}),
   filters: [connectionManager(of, name)],
+});
+
+/** Bytes from one side to the other, once the verdict is there; the verdict's cluster is where they go. */
+const relayChain = (of: TranslateInput, kind: Exclude<VerdictKind, 'tls' | 'http'>): Json => ({
+  name: kind,
+  filters: [
+    extension('verdict', 'envoy.extensions.filters.network.set_filter_state.v3.Config', {
+      on_new_connection: [
+        {
+          object_key: 'envoy.tcp_proxy.cluster',
+          format_string: { text_format_source: { inline_string: keyFormat(kind, kind === 'tcp' ? '-' : '%REQUESTED_SERVER_NAME%') } },
+        },
+      ],
+    }),
+    extension('relay', 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
+      stat_prefix: kind,
+      cluster: 'nowhere',
+      on_demand: { odcds_config: ADS, timeout: VERDICT_TIMEOUT },
+      idle_timeout: '3600s',
+      access_log: accessLog(of, CONNECTION_FORMATS[kind]),
+    }),
+  ],
 });
 
 /** A proxy to nowhere: it only closes, and writes the record. */
@@ -103,12 +111,14 @@ const refuseChain = (of: TranslateInput): Json => ({
   ],
 });
 
-/** What both listeners of a gateway have: a socket in the gateway namespace that learns where a connection was to go. */
+/** What all listeners of a gateway have: a socket in the gateway namespace that learns where a connection was to go. */
 const listenerOn = (of: TranslateInput, name: string, port: number, inspectors: readonly Json[] = []): Json => ({
   name,
   address: { socket_address: { address: '0.0.0.0', port_value: port, network_namespace_filepath: of.netns } },
   per_connection_buffer_limit_bytes: CONNECTION_BUFFER,
-  listener_filters_timeout: '5s',
+  listener_filters_timeout: SILENCE,
+  // Who is silent is taken for a client of plain TCP: the chains that may mean decide as for any other.
+  continue_on_listener_filters_timeout: true,
   listener_filters: [extension('original-dst', 'envoy.extensions.filters.listener.original_dst.v3.OriginalDst'), ...inspectors],
 });
 
@@ -116,9 +126,19 @@ const listenerOn = (of: TranslateInput, name: string, port: number, inspectors: 
 const egress = (of: TranslateInput): ResourceJson =>
   any('envoy.config.listener.v3.Listener', {
     ...listenerOn(of, 'egress', of.slice.port, [extension('tls-inspector', 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector')]),
+    // A handshake that fails ends before any chain could record it.
+    access_log: accessLog(of, HANDSHAKE_FORMAT, `connection.transport_failure_reason != ''`),
     filter_chain_matcher: matcher(of),
-    filter_chains: [httpChain(of, 'l7'), httpChain(of, 'deny'), refuseChain(of)],
+    filter_chains: [
+      ...(['l7', 'http', 'deny', 'http-deny'] as const).map((name) => httpChain(of, name)),
+      ...(['pass', 'tcps', 'tcp'] as const).map((kind) => relayChain(of, kind)),
+      refuseChain(of),
+    ],
   });
+
+/** Where nftables sends what only a TCP listener can take: nobody waits for what the client may say. */
+const raw = (of: TranslateInput): ResourceJson =>
+  any('envoy.config.listener.v3.Listener', { ...listenerOn(of, 'raw', of.slice.rawPort), filter_chains: [relayChain(of, 'tcp')] });
 
 /**
  * Where nftables sends sandboxes that have no run yet: whatever they dial is refused, and recorded as that. It waits for
@@ -130,4 +150,4 @@ const unclaimed = (of: TranslateInput): ResourceJson =>
     filter_chains: [{ name: 'unclaimed', filters: [nowhere(of, UNCLAIMED_FORMAT)] }],
   });
 
-export const listeners = (of: TranslateInput): readonly ResourceJson[] => [egress(of), unclaimed(of)];
+export const listeners = (of: TranslateInput): readonly ResourceJson[] => [egress(of), raw(of), unclaimed(of)];

@@ -1,4 +1,5 @@
 import { any, type Json } from './envoy.ts';
+import { STATUS_HEADER } from './headers.ts';
 import { gatewayName, type TranslateInput } from './input.ts';
 
 /**
@@ -17,6 +18,12 @@ const details = (text: string): string => `response.code_details.startsWith('${t
 
 export const ROWS: readonly Row[] = [
   { when: details('lua_response'), code: 'HostMismatch', message: 'Host and the TLS server name differ.' },
+  {
+    when: details('cluster_not_found'),
+    code: 'GatewayNotReady',
+    message: 'This gateway could not judge the request in time; nothing was sent. Try again.',
+    status: 503,
+  },
   { when: details('ext_proc_error'), code: 'EngineUnavailable', message: 'The policy engine of this gateway does not answer; nothing was sent.', status: 503 },
   { when: details('rbac_access_denied'), code: 'ForbiddenAddress', message: 'The name resolved to an address this gateway never dials.' },
   {
@@ -52,6 +59,26 @@ const origin = (gateway: string): Json => ({
   revision: '%METADATA(ROUTE:clrk:revision)%',
 });
 
+/** A verdict that denies is a cluster without endpoints that says why. */
+const verdict = (gateway: string): Json => ({
+  filter: cel(`response.code_details == 'no_healthy_upstream' && xds.cluster_metadata.filter_metadata['clrk']['verdict'] == 'Denied'`),
+  headers_to_add: [{ header: { key: STATUS_HEADER, value: '%METADATA(CLUSTER:clrk:status)%' }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' }],
+  body_format_override: {
+    json_format: {
+      error: {
+        code: '%METADATA(CLUSTER:clrk:reason)%',
+        message: '%METADATA(CLUSTER:clrk:message)%',
+        decision: '%STREAM_ID%',
+        policy: '%METADATA(CLUSTER:clrk:policy)%',
+        route: '%METADATA(CLUSTER:clrk:route)%',
+        gateway,
+        revision: '%METADATA(CLUSTER:clrk:revision)%',
+      },
+    },
+    content_type: 'application/json',
+  },
+});
+
 /** An answer the engine gave keeps its body: it has said more than we know here. */
 const ENGINE_ANSWER: Json = {
   filter: {
@@ -72,6 +99,7 @@ export const localReplies = ({ policy }: TranslateInput): Json => {
   return {
     mappers: [
       ENGINE_ANSWER,
+      verdict(gateway),
       // A route that refuses carries its reason and sentence in its metadata.
       {
         filter: cel(`response.code_details == 'direct_response'`),

@@ -2,8 +2,9 @@ import { admittedHosts, providerOfHost } from '#policy';
 import type { AiRoute, PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import { any, duration, type Json } from './envoy.ts';
-import { OWN_HEADERS, WITHOUT_ENGINE } from './http.ts';
-import type { RouteTable, TranslateInput } from './input.ts';
+import { OWN_HEADERS, STATUS_HEADER } from './headers.ts';
+import { WITHOUT_ENGINE } from './http.ts';
+import type { TranslateInput } from './input.ts';
 import { clusterName, impediment, routeName, routesOf, type About } from './serving.ts';
 
 /** Methods of APIs. Others (TRACE, CONNECT, …) are claimed by no route. */
@@ -77,13 +78,13 @@ const hostRoutes = (input: TranslateInput, host: string): readonly Json[] => {
   return [...routes.map((route) => forward(input, route, host, true)), unassigned, other];
 };
 
-const table = (name: RouteTable, virtual_hosts: readonly Json[]): ResourceJson =>
+const table = (name: 'l7' | 'http' | 'deny', virtual_hosts: readonly Json[]): ResourceJson =>
   any('envoy.config.route.v3.RouteConfiguration', {
     name,
     virtual_hosts,
     request_headers_to_remove: REMOVED_REQUEST_HEADERS,
     // An upstream must not send clients past this gateway.
-    response_headers_to_remove: ['alt-svc'],
+    response_headers_to_remove: ['alt-svc', STATUS_HEADER],
   });
 
 const nobody = (policy: PolicySet): Json => ({
@@ -92,8 +93,29 @@ const nobody = (policy: PolicySet): Json => ({
   routes: [refusal(policy, 403, { reason: 'NoRoute', message: 'No route of this gateway admits this host.' })],
 });
 
-/** Both route tables of a gateway. */
+/** Whatever no AI route claims waits for its verdict. Upgrades to WebSocket are let through with the rest. */
+const judged = ({ policy }: TranslateInput): Json => ({
+  name: 'judged',
+  domains: ['*'],
+  routes: [
+    {
+      name: 'judged',
+      match: { prefix: '/' },
+      route: {
+        cluster_header: OWN_HEADERS.verdict,
+        timeout: duration(policy.requestTimeoutMs),
+        idle_timeout: duration(policy.requestTimeoutMs),
+        upgrade_configs: [{ upgrade_type: 'websocket' }],
+      },
+      metadata: metadata(policy),
+      typed_per_filter_config: WITHOUT_ENGINE,
+    },
+  ],
+});
+
+/** The route tables of a gateway. */
 export const routeTables = (input: TranslateInput): readonly ResourceJson[] => [
-  table('l7', [...admittedHosts(input.policy).map((host) => ({ name: host, domains: [host], routes: hostRoutes(input, host) })), nobody(input.policy)]),
+  table('l7', [...admittedHosts(input.policy).map((host) => ({ name: host, domains: [host], routes: hostRoutes(input, host) })), judged(input)]),
+  table('http', [judged(input)]),
   table('deny', [nobody(input.policy)]),
 ];

@@ -5,6 +5,8 @@ import { UPSTREAM_CA, type Translated } from '../translate/index.ts';
 
 export const TYPE = {
   cluster: 'type.googleapis.com/envoy.config.cluster.v3.Cluster',
+  /** Endpoints of clusters; all of them on demand. */
+  endpoint: 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment',
   listener: 'type.googleapis.com/envoy.config.listener.v3.Listener',
   route: 'type.googleapis.com/envoy.config.route.v3.RouteConfiguration',
   secret: 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
@@ -15,6 +17,8 @@ export type TypeUrl = (typeof TYPE)[keyof typeof TYPE];
 export interface VersionedResource {
   readonly version: string;
   readonly body: Encoded;
+  /** Of a cluster: the name of its endpoints. */
+  readonly service?: string;
 }
 
 /** Everything one Envoy should have of one revision, but for leaves, which are made when asked for. */
@@ -28,7 +32,8 @@ const versionKey = randomBytes(32);
 
 const versioned = (resource: ResourceJson): VersionedResource => {
   const body = encodeResource(resource);
-  return { version: createHmac('sha256', versionKey).update(body.value).digest('hex').slice(0, 16), body };
+  const service = (resource['eds_cluster_config'] as { service_name?: string } | undefined)?.service_name;
+  return { version: createHmac('sha256', versionKey).update(body.value).digest('hex').slice(0, 16), body, ...(service !== undefined && { service }) };
 };
 
 const byName = (resources: readonly ResourceJson[]): ReadonlyMap<string, VersionedResource> =>
@@ -51,6 +56,7 @@ export const snapshotOf = (revision: string, translated: Translated, values: Sec
   revision,
   resources: {
     [TYPE.cluster]: byName(translated.clusters),
+    [TYPE.endpoint]: new Map(),
     [TYPE.listener]: byName(translated.listeners),
     [TYPE.route]: byName(translated.routes),
     [TYPE.secret]: byName(translated.secrets.map((name) => secretOf(name, values))),

@@ -7,6 +7,8 @@ export interface SentResource {
   readonly body: Encoded;
   /** Envoy forgets the resource after this time. */
   readonly ttlMs?: number;
+  /** Of a cluster: the name of its endpoints. */
+  readonly service?: string;
 }
 
 type Resources = ReadonlyMap<string, VersionedResource>;
@@ -18,7 +20,11 @@ type Resources = ReadonlyMap<string, VersionedResource>;
 export class Subscription {
   readonly #type: TypeUrl;
   readonly #wildcard: boolean;
+  /** Names that are made when Envoy asks for them; they are no part of what is wanted by the snapshot. */
+  readonly #onDemand: (name: string) => boolean;
   readonly #send: (response: DeltaResponse) => void;
+  /** Hears of every resource that was sent. */
+  readonly #pushed: (resources: readonly SentResource[]) => void;
   readonly names = new Set<string>();
   /** Version of each resource Envoy has, or was sent. */
   readonly #sent = new Map<string, string>();
@@ -27,10 +33,18 @@ export class Subscription {
   readonly #pending = new Map<string, { readonly resources: readonly SentResource[]; readonly removed: readonly string[] }>();
   #nonce = 0;
 
-  constructor(type: TypeUrl, wildcard: boolean, send: (response: DeltaResponse) => void) {
+  constructor(
+    type: TypeUrl,
+    wildcard: boolean,
+    onDemand: (name: string) => boolean,
+    send: (response: DeltaResponse) => void,
+    pushed: (resources: readonly SentResource[]) => void = () => {},
+  ) {
     this.#type = type;
     this.#wildcard = wildcard;
+    this.#onDemand = onDemand;
     this.#send = send;
+    this.#pushed = pushed;
   }
 
   /** What Envoy has from an earlier stream. */
@@ -41,10 +55,10 @@ export class Subscription {
     }
   }
 
-  /** Takes an ACK, or with `error` a NACK; returns the names of a NACK. */
-  answered(nonce: string, error: string | undefined): readonly string[] {
+  /** Takes an ACK, or with `error` a NACK; returns the names it is about. */
+  answered(nonce: string, error: string | undefined): { readonly taken: readonly string[]; readonly rejected: readonly string[] } {
     const response = this.#pending.get(nonce);
-    if (!response) return [];
+    if (!response) return { taken: [], rejected: [] };
     this.#pending.delete(nonce);
     for (const { name, version } of response.resources) {
       if (error === undefined) {
@@ -53,7 +67,8 @@ export class Subscription {
       } else this.#rejected.set(name, { version, message: error });
     }
     for (const name of response.removed) this.#acknowledged.delete(name);
-    return error === undefined ? [] : response.resources.map(({ name }) => name);
+    const names = response.resources.map(({ name }) => name);
+    return error === undefined ? { taken: names, rejected: [] } : { taken: [], rejected: names };
   }
 
   /** Returns the names that are asked for now; a name asked for again is sent again, unless it was just resumed. */
@@ -76,12 +91,9 @@ export class Subscription {
     this.#rejected.delete(name);
   }
 
-  /**
-   * Sends every wanted resource whose version Envoy lacks, and says of names asked for that they are not there. With `only`,
-   * other names are somebody else's to answer.
-   */
-  sendChanged(wanted: Resources, only?: RegExp): void {
-    const names = this.#wildcard ? [...wanted.keys()] : [...this.names].filter((name) => !only || only.test(name));
+  /** Sends every wanted resource whose version Envoy lacks, and says of names asked for that they are not there. */
+  sendChanged(wanted: Resources): void {
+    const names = this.#wildcard ? [...wanted.keys()] : [...this.names].filter((name) => !this.#onDemand(name));
     const changed = names.flatMap((name) => {
       const resource = wanted.get(name);
       return resource && this.#sent.get(name) !== resource.version ? [{ name, ...resource }] : [];
@@ -93,9 +105,14 @@ export class Subscription {
     if (changed.length > 0 || absent.length > 0 || (this.#wildcard && this.#nonce === 0 && wanted.size === 0)) this.push(changed, absent);
   }
 
+  /** Whether Envoy has, or was sent, this version of a name. */
+  has(name: string, version: string): boolean {
+    return this.#sent.get(name) === version;
+  }
+
   /** Removes what Envoy has under a wildcard and should not. */
   sendRemoved(wanted: Resources): void {
-    const gone = [...this.#sent.keys()].filter((name) => !wanted.has(name));
+    const gone = [...this.#sent.keys()].filter((name) => !wanted.has(name) && !this.#onDemand(name));
     if (gone.length > 0) this.push([], gone);
   }
 
@@ -115,6 +132,7 @@ export class Subscription {
       })),
       removedResources: [...removed],
     });
+    this.#pushed(resources);
   }
 
   /** Envoy has taken or refused every wanted resource. */
@@ -125,7 +143,7 @@ export class Subscription {
   /** Envoy has taken every wanted resource and, under a wildcard, nothing else is left. */
   complete(wanted: Resources): boolean {
     if (![...wanted].every(([name, { version }]) => this.#acknowledged.get(name) === version)) return false;
-    return !this.#wildcard || [...this.#acknowledged.keys()].every((name) => wanted.has(name));
+    return !this.#wildcard || [...this.#acknowledged.keys()].every((name) => wanted.has(name) || this.#onDemand(name));
   }
 
   /** Why Envoy refused something of what is wanted now. */

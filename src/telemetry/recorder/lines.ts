@@ -1,4 +1,4 @@
-import type { AccessLine, BindingLine, EgressLine, EngineMetadata, StdioLine } from '#model';
+import type { AccessLine, BindingLine, ConnectionVerdict, EgressLine, EngineMetadata, StdioLine } from '#model';
 
 /**
  * Parsers of record lines. A line is untrusted: what is not of the expected type is absent, and a line without the facts
@@ -21,14 +21,32 @@ const parse = (line: string): Json | undefined => {
 const present = <T extends object>(values: T): Partial<T> =>
   Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined && value !== '')) as Partial<T>;
 
+const CHAINS: readonly unknown[] = ['http', 'tcp', 'tls', 'udp', 'refused'] satisfies AccessLine['chain'][];
+const isChain = (value: unknown): value is AccessLine['chain'] => CHAINS.includes(value);
+
+const verdictOf = (value: unknown): ConnectionVerdict | undefined => {
+  const json = object(value);
+  const verdict = json?.['verdict'];
+  if (!json || (verdict !== 'Allowed' && verdict !== 'Denied')) return undefined;
+  return {
+    verdict,
+    reason: text(json['reason']),
+    route: text(json['route']),
+    rule: Number(text(json['rule']) || -1),
+    revision: text(json['revision']),
+    host: text(json['host']),
+  };
+};
+
 export const parseAccess = (line: string): AccessLine | undefined => {
   const json = parse(line);
   if (!json) return undefined;
   const { chain } = json;
   const [time, id, source] = [text(json['time']), text(json['id']), text(json['source'])];
-  if (id === '' || Number.isNaN(Date.parse(time)) || (chain !== 'http' && chain !== 'refused')) return undefined;
+  if (id === '' || Number.isNaN(Date.parse(time)) || !isChain(chain)) return undefined;
   const usage = object(json['usage']);
   const engine = engineOf(json['engine']);
+  const verdict = verdictOf(json['verdict']);
   const strings = [
     'destination',
     'sni',
@@ -53,6 +71,7 @@ export const parseAccess = (line: string): AccessLine | undefined => {
     gateway: text(json['gateway']),
     ...present(Object.fromEntries(strings.map((name) => [name, text(json[name])]))),
     ...present(Object.fromEntries(numbers.map((name) => [name, number(json[name])]))),
+    ...(verdict ? { verdict } : {}),
     ...(engine ? { engine } : {}),
     ...(usage ? { usage: present({ input: number(usage['input']), output: number(usage['output']) }) } : {}),
   };

@@ -29,9 +29,10 @@ const canonicalHost = (host: string): string => host.toLowerCase().replace(/^.*@
 const withoutQuery = (path: string): string => path.replace(/[?#].*$/s, '');
 
 /** Without SNI nothing terminated TLS: a refused connection of that kind is `tcp`, a request is plain `http`. */
-const protocolOf = (line: AccessLine): string => {
-  if (line.chain === 'refused') return line.sni === undefined ? 'tcp' : 'tls';
-  return line.sni === undefined && line.destination !== undefined && !line.destination.endsWith(':443') ? 'http' : 'https';
+const protocolOf = ({ chain, sni }: AccessLine): string => {
+  if (chain === 'refused') return sni === undefined ? 'tcp' : 'tls';
+  if (chain === 'http') return sni === undefined ? 'http' : 'https';
+  return chain;
 };
 
 export const recordOfAccess = (line: AccessLine, binding: BindingLine | undefined, worker: string): ExchangeRecord => {
@@ -42,11 +43,11 @@ export const recordOfAccess = (line: AccessLine, binding: BindingLine | undefine
     ...runOf(binding, line.engine),
     worker,
     gateway: redact(line.gateway),
-    route: redact(line.engine?.route || line.route || ''),
-    revision: redact(line.engine?.revision || line.revision || ''),
+    route: redact(line.engine?.route || line.verdict?.route || line.route || ''),
+    revision: redact(line.engine?.revision || line.verdict?.revision || line.revision || ''),
     protocol: protocolOf(line),
     method: redact(line.method ?? ''),
-    host: redact(canonicalHost(line.host ?? line.sni ?? '')),
+    host: redact(canonicalHost(line.host ?? (line.verdict?.host || line.sni) ?? '')),
     path: redact(withoutQuery(line.path ?? '')),
     destination: redact(line.destination ?? ''),
     status: line.status ?? 0,

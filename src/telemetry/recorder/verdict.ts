@@ -20,6 +20,7 @@ const NOTHING_SENT: readonly (readonly [string, string])[] = [
   ['request_payload_too_large', 'BodyTooLarge'],
   ['upgrade_failed', 'UpgradeNotAllowed'],
   ['route_not_found', 'NoRoute'],
+  ['cluster_not_found', 'GatewayNotReady'],
 ];
 
 /**
@@ -28,6 +29,7 @@ const NOTHING_SENT: readonly (readonly [string, string])[] = [
  * `UpstreamCertificateInvalid`, `Timeout`, `ClientClosed`. In order, first match wins:
  *
  * 1. a connection no chain takes: Denied/`NotAdmitted`;
+ *    a verdict that denies: its reason; a connection without a verdict, because nobody gave one in time: Denied/`GatewayNotReady`;
  * 2. the engine denied: its reason;
  * 3. SNI and Host differ: Denied/`HostMismatch`, also where the Host has a route of its own that refuses;
  * 4. the route itself refuses (deny slice, budget route, missing Secret): Denied with the reason in its metadata;
@@ -39,6 +41,8 @@ const NOTHING_SENT: readonly (readonly [string, string])[] = [
  */
 export const verdictOf = (line: AccessLine): Verdict => {
   if (line.chain === 'refused') return denied(line.reason ?? 'NotAdmitted');
+  if (line.verdict?.verdict === 'Denied') return denied(line.verdict.reason || 'Denied');
+  if ((line.chain === 'tcp' || line.chain === 'tls') && !line.verdict) return denied('GatewayNotReady');
   if (line.engine?.verdict === 'Denied') return denied(line.engine.reason || 'Denied');
   if (line.status === 421 && line.details?.startsWith('lua_response')) return denied('HostMismatch');
   if (line.reason !== undefined && line.reason !== 'Allowed') return denied(line.reason);

@@ -4,6 +4,7 @@
  */
 import { Resolver } from 'node:dns/promises';
 import { connect as connectTcp } from 'node:net';
+import { request as requestHttp } from 'node:http';
 import { request } from 'node:https';
 import { connect as connectTls } from 'node:tls';
 
@@ -35,9 +36,28 @@ export interface RawStep {
   readonly send: string;
   /** TLS with this server name first. */
   readonly sni?: string;
+  /** Done when these bytes have come; else when the other side ends it. */
+  readonly until?: string;
 }
 
-export type Step = DnsStep | HttpsStep | RawStep;
+/** A request in the clear, to an address. */
+export interface HttpStep {
+  readonly do: 'http';
+  readonly address: string;
+  readonly port?: number;
+  readonly host: string;
+  readonly path: string;
+}
+
+/** Opens a connection and keeps it: says when bytes come, and how and when it ended. */
+export interface HoldStep {
+  readonly do: 'hold';
+  readonly address: string;
+  readonly port: number;
+  readonly forMs: number;
+}
+
+export type Step = DnsStep | HttpsStep | RawStep | HttpStep | HoldStep;
 
 export interface StepAnswer {
   readonly error?: string;
@@ -78,7 +98,7 @@ const https = (step: HttpsStep): Promise<StepAnswer> =>
     call.end(body);
   });
 
-const raw = ({ address, port, send, sni }: RawStep): Promise<StepAnswer> =>
+const raw = ({ address, port, send, sni, until }: RawStep): Promise<StepAnswer> =>
   new Promise((resolve, reject) => {
     const options = { host: address, port, timeout: 7_000 };
     const socket = sni === undefined ? connectTcp(options) : connectTls({ ...options, servername: sni, rejectUnauthorized: false });
@@ -87,12 +107,56 @@ const raw = ({ address, port, send, sni }: RawStep): Promise<StepAnswer> =>
     socket.once(sni === undefined ? 'connect' : 'secureConnect', () => socket.write(send));
     socket.on('data', (chunk) => {
       received += chunk.toString('latin1');
-      if (/\}\}\s*$/.test(received)) socket.end(); // a whole denial
+      if (/\}\}\s*$/.test(received) || (until !== undefined && received.includes(until))) socket.end(); // a whole denial
     });
     socket.once('error', reject);
     socket.once('close', () => resolve({ received }));
   });
 
+const http = ({ address, port = 80, host, path }: HttpStep): Promise<StepAnswer> =>
+  new Promise((resolve, reject) => {
+    const call = requestHttp({ host: address, port, path, headers: { host }, timeout: 7_000 }, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      answer.once('end', () => resolve({ status: answer.statusCode!, headers: answer.headers as Record<string, string>, body: text }));
+    });
+    call.once('timeout', () => call.destroy(new Error('timeout')));
+    call.once('error', reject);
+    call.end();
+  });
+
+const hold = ({ address, port, forMs }: HoldStep): Promise<StepAnswer> =>
+  new Promise((resolve) => {
+    let received = '';
+    const socket = connectTcp({ host: address, port });
+    const timer = setTimeout(() => resolve({ received }), forMs);
+    const ended = (error: string): void => {
+      clearTimeout(timer);
+      resolve({ received, error });
+    };
+    socket.on('data', (chunk) => {
+      if (received === '') process.stderr.write('held\n');
+      received += chunk.toString('latin1');
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => ended(error.code ?? error.message));
+    socket.once('close', () => ended('closed'));
+  });
+
+const perform = (step: Step): Promise<StepAnswer> => {
+  switch (step.do) {
+    case 'dns':
+      return dns(step);
+    case 'https':
+      return https(step);
+    case 'http':
+      return http(step);
+    case 'hold':
+      return hold(step);
+    case 'raw':
+      return raw(step);
+  }
+};
+
 const step = JSON.parse(process.argv[2]!) as Step;
-const answer: Promise<StepAnswer> = step.do === 'dns' ? dns(step) : step.do === 'https' ? https(step) : raw(step);
-console.log(JSON.stringify(await answer.catch((error: NodeJS.ErrnoException) => ({ error: error.code ?? error.message }))));
+const answer = JSON.stringify(await perform(step).catch((error: NodeJS.ErrnoException) => ({ error: error.code ?? error.message })));
+process.stdout.write(`${answer}\n`, () => process.exit(0));

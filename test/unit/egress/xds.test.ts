@@ -6,8 +6,13 @@ import { AsyncQueue, silentLogger, systemClock } from '#lib';
 import { createAuthority, loadSigner } from '#lib/x509';
 import { connect, createRpcServer, status, type Client, type RpcServer } from '#wire';
 import { AggregatedDiscoveryService, type DeltaDiscoveryResponse } from '#wire/xds';
+import type { PolicySet } from '#model';
 import { Leaves } from '../../../src/egress/leaves.ts';
 import { any } from '../../../src/egress/translate/envoy.ts';
+import { Upstreams } from '../../../src/egress/upstreams.ts';
+import type { JudgeContext } from '../../../src/egress/verdicts/judge.ts';
+import { hourOf } from '../../../src/egress/verdicts/key.ts';
+import { Verdicts } from '../../../src/egress/verdicts/verdicts.ts';
 import { XdsNode, type NodeState } from '../../../src/egress/xds/node.ts';
 import { xdsService } from '../../../src/egress/xds/server.ts';
 import { snapshotOf, TYPE, type Snapshot } from '../../../src/egress/xds/snapshot.ts';
@@ -89,14 +94,59 @@ let node: XdsNode;
 let states: NodeState[];
 let names: Record<string, 'admitted' | 'denied'>;
 let leaves: Leaves;
+let verdicts: Verdicts;
+let policy: PolicySet | undefined;
+/** The upstream resolver: tells the one who watches last. */
+let resolve: ((...addresses: string[]) => void) | undefined;
+let disposed: string[];
 const envoys: FakeEnvoy[] = [];
+
+/** One agent, one name, one listener; `routes` = whether the name is admitted. */
+const policyOf = (revision: string, admitted: boolean): PolicySet => ({
+  gateway: { namespace: 'n', name: 'gw' },
+  revision,
+  defaultPolicy: 'deny-all',
+  listeners: [{ name: 'tcp', shape: 'tcp' }],
+  requestTimeoutMs: 1_000,
+  lookupFamily: 'V4Only',
+  hostAliases: [],
+  trustBundle: '',
+  aiRoutes: [],
+  l4Routes: admitted
+    ? [{ route: { namespace: 'n', name: 'db' }, createdAt: 1, listeners: ['tcp'], rules: [{ index: 0, matches: [{ hosts: ['db.example'] }] }] }]
+    : [],
+  claims: [],
+});
+const contextOf = (set: PolicySet): JudgeContext => ({
+  policy: set,
+  agentOf: () => 'n/agent',
+  isSynthetic: () => true,
+  nameOf: () => 'db.example',
+});
+const keyAt = (port: number): string => `tcp/100.64.0.0/20/198.18.0.1:${port}/-/${hourOf(Date.now())}`;
 
 beforeEach(async () => {
   const heard: NodeState[] = (states = []); // an earlier test's stream may end in this one
   names = {};
   leaves = new Leaves({ clock: systemClock, admit: (name) => names[name], onEvict: (name) => node.evict(name) });
   leaves.use(intermediate);
-  node = new XdsNode({ leaves, admitted: (name) => names[name] === 'admitted', onState: (state) => heard.push(state), clock: systemClock, log: silentLogger });
+  resolve = undefined;
+  const upstreams = new Upstreams((host, _, listener) => {
+    resolve = (...addresses) => listener(addresses, '');
+    return { [Symbol.dispose]: () => void disposed.push(host) };
+  });
+  disposed = [];
+  policy = undefined;
+  verdicts = new Verdicts({ context: () => policy && contextOf(policy), serviceOf: (upstream) => upstreams.serviceOf(upstream), clock: systemClock });
+  node = new XdsNode({
+    leaves,
+    verdicts,
+    upstreams,
+    admitted: (name) => names[name] === 'admitted',
+    onState: (state) => heard.push(state),
+    clock: systemClock,
+    log: silentLogger,
+  });
   socket = join(mkdtempSync(join(tmpdir(), 'clrk-')), 'x.sock');
   server = createRpcServer().add(
     AggregatedDiscoveryService,
@@ -105,6 +155,7 @@ beforeEach(async () => {
   await server.listen(socket);
 });
 afterEach(async () => {
+  node[Symbol.dispose]();
   for (const envoy of envoys.splice(0)) envoy.close();
   await server[Symbol.asyncDispose]();
 });
@@ -251,6 +302,68 @@ test('leaves: made when asked, refused at once, dropped on rejection and evictio
   const known = { 'a.example': leaf.versions['a.example']!, 'x.example': 'of-another-issuer.1' };
   again.send({ typeUrl: TYPE.secret, node: { id: 'n/gw' }, resourceNamesSubscribe: Object.keys(known), initialResourceVersions: known });
   expect(await again.next()).toMatchObject({ names: ['x.example'] });
+});
+
+test('verdicts: made when asked, with endpoints as the name resolves; a change of policy is in force when Envoy has the verdicts it changed', async () => {
+  policy = policyOf('r1', true);
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  await takeAll(envoy, 'a');
+  await state({ revision: 'r1' });
+  const key = keyAt(5432);
+  envoy.send({ typeUrl: TYPE.cluster, resourceNamesSubscribe: [key] });
+  const verdict = await envoy.next();
+  expect(verdict).toMatchObject({ type: TYPE.cluster, names: [key], removed: [] });
+  envoy.ack(verdict);
+  envoy.send({ typeUrl: TYPE.endpoint, resourceNamesSubscribe: ['up/db.example:5432'] });
+  while (!resolve) await new Promise(setImmediate);
+  resolve('192.0.2.1');
+  const endpoints = await envoy.next();
+  expect(endpoints).toMatchObject({ type: TYPE.endpoint, names: ['up/db.example:5432'] });
+  envoy.ack(endpoints);
+  resolve('192.0.2.1'); // the same: nothing is sent
+  resolve('192.0.2.2');
+  envoy.ack(await envoy.next());
+
+  policy = policyOf('r2', false);
+  const judged = verdicts.rejudge();
+  expect([...judged.revoked]).toEqual([['100.64.0.0/20', new Set(['198.18.0.1:5432'])]]);
+  node.set(snapshot('r2', ['a']), judged);
+  const denied = await envoy.next();
+  expect(denied).toMatchObject({ type: TYPE.cluster, names: [key] });
+  expect(node.state.revision).toBe('r1');
+  envoy.ack(denied);
+  await state({ revision: 'r2' });
+  envoy.send({ typeUrl: TYPE.endpoint, resourceNamesUnsubscribe: ['up/db.example:5432'] });
+  while (disposed.length === 0) await new Promise(setImmediate);
+
+  // What cannot be judged is answered all the same: Envoy would wait for it.
+  policy = undefined;
+  envoy.send({ typeUrl: TYPE.cluster, resourceNamesSubscribe: [keyAt(1)] });
+  expect(await envoy.next()).toMatchObject({ type: TYPE.cluster, names: [], removed: [keyAt(1)] });
+});
+
+test('verdicts are no part of a snapshot: a change does not remove them, and after a reconnect those that still hold are not sent again', async () => {
+  policy = policyOf('r1', true);
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  const sent = await takeAll(envoy, 'a');
+  await state({ revision: 'r1' });
+  const [held, changed] = [keyAt(1), keyAt(2)];
+  envoy.send({ typeUrl: TYPE.cluster, resourceNamesSubscribe: [held, changed] });
+  const both = await envoy.next();
+  expect(both.names).toEqual([held, changed]);
+  envoy.ack(both);
+  node.set(snapshot('r2', ['b']));
+  const clusters = await envoy.next();
+  expect(clusters).toMatchObject({ names: ['b'], removed: [] });
+  envoy.close();
+  await state({ revision: '' });
+  const again = start();
+  const known = { ...sent.clusters.versions, ...both.versions, [changed]: 'older' };
+  again.send({ typeUrl: TYPE.cluster, node: { id: 'n/gw' }, resourceNamesSubscribe: ['*', held, changed], initialResourceVersions: known });
+  expect((await again.next()).names).toEqual([changed]);
+  expect((await again.next()).names).toEqual(['b']);
 });
 
 test('an Envoy nobody knows is turned away', async () => {

@@ -31,7 +31,7 @@ describe('an allowed request', () => {
     });
     expect(answer.engine.spanId).toMatch(/^[0-9a-f]{16}$/);
     expect(answer.engine.spanId).not.toBe(BINDING.spanId);
-    expect(answer.removed).toEqual(['x-clrk-id', 'x-clrk-source', 'accept-encoding']);
+    expect(answer.removed).toEqual(['x-clrk-id', 'x-clrk-source', 'x-clrk-destination', 'x-clrk-verdict', 'accept-encoding']);
     expect(answer.engine).toMatchObject({
       verdict: 'Allowed',
       reason: 'Allowed',
@@ -84,8 +84,9 @@ describe('an allowed request', () => {
 
 describe('a refused request', () => {
   const cases: readonly [name: string, status: number, code: string, body: unknown, headers?: Record<string, string>][] = [
+    ['to an address that stands for another name', 421, 'AddressMismatch', CHAT, { 'x-clrk-destination': '198.18.0.2:443' }],
     ['from an address without a run', 403, 'NotClaimed', CHAT, { 'x-clrk-source': '100.64.0.9' }],
-    ['for a host no route admits', 403, 'NoRoute', CHAT, { ':authority': 'evil.example' }],
+    ['for a host no route admits', 403, 'NoRoute', CHAT, { ':authority': 'evil.example', 'x-clrk-destination': '198.18.0.3:443' }],
     ['for an authority that is no name', 421, 'Misdirected', CHAT, { ':authority': 'api.openai.com@evil.example' }],
     ['for another port', 421, 'Misdirected', CHAT, { ':authority': 'api.openai.com:8443' }],
     ['for another endpoint', 403, 'EndpointNotBuilt', CHAT, { ':path': '/v1/responses' }],
@@ -157,6 +158,8 @@ test('a stream that ends before its verdict, or cannot be attributed, fails and 
   const bare = createEngine({
     policy: () => policyWith(),
     binding: () => BINDING,
+    nameOf: () => 'api.openai.com',
+    admitted: () => {},
     ledger: engine.ledger,
     record: async () => {},
     clock: systemClock,

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLogger, systemClock } from '#lib';
 import { openLedger, type Ledger } from '#ledger';
-import type { Binding, EgressLine, EngineMetadata, LedgerPort, PolicySet } from '#model';
+import type { Binding, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
 import { createEngine } from '../../../src/egress/engine/index.ts';
 import { budget, compile, route } from '../policy/objects.ts';
 
@@ -70,11 +70,16 @@ export interface Answer {
 
 export interface Harness extends AsyncDisposable {
   readonly lines: EgressLine[];
+  /** What the engine said it let through: gateway, source, facts. */
+  readonly admitted: (readonly [string, string, RequestFacts])[];
   readonly ledger: Ledger;
   policy: PolicySet | undefined;
   /** Sends one request as Envoy does and returns what the engine made of it. */
   send(body: unknown, headers?: Readonly<Record<string, string>>, options?: { endOfStream?: boolean; signal?: AbortSignal }): Promise<Answer>;
 }
+
+/** What addresses of the gateway stand for. */
+const NAMES: Readonly<Record<string, string>> = { '198.18.0.1': 'api.openai.com', '198.18.0.3': 'evil.example' };
 
 let requests = 0;
 
@@ -84,9 +89,12 @@ export const createHarness = (
   const dir = mkdtempSync(join(tmpdir(), 'clrk-engine-'));
   const ledger = openLedger(join(dir, 'ledger.db'), { log: silentLogger });
   const lines: EgressLine[] = [];
+  const admitted: Harness['admitted'] = [];
   const engine = createEngine({
     policy: (name) => (name === 'demo/egress' ? harness.policy : undefined),
     binding: (address) => (address === BINDING.address ? BINDING : undefined),
+    nameOf: (gateway, address) => (gateway === 'demo/egress' ? NAMES[address] : undefined),
+    admitted: (...served) => void admitted.push(served),
     ledger: options.ledger ?? ledger,
     record: options.record ?? (async (line) => void lines.push(line)),
     clock: systemClock,
@@ -95,6 +103,7 @@ export const createHarness = (
   });
   const harness: Harness = {
     lines,
+    admitted,
     ledger,
     policy: options.policy ?? policyWith(),
     async send(body, headers = {}, { endOfStream = false, signal = new AbortController().signal } = {}) {
@@ -105,6 +114,7 @@ export const createHarness = (
         'content-type': 'application/json',
         'x-clrk-id': `id-${++requests}`,
         'x-clrk-source': BINDING.address,
+        'x-clrk-destination': '198.18.0.1:443',
         ...headers,
       };
       const bytes = body instanceof Uint8Array ? body : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));

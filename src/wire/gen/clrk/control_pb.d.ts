@@ -1802,20 +1802,29 @@ export declare type RefusedPacket = Message<"clrk.control.v1.RefusedPacket"> & {
 export declare const RefusedPacketSchema: GenMessage<RefusedPacket>;
 
 /**
- * @generated from message clrk.control.v1.AddressKey
+ * @generated from message clrk.control.v1.OpenConnections
  */
-export declare type AddressKey = Message<"clrk.control.v1.AddressKey"> & {
+export declare type OpenConnections = Message<"clrk.control.v1.OpenConnections"> & {
   /**
+   * Of the sandbox.
+   *
    * @generated from field: string address = 1;
    */
   address: string;
+
+  /**
+   * `ip:port` as the sandbox dialled them; none = all.
+   *
+   * @generated from field: repeated string destinations = 2;
+   */
+  destinations: string[];
 };
 
 /**
- * Describes the message clrk.control.v1.AddressKey.
- * Use `create(AddressKeySchema)` to create a new message.
+ * Describes the message clrk.control.v1.OpenConnections.
+ * Use `create(OpenConnectionsSchema)` to create a new message.
  */
-export declare const AddressKeySchema: GenMessage<AddressKey>;
+export declare const OpenConnectionsSchema: GenMessage<OpenConnections>;
 
 /**
  * @generated from message clrk.control.v1.Question
@@ -2475,11 +2484,13 @@ export declare const Host: GenService<{
     output: typeof RefusedPacketSchema;
   },
   /**
+   * Resets TCP connections of a sandbox.
+   *
    * @generated from rpc clrk.control.v1.Host.CloseConnections
    */
   closeConnections: {
     methodKind: "unary";
-    input: typeof AddressKeySchema;
+    input: typeof OpenConnectionsSchema;
     output: typeof EmptySchema;
   },
 }>;

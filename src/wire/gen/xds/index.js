@@ -66,6 +66,7 @@ import { file_envoy_extensions_filters_http_ext_proc_v3_processing_mode } from "
 import { file_envoy_type_v3_http_status } from "./envoy/type/v3/http_status_pb.js";
 import { file_envoy_extensions_filters_http_ext_proc_v3_ext_proc } from "./envoy/extensions/filters/http/ext_proc/v3/ext_proc_pb.js";
 import { file_envoy_extensions_filters_http_header_mutation_v3_header_mutation } from "./envoy/extensions/filters/http/header_mutation/v3/header_mutation_pb.js";
+import { file_envoy_extensions_filters_http_on_demand_v3_on_demand } from "./envoy/extensions/filters/http/on_demand/v3/on_demand_pb.js";
 import { file_envoy_extensions_filters_http_lua_v3_lua } from "./envoy/extensions/filters/http/lua/v3/lua_pb.js";
 import { file_envoy_type_matcher_v3_path } from "./envoy/type/matcher/v3/path_pb.js";
 import { file_google_api_expr_v1alpha1_syntax } from "./google/api/expr/v1alpha1/syntax_pb.js";
@@ -82,6 +83,8 @@ import { file_envoy_extensions_filters_http_upstream_codec_v3_upstream_codec } f
 import { file_envoy_extensions_filters_listener_original_dst_v3_original_dst } from "./envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.js";
 import { file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector } from "./envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { file_envoy_extensions_filters_network_rbac_v3_rbac } from "./envoy/extensions/filters/network/rbac/v3/rbac_pb.js";
+import { file_envoy_extensions_filters_common_set_filter_state_v3_value } from "./envoy/extensions/filters/common/set_filter_state/v3/value_pb.js";
+import { file_envoy_extensions_filters_network_set_filter_state_v3_set_filter_state } from "./envoy/extensions/filters/network/set_filter_state/v3/set_filter_state_pb.js";
 import { file_envoy_type_v3_hash_policy } from "./envoy/type/v3/hash_policy_pb.js";
 import { file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy } from "./envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
 import { file_envoy_extensions_filters_udp_udp_proxy_v3_route } from "./envoy/extensions/filters/udp/udp_proxy/v3/route_pb.js";
@@ -173,6 +176,7 @@ export const files = [
   file_envoy_type_v3_http_status,
   file_envoy_extensions_filters_http_ext_proc_v3_ext_proc,
   file_envoy_extensions_filters_http_header_mutation_v3_header_mutation,
+  file_envoy_extensions_filters_http_on_demand_v3_on_demand,
   file_envoy_extensions_filters_http_lua_v3_lua,
   file_envoy_type_matcher_v3_path,
   file_google_api_expr_v1alpha1_syntax,
@@ -189,6 +193,8 @@ export const files = [
   file_envoy_extensions_filters_listener_original_dst_v3_original_dst,
   file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector,
   file_envoy_extensions_filters_network_rbac_v3_rbac,
+  file_envoy_extensions_filters_common_set_filter_state_v3_value,
+  file_envoy_extensions_filters_network_set_filter_state_v3_set_filter_state,
   file_envoy_type_v3_hash_policy,
   file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy,
   file_envoy_extensions_filters_udp_udp_proxy_v3_route,

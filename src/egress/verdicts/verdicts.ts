@@ -1,0 +1,115 @@
+import { createHash } from 'node:crypto';
+import type { Clock } from '#lib';
+import { encodeResource } from '#wire/xds';
+import type { Revoked } from '../revocations.ts';
+import { verdictCluster } from '../translate/verdict.ts';
+import type { VersionedResource } from '../xds/snapshot.ts';
+import { judge, type JudgeContext, type Upstream } from './judge.ts';
+import { hourOf, parseVerdictKey, type VerdictKey } from './key.ts';
+
+/** Destinations one agent may have verdicts for in an hour; more are refused. A cluster is 10 to 30 KB of Envoy's memory. */
+const MAX_OF_BLOCK = 2_048;
+const MAX = 16_384;
+/** Verdicts of an hour that is over are kept this long: a connection may just have been seen. */
+const GRACE_MS = 60_000;
+
+interface Live {
+  readonly key: VerdictKey;
+  readonly resource: VersionedResource;
+  readonly allowed: boolean;
+  /** All of it but the revision: a verdict that stays the same keeps the revision it was found under. */
+  readonly content: string;
+}
+
+export interface VerdictsOptions {
+  /** Undefined while the gateway has no policy: then nothing is answered, and nothing goes out. */
+  readonly context: () => JudgeContext | undefined;
+  /** The name by which endpoints of an upstream are asked for. */
+  readonly serviceOf: (upstream: Extract<Upstream, { host: string }>) => string;
+  readonly clock: Clock;
+  readonly max?: number;
+  readonly maxOfBlock?: number;
+}
+
+export interface Rejudged {
+  /** Those whose resource differs now. */
+  readonly changed: readonly { readonly name: string; readonly resource: VersionedResource }[];
+  /** By block: destinations that were allowed and are denied now. */
+  readonly revoked: Revoked;
+}
+
+/**
+ * The verdicts of one gateway that Envoy holds, as clusters: an allowed connection's has endpoints, a denied one's has none and
+ * says why. Envoy asks for each once; a change of policy judges all of them anew.
+ */
+export class Verdicts {
+  readonly #options: VerdictsOptions;
+  readonly #live = new Map<string, Live>();
+  readonly #ofBlock = new Map<string, number>();
+
+  constructor(options: VerdictsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** The verdict Envoy asks for; undefined = none will come, and the connection is refused. */
+  ask(name: string): VersionedResource | undefined {
+    const known = this.#live.get(name);
+    if (known) return known.resource;
+    const key = parseVerdictKey(name);
+    const context = this.#options.context();
+    if (!key || !context) return undefined;
+    const of = this.#ofBlock.get(key.block) ?? 0;
+    if (of >= (this.#options.maxOfBlock ?? MAX_OF_BLOCK) || this.#live.size >= (this.#options.max ?? MAX)) return undefined;
+    const live = this.#judge(name, key, context);
+    this.#live.set(name, live);
+    this.#ofBlock.set(key.block, of + 1);
+    return live.resource;
+  }
+
+  /** Judges every live verdict (or those of one block, whose agent changed) anew. */
+  rejudge(block?: string): Rejudged {
+    const context = this.#options.context();
+    const changed: { name: string; resource: VersionedResource }[] = [];
+    const revoked = new Map<string, Set<string>>();
+    if (!context) return { changed, revoked };
+    for (const [name, before] of this.#live) {
+      if (block !== undefined && before.key.block !== block) continue;
+      const now = this.#judge(name, before.key, context, before);
+      if (now === before) continue;
+      this.#live.set(name, now);
+      changed.push({ name, resource: now.resource });
+      if (!before.allowed || now.allowed) continue;
+      const { block: of, address, port } = now.key;
+      revoked.set(of, (revoked.get(of) ?? new Set()).add(`${address}:${port}`));
+    }
+    return { changed, revoked };
+  }
+
+  /** Forgets the verdicts of earlier hours and returns their names, which Envoy must forget too. */
+  expire(): readonly string[] {
+    const now = this.#options.clock.now();
+    const current = new Set([hourOf(now - GRACE_MS), hourOf(now), hourOf(now + GRACE_MS)]);
+    const gone = [...this.#live].filter(([, { key }]) => !current.has(key.hour));
+    for (const [name, { key }] of gone) {
+      this.#live.delete(name);
+      this.#ofBlock.set(key.block, this.#ofBlock.get(key.block)! - 1);
+    }
+    return gone.map(([name]) => name);
+  }
+
+  /** `before` is returned when nothing but the revision would differ. */
+  #judge(name: string, key: VerdictKey, context: JudgeContext, before?: Live): Live {
+    const judged = judge(key, context);
+    const { upstream, serverName, decision } = judged;
+    const service = upstream && 'host' in upstream ? this.#options.serviceOf(upstream) : '';
+    const content = JSON.stringify([{ ...decision, revision: '' }, service, serverName]);
+    if (content === before?.content) return before;
+    const body = encodeResource(verdictCluster(name, key.kind, judged, service || undefined));
+    const version = createHash('sha256').update(body.value).digest('hex').slice(0, 16);
+    return { key, resource: { version, body, ...(service && { service }) }, allowed: decision.verdict === 'Allowed', content };
+  }
+}

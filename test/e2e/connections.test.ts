@@ -1,0 +1,275 @@
+import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { spawnChild, stopChild } from '#lib';
+import { createAuthority, loadSigner } from '#lib/x509';
+import type { L4Match, L4Route, PolicyListener, PolicySet } from '#model';
+import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
+import { eventually } from './harness.ts';
+import { aiRoute, denialOf, EgressLab, OPENAI, pairOf } from './support/egress-lab.ts';
+import type { StepAnswer } from './support/sandbox-client.ts';
+
+/** Connections that no AI route claims: listeners of every shape, on real parts. */
+
+const FIXTURE = '10.213.0.2';
+const LISTENERS: readonly PolicyListener[] = [
+  { name: 'tls', shape: 'tls-terminate', port: 443 },
+  { name: 'tls8', shape: 'https', port: 8443 },
+  { name: 'pass', shape: 'tls-passthrough', port: 9443 },
+  { name: 'web', shape: 'http', port: 80 },
+  { name: 'tcp', shape: 'tcp' },
+];
+const ALL = LISTENERS.map(({ name }) => name);
+
+const l4 = (name: string, matches: readonly L4Match[], change: Partial<L4Route> = {}): L4Route => ({
+  route: { namespace: 'default', name },
+  createdAt: 1,
+  listeners: ALL,
+  rules: [{ index: 0, matches }],
+  ...change,
+});
+const NAMES = ['web.example', 'db.example', 'other.example', 'a.wild.example', 'deep.a.wild.example', 'plain.example'];
+
+let lab: EgressLab;
+let other: SandboxNetwork;
+let upstreamCa: string;
+const upstreams: Record<string, unknown>[] = [];
+
+const policy = (change: Partial<PolicySet> = {}): PolicySet =>
+  lab.policyOf({
+    listeners: LISTENERS,
+    hostAliases: [{ ip: FIXTURE, hostnames: [OPENAI, ...NAMES] }],
+    trustBundle: lab.trustBundle + upstreamCa,
+    l4Routes: [
+      l4('web', [
+        {
+          hosts: ['web.example'],
+          ports: [
+            { from: 80, to: 80 },
+            { from: 8443, to: 9443 },
+          ],
+        },
+      ]),
+      l4('db', [
+        {
+          hosts: ['db.example'],
+          ports: [
+            { from: 5432, to: 5432 },
+            { from: 7000, to: 7000 },
+          ],
+          agents: ['default/agent'],
+        },
+      ]),
+      l4('other', [{ hosts: ['other.example'], ports: [{ from: 9443, to: 9443 }] }]),
+      l4('wild', [{ hosts: ['*.wild.example'], ports: [{ from: 5432, to: 5432 }] }]),
+      l4('range', [{ cidrs: [`${FIXTURE}/32`], ports: [{ from: 7000, to: 7000 }] }]),
+    ],
+    ...change,
+  });
+
+const tcp = (address: string, port: number, send = 'hi', network?: SandboxNetwork): Promise<StepAnswer> =>
+  lab.inSandbox({ do: 'raw', address, port, send, until: send === 'hi' ? 'got hi' : 'hello' }, network);
+
+beforeAll(async () => {
+  lab = await EgressLab.start({ listeners: LISTENERS, aiRoutes: [aiRoute] });
+  const dir = join(lab.state, 'upstreams');
+  await mkdir(dir);
+  const valid = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
+  const root = await createAuthority({ subject: 'CN=upstreams', ca: { pathLength: 0 }, ...valid });
+  upstreamCa = root.certPem;
+  const signer = await loadSigner(root);
+  for (const name of ['web.example', 'other.example']) {
+    const issued = await signer.issue({ subject: '', usage: 'server', dns: [name], ...valid });
+    await writeFile(join(dir, `${name}.pem`), issued.certPem);
+    await writeFile(join(dir, `${name}.key`), issued.keyPem);
+  }
+  const argv = [join(import.meta.dirname, 'support/upstreams.ts'), FIXTURE, dir];
+  const child = spawnChild(process.execPath, argv, { netns: lab.lab.fixture, stdio: ['ignore', 'pipe', 'inherit'] });
+  lab.resources.defer(async () => void (await stopChild(child)));
+  const lines = createInterface({ input: child.stdout! });
+  await once(lines, 'line');
+  lines.on('line', (line) => upstreams.push(JSON.parse(line) as Record<string, unknown>));
+  other = await lab.newSandbox(1);
+  await lab.enforce(policy());
+  await eventually('claims are granted', async () => ((await lab.claim(0, 'agent')).refused === '' ? true : undefined));
+  expect(await lab.claim(1, 'other')).toMatchObject({ refused: '' });
+});
+afterAll(() => lab?.[Symbol.asyncDispose]());
+
+/** Resolves when one more connection to this port has come to the upstreams than at the time of the call. */
+const nextAt = (port: number): Promise<true> => {
+  const before = upstreams.length;
+  return eventually(`a connection to ${port}`, () => (upstreams.slice(before).some((seen) => seen['port'] === port) ? true : undefined));
+};
+
+const lineTo = (destination: string, chain: string) =>
+  eventually(`the line of ${destination}`, async () => (await lab.accessLines()).findLast((line) => line.destination === destination && line.chain === chain));
+
+test('TCP by name: the server may speak first, and the record says who let it through', async () => {
+  const address = await lab.addressOf('db.example');
+  const answer = await tcp(address, 5432);
+  expect(answer.received).toBe('ready\ngot hi');
+  expect(await lineTo(`${address}:5432`, 'tcp')).toMatchObject({
+    upstream: `${FIXTURE}:5432`,
+    verdict: { verdict: 'Allowed', route: 'EgressL4Route/default/db', host: 'db.example', revision: policy().revision },
+  });
+  expect((await tcp(address, 7000)).received).toBe('got hi');
+});
+
+test('another agent may not, and is told so at once', async () => {
+  const before = upstreams.length;
+  const address = await lab.addressOf('db.example');
+  const answer = await tcp(address, 5432, 'hi', other);
+  expect(answer.received ?? '').toBe('');
+  expect(upstreams.length).toBe(before);
+});
+
+test('TCP by address: the port that is named, and no other', async () => {
+  expect((await tcp(FIXTURE, 7000)).received).toBe('got hi');
+  const before = upstreams.length;
+  expect((await tcp(FIXTURE, 5432)).received ?? '').toBe('');
+  expect(upstreams.length).toBe(before);
+});
+
+test('a wildcard is one label, and its names have addresses when they are asked for', async () => {
+  expect((await tcp(await lab.addressOf('a.wild.example'), 5432)).received).toBe('ready\ngot hi');
+  expect(await lab.addressOf('deep.a.wild.example')).toMatch(/^198\.18\.(8|9|1[0-5])\./);
+});
+
+test('HTTP in the clear: Host is the name that was dialled, headers are the agent’s, and WebSocket passes', async () => {
+  const address = await lab.addressOf('web.example');
+  const answer = await lab.inSandbox({ do: 'http', address, host: 'web.example', path: '/x?y=1' });
+  expect(answer).toMatchObject({ status: 200, body: '80 GET /x?y=1' });
+  // Nothing an upstream says of our own headers has an effect.
+  expect(answer.headers).not.toHaveProperty('x-clrk-status');
+  expect(answer.headers).not.toHaveProperty('alt-svc');
+  const seen = upstreams.at(-1)! as { headers: Record<string, string> };
+  expect(Object.keys(seen.headers).filter((name) => /^x-(clrk|envoy|forwarded)/.test(name))).toEqual([]);
+  const upgrade = `GET /ws HTTP/1.1\r\nhost: web.example\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\nsec-websocket-version: 13\r\n\r\n`;
+  expect((await tcp(address, 80, upgrade)).received).toMatch(/^HTTP\/1\.1 101 [\s\S]*hello$/);
+});
+
+test('HTTP with another Host: 421 and the reason, nothing is sent', async () => {
+  const address = await lab.addressOf('web.example');
+  const before = upstreams.length;
+  for (const host of ['evil.example', OPENAI, '169.254.169.254', 'web.example:8080', 'web.example@evil.example']) {
+    const answer = await lab.inSandbox({ do: 'http', address, host, path: '/' });
+    expect([host, answer.status]).toEqual([host, host.includes('@') ? answer.status : 421]);
+    expect(answer.status).toBeGreaterThanOrEqual(400);
+  }
+  expect(upstreams.length).toBe(before);
+  const answer = await lab.inSandbox({ do: 'http', address, host: 'evil.example', path: '/' });
+  expect(denialOf(answer)).toMatchObject({ code: 'HostMismatch', gateway: 'default/gw', decision: expect.any(String) as string });
+  expect(await lab.lineOf(denialOf(answer)['decision']!)).toMatchObject({ chain: 'http', status: 421, host: 'evil.example', verdict: { verdict: 'Denied' } });
+});
+
+test('TLS that ends here: any method, verified upstream, the record of a request', async () => {
+  const address = await lab.addressOf('web.example');
+  const answer = await lab.inSandbox({ do: 'https', address, port: 8443, sni: 'web.example', method: 'PUT', path: '/y', body: 'z', ca: lab.rootPem });
+  expect(answer).toMatchObject({ status: 200, body: '8443 PUT /y' });
+  const line = await lineTo(`${address}:8443`, 'http');
+  expect(line).toMatchObject({ status: 200, sni: 'web.example', verdict: { verdict: 'Allowed', route: 'EgressL4Route/default/web' } });
+});
+
+test('TLS that is passed through: by its name, and only to the address of that name', async () => {
+  const address = await lab.addressOf('other.example');
+  const answer = await lab.inSandbox({ do: 'https', address, port: 9443, sni: 'other.example', path: '/p', ca: upstreamCa });
+  expect(answer).toMatchObject({ status: 200, body: '9443 GET /p' });
+  expect(await lineTo(`${address}:9443`, 'tls')).toMatchObject({ sni: 'other.example', verdict: { verdict: 'Allowed', route: 'EgressL4Route/default/other' } });
+  const before = upstreams.length;
+  const fronted = await lab.inSandbox({
+    do: 'https',
+    address: await lab.addressOf('web.example'),
+    port: 9443,
+    sni: 'other.example',
+    path: '/',
+    ca: upstreamCa,
+  });
+  expect(fronted.error).toMatch(/ECONNRESET|EPROTO/);
+  expect(upstreams.length).toBe(before);
+});
+
+test('a handshake that fails is on record', async () => {
+  const address = await lab.addressOf('web.example');
+  const { error } = await lab.inSandbox({ do: 'https', address, port: 8443, sni: 'never.example', path: '/', ca: lab.rootPem });
+  expect(error).toMatch(/ECONNRESET|EPROTO|ERR_SSL/);
+  const line = await eventually('its line', async () => (await lab.accessLines()).find(({ sni, chain }) => sni === 'never.example' && chain === 'refused'));
+  expect(line).toMatchObject({ reason: 'HandshakeFailed', destination: `${address}:8443`, id: expect.stringMatching(/^[0-9a-f-]{36}$/) as string });
+  // Of a connection that went well there is one line.
+  await lab.inSandbox({ do: 'https', address, port: 8443, sni: 'web.example', path: '/once', ca: lab.rootPem });
+  await eventually('the line of a request', async () => (await lab.accessLines()).find(({ path }) => path === '/once'));
+  expect((await lab.accessLines()).filter(({ reason }) => reason === 'HandshakeFailed')).toHaveLength(1);
+});
+
+test('a name of an AI route is no L4 route’s, on any port', async () => {
+  await lab.enforce(policy({ l4Routes: [l4('all', [{}])] }));
+  const address = await lab.addressOf(OPENAI);
+  const before = upstreams.length;
+  for (const port of [443, 80, 5432, 7000])
+    expect((await tcp(address, port, 'GET / HTTP/1.1\r\nhost: api.openai.com\r\n\r\n')).received ?? '').not.toMatch(/ready|got|200/);
+  expect(upstreams.length).toBe(before);
+  // Anything else is admitted by a rule that names nothing, but for private addresses.
+  expect((await tcp(await lab.addressOf('plain.example'), 5432)).received).toBe('ready\ngot hi');
+  expect((await tcp(FIXTURE, 5432)).received ?? '').toBe('');
+  await lab.enforce(policy());
+});
+
+test('allow-all lets through what no route matches, and never what is forbidden', async () => {
+  await lab.enforce(policy({ defaultPolicy: 'allow-all', l4Routes: [] }));
+  expect((await tcp(await lab.addressOf('plain.example'), 5432)).received).toBe('ready\ngot hi');
+  const web = await lab.addressOf('web.example');
+  expect(await lab.inSandbox({ do: 'https', address: web, port: 8443, sni: 'web.example', path: '/', ca: lab.rootPem })).toMatchObject({ status: 200 });
+  const before = upstreams.length;
+  for (const address of [FIXTURE, '127.0.0.1', '169.254.169.254', '10.213.0.1', pairOf(1).sandbox, '198.19.255.3'])
+    expect((await tcp(address, 7000)).received ?? '').toBe('');
+  expect(upstreams.length).toBe(before);
+  await lab.enforce(policy());
+});
+
+test('a denied route answers HTTP with its status and text, and closes what is open', async () => {
+  const web = await lab.addressOf('web.example');
+  const db = await lab.addressOf('db.example');
+  const open = nextAt(5432);
+  const held = lab.inSandbox({ do: 'hold', address: db, port: 5432, forMs: 20_000 });
+  await open;
+  const before = policy().l4Routes;
+  const denied = { policy: 'default/stop', status: 451, message: 'Not during the audit.' };
+  await lab.enforce(policy({ l4Routes: before.map((route) => (['web', 'db'].includes(route.route.name) ? { ...route, denied } : route)) }));
+  expect(await held).toMatchObject({ received: 'ready\n', error: expect.stringMatching(/ECONNRESET|closed/) as string });
+  for (const answer of [
+    await lab.inSandbox({ do: 'http', address: web, host: 'web.example', path: '/' }),
+    await lab.inSandbox({ do: 'https', address: web, port: 8443, sni: 'web.example', path: '/', ca: lab.rootPem }),
+  ]) {
+    expect(answer.status).toBe(451);
+    expect(denialOf(answer)).toMatchObject({ code: 'DeniedByPolicy', message: 'Not during the audit.', policy: 'EgressDenyPolicy/default/stop' });
+  }
+  expect((await tcp(db, 5432)).received ?? '').toBe('');
+  await lab.enforce(policy());
+  expect((await tcp(db, 5432)).received).toBe('ready\ngot hi');
+});
+
+test('a change that concerns others cuts nothing', async () => {
+  const db = await lab.addressOf('db.example');
+  const open = nextAt(5432);
+  const held = lab.inSandbox({ do: 'hold', address: db, port: 5432, forMs: 3_000 });
+  await open;
+  await lab.enforce(policy({ l4Routes: [...policy().l4Routes, l4('new', [{ hosts: ['plain.example'] }])] }));
+  await lab.enforce(policy());
+  expect(await held).toEqual({ received: 'ready\n' });
+});
+
+test('egress frozen: what was judged goes on, what was not is refused in bounded time', async () => {
+  const db = await lab.addressOf('db.example');
+  expect((await tcp(db, 5432)).received).toBe('ready\ngot hi');
+  const wild = await lab.addressOf('b.wild.example');
+  const pid = await lab.egressPid();
+  process.kill(pid, 'SIGSTOP');
+  try {
+    expect((await tcp(db, 5432)).received).toBe('ready\ngot hi');
+    expect((await tcp(wild, 5432)).received ?? '').toBe('');
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+});

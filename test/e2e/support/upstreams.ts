@@ -1,0 +1,62 @@
+/**
+ * What sandboxes connect to in the tests of connections, run inside the namespace of the fixtures: TCP that speaks first (5432)
+ * and TCP that answers (7000), HTTP with WebSocket (80, 8080), HTTPS (443 of 10.213.0.2 is the provider, so 8443, and 9443 with a
+ * certificate for other.example). Every connection is a line on standard output.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createSecureServer } from 'node:http2';
+import { createServer as createTcp, type Socket } from 'node:net';
+
+const [ip = '', certificates = ''] = process.argv.slice(2);
+const say = (what: object): void => void process.stdout.write(`${JSON.stringify(what)}\n`);
+const quiet = (socket: { on(event: 'error', listener: () => void): unknown }): void => void socket.on('error', () => {});
+
+createTcp((socket) => {
+  quiet(socket);
+  say({ port: 5432 });
+  socket.write('ready\n');
+  socket.on('data', (data) => socket.write(`got ${data.toString()}`));
+}).listen(5432, ip);
+
+createTcp((socket) => {
+  quiet(socket);
+  socket.once('data', (data) => {
+    say({ port: 7000, said: data.toString('latin1').slice(0, 40) });
+    socket.write(`got ${data.toString('latin1')}`);
+  });
+}).listen(7000, ip);
+
+const answer = (port: number) => (request: IncomingMessage, response: ServerResponse) => {
+  say({ port, host: request.headers.host, method: request.method, url: request.url, headers: request.headers });
+  if (request.url === '/stream') {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    let n = 0;
+    const timer = setInterval(() => response.write(`data: ${n++}\n\n`), 50);
+    response.once('close', () => clearInterval(timer));
+    return;
+  }
+  response.writeHead(200, { 'x-clrk-status': '599', 'alt-svc': 'h3=":443"' });
+  response.end(`${port} ${request.method} ${request.url}`);
+};
+
+const upgrade = (request: IncomingMessage, socket: Socket): void => {
+  quiet(socket);
+  const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ${accept}\r\n\r\nhello`);
+};
+
+for (const port of [80, 8080]) createHttp(answer(port)).on('upgrade', upgrade).listen(port, ip);
+
+for (const [port, name] of [
+  [8443, 'web.example'],
+  [9443, 'other.example'],
+] as const) {
+  const options = { cert: readFileSync(`${certificates}/${name}.pem`), key: readFileSync(`${certificates}/${name}.key`), allowHTTP1: true };
+  createSecureServer(options, answer(port) as never)
+    .on('upgrade', upgrade as never)
+    .on('sessionError', () => {})
+    .listen(port, ip);
+}
+say({ ready: true });
