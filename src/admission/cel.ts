@@ -21,11 +21,14 @@ function lowerAscii(this: string): string {
   return this.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
 
+/** IPv4 addresses in the form of IPv6, however they are written (`::ffff:10.0.0.1`): for Kubernetes they are none. */
+const isMapped = (ip: string): boolean => ip.includes(':') && /^\[::ffff:[\da-f]{1,4}:[\da-f]{1,4}\]$/.test(new URL(`http://[${ip}]`).hostname);
+
 /** What Kubernetes has beyond standard CEL, as far as rules of ours use it. Source: https://kubernetes.io/docs/reference/using-api/cel/ */
 const environment = celEnv({
   funcs: [
     celFunc('duration', [CelScalar.STRING], celType(standardDuration({ text: '1s' }) as CelValue), duration as (text: string) => CelInput),
-    celFunc('isIP', [CelScalar.STRING], CelScalar.BOOL, (text) => !text.includes('/') && isCidr(text)),
+    celFunc('isIP', [CelScalar.STRING], CelScalar.BOOL, (text) => !text.includes('/') && isCidr(text) && !isMapped(text)),
     celMethod('lowerAscii', CelScalar.STRING, [], CelScalar.STRING, lowerAscii),
   ],
 });

@@ -92,7 +92,7 @@ const spec = object(
         hostAliases: array(
           'Addresses of names, before DNS.',
           object('Names of one address.', {
-            ip: string('An IPv4 address.', { maxLength: 45, rules: [{ rule: "isIP(self) && !self.contains(':')", message: 'must be an IPv4 address' }] }),
+            ip: string('An IPv4 or IPv6 address; it may be private.', { maxLength: 45, rules: [{ rule: 'isIP(self)', message: 'must be an IP address' }] }),
             hostnames: array('Names.', string('', { minLength: 1, maxLength: 253 }), { minItems: 1, maxItems: 64 }),
           }),
           { maxItems: 64 },

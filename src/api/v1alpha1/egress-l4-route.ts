@@ -19,12 +19,16 @@ const ports = object(
 );
 
 const match = object(
-  'What a connection must be; all that is given must hold.',
+  'What a connection must be; all that is given must hold. Agents are selected by their own labels (metadata.labels), not those of their template.',
   {},
   {
-    destinationCIDRs: set('Ranges of addresses; absent = any.', string('', { minLength: 1, maxLength: 49 }), { maxItems: 256 }),
-    destinationHostnames: set('Names; `*.` stands for exactly one label. Absent = any.', hostname, { maxItems: 256 }),
-    ports: array('Ports; absent = any.', ports, { maxItems: 64 }),
+    destinationCIDRs: set(
+      'Ranges of addresses: alone, those dialled without a name; with names, those that the names must resolve to. Absent = public addresses.',
+      string('', { minLength: 1, maxLength: 49 }),
+      { maxItems: 256 },
+    ),
+    destinationHostnames: set('Names; `*.` stands for exactly one label. Absent = any name, unless there are ranges.', hostname, { maxItems: 256 }),
+    ports: array('Ports; absent = any. For UDP at most 64 must be given.', ports, { maxItems: 64 }),
     protocol: oneOf('Transport; absent = that of the listener.', ['TCP', 'UDP']),
     sourceAgents: labelSelector,
   },
@@ -38,7 +42,7 @@ const spec = object('Which connections are let through.', {
       'One rule.',
       {},
       {
-        matches: array('Alternatives.', match, { maxItems: 64 }),
+        matches: array('Alternatives; none = the rule matches nothing.', match, { maxItems: 64 }),
         filters: array(
           'What is done with matching connections.',
           object(

@@ -164,7 +164,7 @@ test.each<[string, unknown, string, string]>([
     'EgressGateway',
     { listeners: [listener], upstreamTLS: { hostAliases: [{ ip: '1.2.3.999', hostnames: ['a'] }] } },
     'spec.upstreamTLS.hostAliases[0].ip',
-    'must be an IPv4 address',
+    'must be an IP address',
   ],
   ['AIProviderRoute', { ...route, parentRefs: [] }, 'spec.parentRefs', 'should have at least 1 items'],
   ['AIProviderRoute', { ...route, rules: [] }, 'spec.rules', 'should have at least 1 items'],

@@ -124,6 +124,18 @@ describe('matches', () => {
     expect(say(set, to('10.40.1.2'))).toBe('no NoRoute tcp tcp');
   });
 
+  test('of several matches of a rule the most special ones decide, together', () => {
+    const ranges = (...matches: L4MatchSpec[]) => decideConnection(setOf(at('tcp'), l4Route(matching(...matches))), plain('db.test')).ranges;
+    const [ten, eleven] = [
+      { destinationHostnames: ['db.test'], destinationCIDRs: ['10.0.0.0/8'] },
+      { destinationHostnames: ['db.test'], destinationCIDRs: ['11.0.0.0/8'] },
+    ];
+    expect(ranges(ten, eleven)).toEqual(['10.0.0.0/8', '11.0.0.0/8']);
+    expect(ranges(ten, {})).toEqual(['10.0.0.0/8']);
+    expect(ranges(ten, { destinationHostnames: ['*.test'] })).toEqual(['10.0.0.0/8']);
+    expect(ranges(ten, { destinationHostnames: ['db.test'] })).toBeUndefined();
+  });
+
   test('who decides: an exact name, a pattern, a range, then anything; then age, then name', () => {
     const named = (name: string, match: L4MatchSpec, created = '2026-01-02T00:00:00Z') => l4Route(matching(match), name, created);
     const old = '2020-01-01T00:00:00Z';
@@ -344,5 +356,8 @@ describe('names and targets', () => {
       { cidr: '9.9.9.9/32', ports: [{ from: 53, to: 53 }], transport: 'UDP' },
     ]);
     expect(udpTargets(set)).toEqual([{ hosts: [], cidrs: ['9.9.9.9/32'], ports: [{ from: 53, to: 53 }] }]);
+    const claimed = l4Route(matching({ protocol: 'UDP', destinationHostnames: ['api.openai.com', 'a.test'], ports: [{ port: 443 }] }));
+    const { policySet } = compile({ gateway: at('term', 'udp'), aiRoutes: [route()], l4Routes: [claimed] });
+    expect(udpTargets(policySet)).toEqual([{ hosts: ['a.test'], cidrs: [], ports: [{ from: 443, to: 443 }] }]);
   });
 });
