@@ -187,6 +187,8 @@ export interface ConnectionFacts {
   readonly sni?: string;
   /** The client hello has an encrypted one inside, so that `sni` is not the name that is meant. */
   readonly hidden?: boolean;
+  /** Addresses of the worker itself: never dialled. */
+  readonly own?: readonly string[];
 }
 
 /** What is done with a connection: which half of Envoy takes it. `refuse` = no listener can. */

@@ -195,6 +195,8 @@ export const decideConnection = (set: PolicySet, facts: ConnectionFacts): Connec
   const claimants = facts.host === undefined ? undefined : claimantsOf(set, facts.host);
   if (claimants) return decideClaimed(set, facts, claimants, group);
   if (!group) return arrive(set, undefined, noListener(set, facts));
+  if (facts.address !== undefined && facts.own?.includes(facts.address))
+    return arrive(set, group, refusal('ForbiddenAddress', `${destinationOf(facts)} is an address of the worker itself, which no gateway ever dials.`));
   const candidates = candidatesFor(set, facts);
   const matches = matchesOf(
     candidates.filter((entry) => missOf(entry, facts, group.names) === undefined),

@@ -64,7 +64,9 @@ export const credentialClaims = (policies: readonly CredentialInjectionPolicy[])
       const kind = ['AIProviderRoute', 'EgressGateway'].find((candidate) => refersTo(ref, policy, candidate));
       if (!kind) continue;
       const key = claimKey(kind, { namespace: keyOf(policy).namespace, name: ref.name });
-      claims.set(key, [...(claims.get(key) ?? []), { policy, ref }]);
+      const known = claims.get(key);
+      if (known) known.push({ policy, ref });
+      else claims.set(key, [{ policy, ref }]);
     }
   }
   return claims;

@@ -174,6 +174,10 @@ describe('addresses nobody may dial', () => {
     'ff02::1',
     '2002:a9fe:a9fe::1',
   ])('%s, though a range covers it', (address) => expect(say(all, to(address))).toBe('no ForbiddenAddress tcp tcp'));
+  test('the worker itself', () => {
+    expect(say(all, to('8.8.8.8', { own: ['8.8.8.8'] }))).toBe('no ForbiddenAddress tcp tcp');
+    expect(say(all, to('8.8.8.8', { own: ['8.8.4.4'] }))).toBe('yes Allowed tcp tcp');
+  });
   test('a private one needs a range that names it', () => {
     expect(say(all, to('10.0.0.1'))).toBe('yes Allowed tcp tcp');
     const any = setOf(at('tcp'), l4Route(matching({})));

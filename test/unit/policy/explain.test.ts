@@ -56,7 +56,7 @@ describe('every reason says what, why, and how to mend it', () => {
 
   test('a rule without matches', () => {
     const set = setOf({}, { l4Routes: [l4Route({ rules: [{}] })] });
-    expect(explainConnection([set], facts({ host: 'a.test' })).missed).toEqual([
+    expect(explainConnection([set], facts({ host: 'a.test' })).missed).toMatchObject([
       { gateway: 'demo/egress', route: 'EgressL4Route/demo/l4', rule: 0, match: -1, why: 'spec.rules[0] has no matches, so it matches nothing.' },
     ]);
   });
