@@ -361,7 +361,10 @@ export class TestStack implements AsyncDisposable {
     );
   }
 
-  /** The records of an invocation by `clrk egress log`, once `complete` holds (records lag by about a second). */
+  /**
+   * The records of an invocation by `clrk egress log`, once `complete` holds (records lag by about a second); without the questions
+   * of DNS that were answered, of which there is one before nearly everything.
+   */
   egressLog(invocation: string, complete: (records: readonly Exchange[]) => boolean, ms?: number): Promise<Exchange[]> {
     return eventually(
       `the records of ${invocation} are complete`,
@@ -371,7 +374,8 @@ export class TestStack implements AsyncDisposable {
         const records = stdout
           .split('\n')
           .filter(Boolean)
-          .map((line) => JSON.parse(line) as Exchange);
+          .map((line) => JSON.parse(line) as Exchange)
+          .filter(({ protocol, verdict }) => protocol !== 'dns' || verdict === 'Denied');
         if (!complete(records)) throw new Error(`records: ${JSON.stringify(records)}`);
         return records;
       },

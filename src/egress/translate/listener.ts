@@ -126,8 +126,8 @@ const listenerOn = (of: TranslateInput, name: string, port: number, inspectors: 
 const egress = (of: TranslateInput): ResourceJson =>
   any('envoy.config.listener.v3.Listener', {
     ...listenerOn(of, 'egress', of.slice.port, [extension('tls-inspector', 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector')]),
-    // A handshake that fails ends before any chain could record it.
-    access_log: accessLog(of, HANDSHAKE_FORMAT, `connection.transport_failure_reason != ''`),
+    // A handshake that fails ends before any chain could record it. What the inspector says of other protocols has another form.
+    access_log: accessLog(of, HANDSHAKE_FORMAT, `connection.transport_failure_reason.startsWith('TLS_error:')`),
     filter_chain_matcher: matcher(of),
     filter_chains: [
       ...(['l7', 'http', 'deny', 'http-deny'] as const).map((name) => httpChain(of, name)),
