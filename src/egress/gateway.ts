@@ -162,9 +162,9 @@ export class Gateway implements NamingGateway, Disposable {
 
   #context(): JudgeContext | undefined {
     const policy = this.#policy;
-    return (
-      policy && { policy, agentOf: this.#options.agentOf, isSynthetic: (address) => isInSlice(this.index, address), nameOf: (address) => this.nameOf(address) }
-    );
+    if (!policy) return undefined;
+    const { agentOf } = this.#options;
+    return { policy, agentOf, own: ownAddresses(), isSynthetic: (address) => isInSlice(this.index, address), nameOf: (address) => this.nameOf(address) };
   }
 
   /** A name has an address now: its datagrams need a listener, and its packets an element of the maps. */

@@ -1,15 +1,10 @@
-import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { spawnChild, stopChild } from '#lib';
-import { createAuthority, loadSigner } from '#lib/x509';
 import type { L4Match, L4Route, PolicyListener, PolicySet } from '#model';
 import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
 import { eventually } from './harness.ts';
 import { aiRoute, denialOf, EgressLab, OPENAI, pairOf } from './support/egress-lab.ts';
 import type { StepAnswer } from './support/sandbox-client.ts';
+import { startUpstreams } from './support/upstream-servers.ts';
 
 /** Connections that no AI route claims: listeners of every shape, on real parts. */
 
@@ -35,7 +30,7 @@ const NAMES = ['web.example', 'db.example', 'other.example', 'a.wild.example', '
 let lab: EgressLab;
 let other: SandboxNetwork;
 let upstreamCa: string;
-const upstreams: Record<string, unknown>[] = [];
+let upstreams: readonly Record<string, unknown>[];
 
 const policy = (change: Partial<PolicySet> = {}): PolicySet =>
   lab.policyOf({
@@ -74,23 +69,7 @@ const tcp = (address: string, port: number, send = 'hi', network?: SandboxNetwor
 
 beforeAll(async () => {
   lab = await EgressLab.start({ listeners: LISTENERS, aiRoutes: [aiRoute] });
-  const dir = join(lab.state, 'upstreams');
-  await mkdir(dir);
-  const valid = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
-  const root = await createAuthority({ subject: 'CN=upstreams', ca: { pathLength: 0 }, ...valid });
-  upstreamCa = root.certPem;
-  const signer = await loadSigner(root);
-  for (const name of ['web.example', 'other.example']) {
-    const issued = await signer.issue({ subject: '', usage: 'server', dns: [name], ...valid });
-    await writeFile(join(dir, `${name}.pem`), issued.certPem);
-    await writeFile(join(dir, `${name}.key`), issued.keyPem);
-  }
-  const argv = [join(import.meta.dirname, 'support/upstreams.ts'), FIXTURE, dir];
-  const child = spawnChild(process.execPath, argv, { netns: lab.lab.fixture, stdio: ['ignore', 'pipe', 'inherit'] });
-  lab.resources.defer(async () => void (await stopChild(child)));
-  const lines = createInterface({ input: child.stdout! });
-  await once(lines, 'line');
-  lines.on('line', (line) => upstreams.push(JSON.parse(line) as Record<string, unknown>));
+  ({ seen: upstreams, ca: upstreamCa } = await startUpstreams(lab, FIXTURE));
   other = await lab.newSandbox(1);
   await lab.enforce(policy());
   await eventually('claims are granted', async () => ((await lab.claim(0, 'agent')).refused === '' ? true : undefined));
@@ -131,6 +110,15 @@ test('TCP by address: the port that is named, and no other', async () => {
   const before = upstreams.length;
   expect((await tcp(FIXTURE, 5432)).received ?? '').toBe('');
   expect(upstreams.length).toBe(before);
+});
+
+test('no range covers the worker itself', async () => {
+  const own = l4('own', [{ cidrs: ['10.213.0.0/24'], ports: [{ from: 7000, to: 7000 }] }]);
+  await lab.enforce(policy({ l4Routes: [own] }));
+  expect((await tcp(FIXTURE, 7000)).received).toBe('got hi');
+  expect((await tcp('10.213.0.1', 7000)).received ?? '').toBe('');
+  expect(await lineTo('10.213.0.1:7000', 'tcp')).toMatchObject({ verdict: { verdict: 'Denied', reason: 'ForbiddenAddress' } });
+  await lab.enforce(policy());
 });
 
 test('a wildcard is one label, and its names have addresses when they are asked for', async () => {

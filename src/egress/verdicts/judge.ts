@@ -10,6 +10,8 @@ export interface JudgeContext {
   readonly isSynthetic: (address: string) => boolean;
   /** The name a synthetic address stands for. */
   readonly nameOf: (address: string) => string | undefined;
+  /** Addresses of the worker itself, which no connection may go to. */
+  readonly own: readonly string[];
 }
 
 /** Where an allowed connection goes. */
@@ -52,7 +54,7 @@ const refuse = (policy: PolicySet, reason: string, message: string, status = 403
 
 /** What `policy.decideConnection` says of one key; whatever does not agree with itself is refused before it is asked. */
 export const judge = (key: VerdictKey, context: JudgeContext): Judged => {
-  const { policy, agentOf, isSynthetic, nameOf } = context;
+  const { policy, agentOf, isSynthetic, nameOf, own } = context;
   const synthetic = isSynthetic(key.address);
   const host = synthetic ? nameOf(key.address) : undefined;
   const refused = (reason: string, message: string, status?: number): Judged => ({ decision: refuse(policy, reason, message, status), host: host ?? '' });
@@ -71,7 +73,7 @@ export const judge = (key: VerdictKey, context: JudgeContext): Judged => {
     agent,
     transport: 'TCP',
     port: key.port,
-    ...(host === undefined ? { address: key.address } : { host }),
+    ...(host === undefined ? { address: key.address, own } : { host }),
     speaks: key.kind === 'tcp' || key.kind === 'http' ? 'plain' : 'tls',
     ...(said !== undefined && { sni: said }),
   };

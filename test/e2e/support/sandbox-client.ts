@@ -2,6 +2,7 @@
  * What a hostile or ordinary agent does on the network, run inside its namespace: one step (JSON as the only argument), one JSON
  * line as the answer. Names, addresses, SNI and Host are chosen apart from each other.
  */
+import { createSocket } from 'node:dgram';
 import { Resolver } from 'node:dns/promises';
 import { connect as connectTcp } from 'node:net';
 import { request as requestHttp } from 'node:http';
@@ -57,7 +58,23 @@ export interface HoldStep {
   readonly forMs: number;
 }
 
-export type Step = DnsStep | HttpsStep | RawStep | HttpStep | HoldStep;
+/** One datagram, and what comes back. */
+export interface DatagramStep {
+  readonly do: 'datagram';
+  readonly address: string;
+  readonly port: number;
+  readonly send: string;
+}
+
+export type Single = DnsStep | HttpsStep | RawStep | HttpStep | HoldStep | DatagramStep;
+
+/** Several at the same time; the answer has theirs in order. */
+export interface ManyStep {
+  readonly do: 'many';
+  readonly steps: readonly Single[];
+}
+
+export type Step = Single | ManyStep;
 
 export interface StepAnswer {
   readonly error?: string;
@@ -66,6 +83,7 @@ export interface StepAnswer {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly received?: string;
+  readonly answers?: readonly StepAnswer[];
 }
 
 const dns = async ({ name, type }: DnsStep): Promise<StepAnswer> => {
@@ -142,8 +160,28 @@ const hold = ({ address, port, forMs }: HoldStep): Promise<StepAnswer> =>
     socket.once('close', () => ended('closed'));
   });
 
-const perform = (step: Step): Promise<StepAnswer> => {
+const datagram = ({ address, port, send }: DatagramStep): Promise<StepAnswer> =>
+  new Promise((resolve, reject) => {
+    const socket = createSocket('udp4');
+    const timer = setTimeout(() => (socket.close(), resolve({ error: 'silence' })), 3_000);
+    socket.once('message', (message) => {
+      clearTimeout(timer);
+      socket.close();
+      resolve({ received: message.toString('latin1') });
+    });
+    socket.once('error', reject);
+    // Connected, so that a refusal is told.
+    socket.connect(port, address, () => socket.send(send));
+  });
+
+const failed = (error: NodeJS.ErrnoException): StepAnswer => ({ error: error.code ?? error.message });
+
+const perform = async (step: Step): Promise<StepAnswer> => {
   switch (step.do) {
+    case 'many':
+      return { answers: await Promise.all(step.steps.map((one) => perform(one).catch(failed))) };
+    case 'datagram':
+      return datagram(step);
     case 'dns':
       return dns(step);
     case 'https':
@@ -158,5 +196,5 @@ const perform = (step: Step): Promise<StepAnswer> => {
 };
 
 const step = JSON.parse(process.argv[2]!) as Step;
-const answer = JSON.stringify(await perform(step).catch((error: NodeJS.ErrnoException) => ({ error: error.code ?? error.message })));
+const answer = JSON.stringify(await perform(step).catch(failed));
 process.stdout.write(`${answer}\n`, () => process.exit(0));

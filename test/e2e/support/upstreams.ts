@@ -1,9 +1,10 @@
 /**
  * What sandboxes connect to in the tests of connections, run inside the namespace of the fixtures: TCP that speaks first (5432)
- * and TCP that answers (7000), HTTP with WebSocket (80, 8080), HTTPS (443 of 10.213.0.2 is the provider, so 8443, and 9443 with a
- * certificate for other.example). Every connection is a line on standard output.
+ * and TCP that answers (7000), UDP that answers (both), HTTP with WebSocket (80, 8080), HTTPS (8443 as web.example, 9443 as
+ * other.example; the provider has 443). Every connection is a line on standard output.
  */
 import { createHash } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createSecureServer } from 'node:http2';
@@ -12,6 +13,12 @@ import { createServer as createTcp, type Socket } from 'node:net';
 const [ip = '', certificates = ''] = process.argv.slice(2);
 const say = (what: object): void => void process.stdout.write(`${JSON.stringify(what)}\n`);
 const quiet = (socket: { on(event: 'error', listener: () => void): unknown }): void => void socket.on('error', () => {});
+
+for (const port of [5432, 7000]) {
+  const socket = createSocket('udp4');
+  socket.on('message', (message, { address, port: from }) => socket.send(`got ${message.toString('latin1')}`, from, address));
+  socket.bind(port, ip);
+}
 
 createTcp((socket) => {
   quiet(socket);

@@ -30,7 +30,7 @@ const policyOf = (change: Partial<PolicySet> = {}): PolicySet => ({
       route: { namespace: 'default', name: 'db' },
       createdAt: 1,
       listeners: ['tls', 'web', 'pass', 'tcp'],
-      rules: [{ index: 0, matches: [{ hosts: ['db.example.com'] }, { cidrs: ['203.0.113.0/24'], ports: [{ from: 5432, to: 5432 }] }] }],
+      rules: [{ index: 0, matches: [{ hosts: ['db.example.com'] }, { cidrs: ['203.0.113.0/24', '198.51.100.0/24'], ports: [{ from: 5432, to: 5432 }] }] }],
     },
   ],
   claims: [],
@@ -39,6 +39,7 @@ const policyOf = (change: Partial<PolicySet> = {}): PolicySet => ({
 
 const context = (policy: PolicySet = policyOf()): JudgeContext => ({
   policy,
+  own: ['198.51.100.1'],
   agentOf: (block) => (block === '100.64.0.0/20' ? 'default/agent' : undefined),
   isSynthetic: (address) => address.startsWith('198.18.'),
   nameOf: (address) => (address === '198.18.0.1' ? 'db.example.com' : undefined),
@@ -112,6 +113,7 @@ test.each([
   ['another server name, passed through', keyOf({ kind: 'pass', port: 8443, name: 'evil.example.com' }), 'ServerNameMismatch'],
   ['a server name that is none', keyOf({ kind: 'pass', port: 8443, name: 'db.example.com\u0000.evil' }), 'InvalidName'],
   ['a server name that is an address', keyOf({ kind: 'pass', port: 8443, name: '203.0.113.9' }), 'InvalidName'],
+  ['the worker itself', keyOf({ address: '198.51.100.1' }), 'ForbiddenAddress'],
   ['an address nothing names', keyOf({ address: '203.0.113.9', port: 22 }), 'NoRoute'],
   ['the chain of another listener', keyOf({ kind: 'tcps', port: 443, name: 'db.example.com' }), 'ListenerMismatch'],
 ])('denied: %s', (_, key, reason) => {

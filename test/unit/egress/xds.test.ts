@@ -119,6 +119,7 @@ const policyOf = (revision: string, admitted: boolean): PolicySet => ({
 });
 const contextOf = (set: PolicySet): JudgeContext => ({
   policy: set,
+  own: [],
   agentOf: () => 'n/agent',
   isSynthetic: () => true,
   nameOf: () => 'db.example',
