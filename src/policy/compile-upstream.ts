@@ -31,16 +31,38 @@ export const trustBundleOf = (gateway: EgressGateway, secret: SecretLookup, prob
   const blocks = Object.entries(values)
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([, value]) => value.match(CERTIFICATE) ?? []);
-  const good = blocks.filter((block) => {
-    try {
-      return new X509Certificate(block).raw.length > 0;
-    } catch {
-      return false;
-    }
-  });
-  if (good.length === 0 || good.length < blocks.length)
-    problems.push({ reason: 'TrustBundleInvalid', message: `Secret ${ref.name} has ${good.length === 0 ? 'no' : 'a broken'} PEM certificate.` });
-  return good.map((block) => `${block}\n`).join('');
+  const read = blocks.map((block) => ({ block, ...certificateOf(block) }));
+  const broken = read.filter(({ certificate }) => !certificate).length;
+  if (broken > 0 || read.length === 0)
+    problems.push({ reason: 'TrustBundleInvalid', message: `Secret ${ref.name} has ${broken === read.length ? 'no' : 'a broken'} PEM certificate.` });
+  for (const { certificate, weak } of read) {
+    if (certificate && weak)
+      problems.push({
+        reason: 'TrustBundleInvalid',
+        message: `Secret ${ref.name}: certificate ${JSON.stringify(certificate.subject)} is not trusted: ${weak}.`,
+      });
+  }
+  return read
+    .filter(({ certificate, weak }) => certificate && !weak)
+    .map(({ block }) => `${block}\n`)
+    .join('');
+};
+
+const MIN_RSA_BITS = 2048;
+
+/** What a PEM block holds, and why nothing should be trusted by it: Envoy itself does not look at the strength of keys. */
+const certificateOf = (block: string): { readonly certificate?: X509Certificate; readonly weak?: string } => {
+  try {
+    const certificate = new X509Certificate(block);
+    const { asymmetricKeyType: type, asymmetricKeyDetails: details } = certificate.publicKey;
+    if (type === 'dsa') return { certificate, weak: 'DSA keys are not accepted' };
+    const bits = details?.modulusLength;
+    return bits !== undefined && bits < MIN_RSA_BITS
+      ? { certificate, weak: `its RSA key has ${bits} bits, and ${MIN_RSA_BITS} are the least` }
+      : { certificate };
+  } catch {
+    return {};
+  }
 };
 
 export const aliasesOf = (gateway: EgressGateway, problems: CompileProblem[]): PolicySet['hostAliases'] =>

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createAuthority } from '#lib/x509';
+import { weakCertificate } from '../../fixtures/canary/certificates.ts';
 import { admittedHosts, admitsHost, judgePolicies, unmatchedParents } from '#policy';
 import { budget, compile, credentialPolicy, gateway, route, SECRETS } from './objects.ts';
 
@@ -171,6 +172,11 @@ describe('the upstream leg', () => {
     expect(of({ 'ca.crt': 'nonsense' }).errors).toMatchObject([{ reason: 'TrustBundleInvalid' }]);
     expect(of({ 'ca.crt': `${a.certPem}\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----` })).toMatchObject({
       errors: [{ reason: 'TrustBundleInvalid' }],
+      policySet: { trustBundle: good.policySet.trustBundle },
+    });
+    const weak = await weakCertificate();
+    expect(of({ 'ca.crt': `${a.certPem}\n${weak.certPem}` })).toMatchObject({
+      errors: [{ reason: 'TrustBundleInvalid', message: expect.stringContaining('1024 bits') as string }],
       policySet: { trustBundle: good.policySet.trustBundle },
     });
   });
