@@ -149,6 +149,27 @@ test('SNI and Host must agree, also in the port', async () => {
   }
 });
 
+test('an AI route is for port 443: by any other nothing is sent', async () => {
+  const address = await lab.addressOf(OPENAI);
+  const before = (await lab.seen()).length;
+  for (const port of [80, 8443]) {
+    const answer = await lab.inSandbox({
+      do: 'https',
+      address,
+      port,
+      sni: OPENAI,
+      method: 'POST',
+      path: '/v1/chat/completions',
+      headers: JSON_BODY,
+      body: CHAT,
+      ca: lab.rootPem,
+    });
+    expect([port, answer.status]).toEqual([port, 403]);
+    expect(denialOf(answer)).toMatchObject({ code: 'NoRoute' });
+  }
+  expect((await lab.seen()).length).toBe(before);
+});
+
 test('the dialled port in Host and another case of the name are the same name', async () => {
   const address = await lab.addressOf(OPENAI);
   for (const host of [`${OPENAI}:443`, 'API.OpenAI.com', `${OPENAI}.`]) {

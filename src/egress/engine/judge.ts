@@ -1,6 +1,6 @@
 import { messageOf, newSpanId, type Clock, type Logger } from '#lib';
 import type { Binding, Decision, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
-import { admitsHost, AI_PORT, canonicalHost, decide, providerOfHost, ruleOf, type BodyFacts, type Provider } from '#policy';
+import { admitsHost, canonicalHost, decide, providerOfHost, ruleOf, type BodyFacts, type Provider } from '#policy';
 import { checkBodyHeaders, hostOf, readBody, Refusal, type RequestHead } from './request.ts';
 import { boundsOf, BudgetExhausted, giveBack, reserve } from './reserve.ts';
 
@@ -78,14 +78,19 @@ export const createJudge = (options: EngineOptions): Judge => {
     if (!set) throw new Refusal(503, 'GatewayNotReady', `Gateway ${head.gateway} has no rules yet.`);
     known.set = set;
     const host = hostOf(head);
-    const dialled = options.nameOf(head.gateway, head.destination.slice(0, head.destination.lastIndexOf(':')));
+    const colon = head.destination.lastIndexOf(':');
+    const dialled = options.nameOf(head.gateway, head.destination.slice(0, colon));
     if (dialled !== host)
       throw new Refusal(421, 'AddressMismatch', `The request is for ${host}, and the address that was dialled stands for ${dialled ?? 'no name'}.`);
     const provider = providerOfHost(host);
     const operation = provider?.operation(head.method, head.path);
     if (provider) known.provider = provider;
     if (operation) known.operation = operation;
-    return { set, binding, facts: { host, port: AI_PORT, method: head.method, path: head.path, ...(provider && { provider: provider.name }) } };
+    return {
+      set,
+      binding,
+      facts: { host, port: Number(head.destination.slice(colon + 1)), method: head.method, path: head.path, ...(provider && { provider: provider.name }) },
+    };
   };
 
   const decided = (set: PolicySet, facts: RequestFacts, known: Known): Decision => {

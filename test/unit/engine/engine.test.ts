@@ -85,6 +85,7 @@ describe('an allowed request', () => {
 describe('a refused request', () => {
   const cases: readonly [name: string, status: number, code: string, body: unknown, headers?: Record<string, string>][] = [
     ['to an address that stands for another name', 421, 'AddressMismatch', CHAT, { 'x-clrk-destination': '198.18.0.2:443' }],
+    ['on another port than that of the provider', 403, 'NoRoute', CHAT, { 'x-clrk-destination': '198.18.0.1:8443' }],
     ['from an address without a run', 403, 'NotClaimed', CHAT, { 'x-clrk-source': '100.64.0.9' }],
     ['for a host no route admits', 403, 'NoRoute', CHAT, { ':authority': 'evil.example', 'x-clrk-destination': '198.18.0.3:443' }],
     ['for an authority that is no name', 421, 'Misdirected', CHAT, { ':authority': 'api.openai.com@evil.example' }],
