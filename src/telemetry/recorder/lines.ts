@@ -1,3 +1,4 @@
+import { sha256Hex } from '#lib';
 import type { AccessLine, BindingLine, ConnectionVerdict, EgressLine, EngineMetadata, StdioLine } from '#model';
 
 /**
@@ -38,12 +39,17 @@ const verdictOf = (value: unknown): ConnectionVerdict | undefined => {
   };
 };
 
+/** The same for the same line, in the form of the ids that Envoy gives. */
+const fingerprint = (line: string): string => sha256Hex(line).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
+
 export const parseAccess = (line: string): AccessLine | undefined => {
   const json = parse(line);
   if (!json) return undefined;
   const { chain } = json;
-  const [time, id, source] = [text(json['time']), text(json['id']), text(json['source'])];
-  if (id === '' || Number.isNaN(Date.parse(time)) || !isChain(chain)) return undefined;
+  const [time, source] = [text(json['time']), text(json['source'])];
+  // A request that could not be read far enough to have an id is on record by what its line says.
+  const id = text(json['id']) || fingerprint(line);
+  if (Number.isNaN(Date.parse(time)) || !isChain(chain)) return undefined;
   const usage = object(json['usage']);
   const engine = engineOf(json['engine']);
   const verdict = verdictOf(json['verdict']);
