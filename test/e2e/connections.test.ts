@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { L4Match, L4Route, PolicyListener, PolicySet } from '#model';
 import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
@@ -161,6 +162,25 @@ test('TLS that ends here: any method, verified upstream, the record of a request
   expect(line).toMatchObject({ status: 200, sni: 'web.example', verdict: { verdict: 'Allowed', route: 'EgressL4Route/default/web' } });
 });
 
+test('gRPC: HTTP/2 from end to end, with trailers', async () => {
+  const address = await lab.addressOf('web.example');
+  const answer = await lab.inSandbox({ do: 'h2', address, port: 8443, sni: 'web.example', path: '/grpc', ca: lab.rootPem });
+  expect(answer).toMatchObject({ status: 200, body: 'frame', headers: { 'content-type': 'application/grpc', 'grpc-status': '0' } });
+});
+
+test('bodies of any size, both ways, in constant memory', async () => {
+  const address = await lab.addressOf('web.example');
+  const residentMib = async (): Promise<number> => {
+    const status = await readFile(`/proc/${await lab.envoyPid()}/status`, 'utf8');
+    return Number(/VmHWM:\s+(\d+)/.exec(status)![1]) / 1024;
+  };
+  const before = await residentMib();
+  const answer = await lab.inSandbox({ do: 'h2', address, port: 8443, sni: 'web.example', path: '/bytes?mib=200', mib: 200, ca: lab.rootPem });
+  expect(answer.body).toMatch(`got ${200 * 1024 * 1024}\n`);
+  expect(answer.bytes).toBeGreaterThan(200 * 1024 * 1024);
+  expect(await residentMib()).toBeLessThan(before + 64);
+});
+
 test('TLS that is passed through: by its name, and only to the address of that name', async () => {
   const address = await lab.addressOf('other.example');
   const answer = await lab.inSandbox({ do: 'https', address, port: 9443, sni: 'other.example', path: '/p', ca: upstreamCa });
@@ -246,6 +266,41 @@ test('a change that concerns others cuts nothing', async () => {
   await lab.enforce(policy({ l4Routes: [...policy().l4Routes, l4('new', [{ hosts: ['plain.example'] }])] }));
   await lab.enforce(policy());
   expect(await held).toEqual({ received: 'ready\n' });
+});
+
+test('a stream of events goes on through changes of its own route', async () => {
+  const address = await lab.addressOf('web.example');
+  const open = nextAt(80);
+  const held = lab.inSandbox({ do: 'hold', address, port: 80, forMs: 4_000, send: 'GET /stream HTTP/1.1\r\nhost: web.example\r\n\r\n' });
+  await open;
+  const [web, ...others] = policy().l4Routes;
+  await lab.enforce(policy({ l4Routes: [{ ...web!, rules: [...web!.rules, { index: 1, matches: [{ hosts: ['more.example'] }] }] }, ...others] }));
+  await lab.enforce(policy());
+  const { received, error } = await held;
+  expect(error).toBeUndefined();
+  expect(received!.match(/data: \d+/g)!.length).toBeGreaterThan(40);
+});
+
+test('egress killed: what is open goes on, what was judged still gets through, and it is back by itself', async () => {
+  const db = await lab.addressOf('db.example');
+  const open = nextAt(5432);
+  const held = lab.inSandbox({ do: 'hold', address: db, port: 5432, forMs: 6_000 });
+  await open;
+  process.kill(await lab.egressPid(), 'SIGKILL');
+  expect((await tcp(db, 5432)).received).toBe('ready\ngot hi');
+  await eventually('names that were not asked for before', async () => {
+    const { addresses } = await lab.inSandbox({ do: 'dns', name: 'c.wild.example', type: 'A' });
+    return addresses?.[0]?.startsWith('198.18.') ? true : undefined;
+  });
+  expect((await tcp(await lab.addressOf('a.wild.example'), 5432)).received).toBe('ready\ngot hi');
+  expect(await held).toEqual({ received: 'ready\n' });
+});
+
+test('Envoy killed: verdicts are asked for anew', async () => {
+  const db = await lab.addressOf('db.example');
+  process.kill(await lab.envoyPid(), 'SIGKILL');
+  await eventually('it serves again', async () => ((await tcp(db, 5432)).received === 'ready\ngot hi' ? true : undefined));
+  expect((await tcp(db, 5432, 'hi', other)).received ?? '').toBe('');
 });
 
 test('egress frozen: what was judged goes on, what was not is refused in bounded time', async () => {

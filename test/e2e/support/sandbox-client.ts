@@ -6,7 +6,9 @@ import { createSocket } from 'node:dgram';
 import { Resolver } from 'node:dns/promises';
 import { connect as connectTcp } from 'node:net';
 import { request as requestHttp } from 'node:http';
+import { connect as connectH2 } from 'node:http2';
 import { request } from 'node:https';
+import { Readable } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 
 export interface DnsStep {
@@ -56,6 +58,7 @@ export interface HoldStep {
   readonly address: string;
   readonly port: number;
   readonly forMs: number;
+  readonly send?: string;
 }
 
 /** One datagram, and what comes back. */
@@ -66,7 +69,18 @@ export interface DatagramStep {
   readonly send: string;
 }
 
-export type Single = DnsStep | HttpsStep | RawStep | HttpStep | HoldStep | DatagramStep;
+/** A request over HTTP/2; the answer has its trailers among the headers. `mib`: so much of a body. */
+export interface Http2Step {
+  readonly do: 'h2';
+  readonly address: string;
+  readonly port: number;
+  readonly sni: string;
+  readonly path: string;
+  readonly mib?: number;
+  readonly ca: string;
+}
+
+export type Single = DnsStep | HttpsStep | RawStep | HttpStep | HoldStep | DatagramStep | Http2Step;
 
 /** Several at the same time; the answer has theirs in order. */
 export interface ManyStep {
@@ -83,6 +97,8 @@ export interface StepAnswer {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly received?: string;
+  /** Of the body. */
+  readonly bytes?: number;
   readonly answers?: readonly StepAnswer[];
 }
 
@@ -143,10 +159,11 @@ const http = ({ address, port = 80, host, path }: HttpStep): Promise<StepAnswer>
     call.end();
   });
 
-const hold = ({ address, port, forMs }: HoldStep): Promise<StepAnswer> =>
+const hold = ({ address, port, forMs, send }: HoldStep): Promise<StepAnswer> =>
   new Promise((resolve) => {
     let received = '';
     const socket = connectTcp({ host: address, port });
+    if (send !== undefined) socket.write(send);
     const timer = setTimeout(() => resolve({ received }), forMs);
     const ended = (error: string): void => {
       clearTimeout(timer);
@@ -174,12 +191,40 @@ const datagram = ({ address, port, send }: DatagramStep): Promise<StepAnswer> =>
     socket.connect(port, address, () => socket.send(send));
   });
 
+const h2 = ({ address, port, sni, path, mib = 0, ca }: Http2Step): Promise<StepAnswer> =>
+  new Promise((resolve, reject) => {
+    const session = connectH2(`https://${sni}:${port}`, {
+      createConnection: () => connectTls({ host: address, port, servername: sni, ca, ALPNProtocols: ['h2'] }),
+    });
+    session.once('error', reject);
+    const stream = session.request({ ':path': path, ':method': mib > 0 ? 'POST' : 'GET', te: 'trailers' });
+    let headers: Record<string, string> = {};
+    let body = '';
+    let bytes = 0;
+    stream.once('response', (fields) => (headers = { ...(fields as Record<string, string>) }));
+    stream.once('trailers', (fields) => (headers = { ...headers, ...(fields as Record<string, string>) }));
+    stream.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (body.length < 1024) body += chunk.toString('latin1').slice(0, 1024);
+    });
+    stream.once('error', reject);
+    stream.once('end', () => (session.close(), resolve({ status: Number(headers[':status']), headers, body, bytes })));
+    Readable.from(chunksOf(mib)).pipe(stream);
+  });
+
+function* chunksOf(mib: number): Generator<Buffer> {
+  const chunk = Buffer.alloc(1024 * 1024, 'x');
+  for (let i = 0; i < mib; i++) yield chunk;
+}
+
 const failed = (error: NodeJS.ErrnoException): StepAnswer => ({ error: error.code ?? error.message });
 
 const perform = async (step: Step): Promise<StepAnswer> => {
   switch (step.do) {
     case 'many':
       return { answers: await Promise.all(step.steps.map((one) => perform(one).catch(failed))) };
+    case 'h2':
+      return h2(step);
     case 'datagram':
       return datagram(step);
     case 'dns':

@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createSecureServer } from 'node:http2';
 import { createServer as createTcp, type Socket } from 'node:net';
+import { Readable } from 'node:stream';
 
 const [ip = '', certificates = ''] = process.argv.slice(2);
 const say = (what: object): void => void process.stdout.write(`${JSON.stringify(what)}\n`);
@@ -42,6 +43,19 @@ const answer = (port: number) => (request: IncomingMessage, response: ServerResp
     let n = 0;
     const timer = setInterval(() => response.write(`data: ${n++}\n\n`), 50);
     response.once('close', () => clearInterval(timer));
+    return;
+  }
+  const url = new URL(request.url!, 'http://upstream');
+  if (url.pathname === '/grpc') {
+    response.writeHead(200, { 'content-type': 'application/grpc' });
+    response.addTrailers({ 'grpc-status': '0' });
+    return void response.end('frame');
+  }
+  if (url.pathname === '/bytes') {
+    let bytes = 0;
+    request.on('data', (chunk: Buffer) => (bytes += chunk.length));
+    const mib = Number(url.searchParams.get('mib'));
+    request.on('end', () => Readable.from([`got ${bytes}\n`, ...Array.from({ length: mib }, () => Buffer.alloc(1024 * 1024, 'y'))]).pipe(response));
     return;
   }
   response.writeHead(200, { 'x-clrk-status': '599', 'alt-svc': 'h3=":443"' });
