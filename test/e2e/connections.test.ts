@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { L4Match, L4Route, PolicyListener, PolicySet } from '#model';
 import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
@@ -70,7 +71,7 @@ const tcp = (address: string, port: number, send = 'hi', network?: SandboxNetwor
 
 beforeAll(async () => {
   lab = await EgressLab.start({ listeners: LISTENERS, aiRoutes: [aiRoute] });
-  ({ seen: upstreams, ca: upstreamCa } = await startUpstreams(lab, FIXTURE));
+  ({ seen: upstreams, ca: upstreamCa } = lab.resources.use(await startUpstreams(join(lab.state, 'upstreams'), lab.lab.fixture, FIXTURE)));
   other = await lab.newSandbox(1);
   await lab.enforce(policy());
   await eventually('claims are granted', async () => ((await lab.claim(0, 'agent')).refused === '' ? true : undefined));

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run } from '#lib';
 import type { AccessLine, ConnectionDecision, ConnectionFacts, L4Match, L4Ports, L4Route, ListenerShape, PolicyListener, PolicySet } from '#model';
@@ -104,7 +105,7 @@ let networks: readonly SandboxNetwork[];
 
 beforeAll(async () => {
   lab = await EgressLab.start();
-  ({ ca } = await startUpstreams(lab, '0.0.0.0'));
+  ({ ca } = lab.resources.use(await startUpstreams(join(lab.state, 'upstreams'), lab.lab.fixture, '0.0.0.0')));
   // A public address beside the private one; only these namespaces know the way.
   await run('ip', ['address', 'add', `${PUBLIC}/32`, 'dev', 'lo'], { netns: lab.lab.fixture });
   await run('ip', ['route', 'add', '203.0.113.0/24', 'via', PRIVATE], { netns: lab.lab.stack });

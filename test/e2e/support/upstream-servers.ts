@@ -4,19 +4,17 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { spawnChild, stopChild } from '#lib';
 import { createAuthority, loadSigner } from '#lib/x509';
-import type { EgressLab } from './egress-lab.ts';
 
-/** The servers of `upstreams.ts` beside a lab. */
-export interface UpstreamServers {
+/** The servers of `upstreams.ts`. */
+export interface UpstreamServers extends AsyncDisposable {
   /** What they saw, a line a connection or request. */
   readonly seen: readonly Record<string, unknown>[];
   /** PEM of the root above their certificates. */
   readonly ca: string;
 }
 
-/** Starts them in the namespace of the fixtures, at `ip`; they end with the lab. */
-export const startUpstreams = async (lab: EgressLab, ip: string): Promise<UpstreamServers> => {
-  const dir = join(lab.state, 'upstreams');
+/** Starts them at `ip` of a network namespace; `dir` is where they may keep things, and is made. */
+export const startUpstreams = async (dir: string, netns: string, ip: string): Promise<UpstreamServers> => {
   await mkdir(dir);
   const valid = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
   const root = await createAuthority({ subject: 'CN=upstreams', ca: { pathLength: 0 }, ...valid });
@@ -26,12 +24,16 @@ export const startUpstreams = async (lab: EgressLab, ip: string): Promise<Upstre
     await writeFile(join(dir, `${name}.pem`), issued.certPem);
     await writeFile(join(dir, `${name}.key`), issued.keyPem);
   }
-  const argv = [join(import.meta.dirname, 'upstreams.ts'), ip, dir];
-  const child = spawnChild(process.execPath, argv, { netns: lab.lab.fixture, stdio: ['ignore', 'pipe', 'inherit'] });
-  lab.resources.defer(async () => void (await stopChild(child)));
+  const child = spawnChild(process.execPath, [join(import.meta.dirname, 'upstreams.ts'), ip, dir], { netns, stdio: ['ignore', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout! });
   await once(lines, 'line');
   const seen: Record<string, unknown>[] = [];
   lines.on('line', (line) => seen.push(JSON.parse(line) as Record<string, unknown>));
-  return { seen, ca: root.certPem };
+  return {
+    seen,
+    ca: root.certPem,
+    async [Symbol.asyncDispose]() {
+      await stopChild(child);
+    },
+  };
 };
