@@ -98,12 +98,12 @@ export class Bindings implements AsyncDisposable {
     return this.#agents.get(block);
   }
 
-  /** Says whose a block is; returns whether it was another's before. */
+  /** Says whose a block is; returns whether it was not known to be so before. Nobody's is also another's: verdicts may say that it has no agent. */
   give({ block, namespace, agent }: Pick<Parking, 'block' | 'namespace' | 'agent'>): boolean {
     const before = this.#agents.get(block);
     const now = `${namespace}/${agent}`;
     this.#agents.set(block, now);
-    return before !== undefined && before !== now;
+    return before !== now;
   }
 
   parked(address: string): Parked | undefined {

@@ -237,7 +237,7 @@ export class Egress implements AsyncDisposable {
     return gateway;
   }
 
-  /** Opens the ways of a block. One that was another agent's has its verdicts judged anew before. */
+  /** Opens the ways of a block. One that was another agent's, or nobody's, has its verdicts judged anew before. */
   async #open(way: Way): Promise<void> {
     if (this.#bindings.give(way)) await Promise.all(way.gateways.map(async (name) => this.#gateways.get(name)?.rejudge(way.block)));
     await this.#steering.open(way);

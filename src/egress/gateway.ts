@@ -99,7 +99,16 @@ export class Gateway implements NamingGateway, Disposable {
 
   static async open(options: GatewayOptions): Promise<Gateway> {
     const { at, name: gateway, index, clock } = options;
-    const made: Gateway = new Gateway(options, await NameAddresses.open({ dir: at.names, gateway, index, clock, assigned: (name) => made.#assigned(name) }));
+    const made: Gateway = new Gateway(
+      options,
+      await NameAddresses.open({
+        dir: at.names,
+        gateway,
+        index,
+        clock,
+        assigned: (name) => made.#assigned(name),
+      }),
+    );
     return made;
   }
 
@@ -148,7 +157,7 @@ export class Gateway implements NamingGateway, Disposable {
 
   /** The agent of a block changed: its verdicts are those of another one. Resolves when Envoy has them. */
   async rejudge(block: string): Promise<void> {
-    await this.node.change(this.#verdicts.rejudge(block));
+    await this.node.change(this.#verdicts.rejudge({ block }));
   }
 
   /** A request with these facts was let through; remembered until the address is released. */
@@ -169,11 +178,20 @@ export class Gateway implements NamingGateway, Disposable {
 
   /** A name has an address now: its datagrams need a listener, and its packets an element of the maps. */
   async #assigned(name: string): Promise<void> {
+    const address = this.#addresses.of(name);
+    if (address !== undefined) await this.#reassigned(address);
     const policy = this.#policy;
     if (!policy || !isSteeredByName(policy, name)) return;
     this.#publish(policy, await this.#relay(policy));
     await this.node.settled();
     await this.#options.steer(this.name);
+  }
+
+  /** The address may have stood for another name: what was let through to that one must not take what is for this one. */
+  async #reassigned(address: string): Promise<void> {
+    const judged = this.#verdicts.rejudge({ address });
+    await this.node.change(judged);
+    if (judged.revoked.size > 0) this.#options.revoked(judged.revoked);
   }
 
   /** Destinations over UDP have a port each. */
@@ -227,7 +245,9 @@ export class Gateway implements NamingGateway, Disposable {
     const since = revision === this.#state.revision ? this.#state.since : this.#options.clock.now();
     this.#state = { ...this.#state, revision, since, error };
     if (error) this.#options.log.error('Envoy rejected configuration', { error });
-    if (revision !== '' && revision === this.#policy?.revision) {
+    // What is denied is closed also when Envoy refuses something else: verdicts come before, and it has taken or refused them.
+    if (this.#policy && (revision === this.#policy.revision || error !== '')) {
+      this.#revocations.lost(this.#verdicts.lost());
       const revoked = this.#revocations.take();
       if (revoked.size > 0) this.#options.revoked(revoked);
     }

@@ -37,7 +37,7 @@ export class Revocations {
 
   /** Another policy, with the verdicts that were lost by it. */
   found(policy: PolicySet, verdicts: Revoked): void {
-    for (const [block, destinations] of verdicts) for (const destination of destinations) this.#add(block, destination);
+    this.lost(verdicts);
     for (const [source, known] of this.#served) {
       for (const [key, facts] of known) {
         if (decide(policy, facts).verdict === 'Allowed') continue;
@@ -46,6 +46,11 @@ export class Revocations {
         if (destination !== undefined) this.#add(source, destination);
       }
     }
+  }
+
+  /** Denied without a change of policy that was seen. */
+  lost(verdicts: Revoked): void {
+    for (const [block, destinations] of verdicts) for (const destination of destinations) this.#add(block, destination);
   }
 
   #add(source: string, destination: string): void {

@@ -1,6 +1,7 @@
 import { cidrTargets, decideConnection, isForbiddenAlias, rawTargets, udpTargets } from '#policy';
 import type { L4Ports, PolicySet } from '#model';
 import { formatIp, ipNumber, SLICES, type Slice } from '../slices.ts';
+import { ownAddresses } from '../upstream/index.ts';
 import { rangeOf, type Want } from './elements.ts';
 
 /** What steering needs of one gateway. */
@@ -106,6 +107,7 @@ type Point = Pick<UdpDestination, 'address' | 'port' | 'host'>;
 /** Addresses and ports that rules for UDP are about. Policy has refused rules that are too wide to list. */
 const points = ({ policy, names }: Pick<SteeredGateway, 'policy' | 'names'>): readonly Point[] => {
   const found = new Map<string, Point>();
+  const own = new Set(ownAddresses());
   const add = (point: Point): void => void (found.has(`${point.address} ${point.port}`) || found.set(`${point.address} ${point.port}`, point));
   for (const { hosts, cidrs, ports } of udpTargets(policy)) {
     const patterns = new Set(hosts);
@@ -113,7 +115,7 @@ const points = ({ policy, names }: Pick<SteeredGateway, 'policy' | 'names'>): re
     for (const { from, to } of rangesOf(cidrs)) {
       for (let value = from; value <= to; value++) {
         const address = formatIp(value);
-        if (!isForbiddenAlias(address)) for (const port of eachPort(ports)) add({ address, port });
+        if (!isForbiddenAlias(address) && !own.has(address)) for (const port of eachPort(ports)) add({ address, port });
       }
     }
   }

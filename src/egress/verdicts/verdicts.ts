@@ -6,6 +6,7 @@ import { verdictCluster } from '../translate/verdict.ts';
 import type { VersionedResource } from '../xds/snapshot.ts';
 import { judge, type JudgeContext, type Upstream } from './judge.ts';
 import { hourOf, parseVerdictKey, type VerdictKey } from './key.ts';
+import { addDestination, isPart, OpenDestinations, type Destinations, type Part } from './open-destinations.ts';
 
 /** Destinations one agent may have verdicts for in an hour; more are refused. A cluster is 10 to 30 KB of Envoy's memory. */
 const MAX_OF_BLOCK = 2_048;
@@ -17,6 +18,8 @@ interface Live {
   readonly key: VerdictKey;
   readonly resource: VersionedResource;
   readonly allowed: boolean;
+  /** The name that was dialled; empty for an address. */
+  readonly host: string;
   /** All of it but the revision: a verdict that stays the same keeps the revision it was found under. */
   readonly content: string;
 }
@@ -34,7 +37,7 @@ export interface VerdictsOptions {
 export interface Rejudged {
   /** Those whose resource differs now. */
   readonly changed: readonly { readonly name: string; readonly resource: VersionedResource }[];
-  /** By block: destinations that were allowed and are denied now. */
+  /** By block: destinations that were allowed and are denied now, or whose address stands for another name. */
   readonly revoked: Revoked;
 }
 
@@ -46,6 +49,8 @@ export class Verdicts {
   readonly #options: VerdictsOptions;
   readonly #live = new Map<string, Live>();
   readonly #ofBlock = new Map<string, number>();
+  /** What was let through in hours that are over may still be open. */
+  readonly #open = new OpenDestinations();
 
   constructor(options: VerdictsOptions) {
     this.#options = options;
@@ -61,7 +66,8 @@ export class Verdicts {
     if (known) return known.resource;
     const key = parseVerdictKey(name);
     const context = this.#options.context();
-    if (!key || !context) return undefined;
+    // A key of another hour would take the place of one that is used: Envoy names all it ever asked for on a new stream.
+    if (!key || !context || !this.#hours().has(key.hour)) return undefined;
     const of = this.#ofBlock.get(key.block) ?? 0;
     if (of >= (this.#options.maxOfBlock ?? MAX_OF_BLOCK) || this.#live.size >= (this.#options.max ?? MAX)) return undefined;
     const live = this.#judge(name, key, context);
@@ -70,35 +76,61 @@ export class Verdicts {
     return live.resource;
   }
 
-  /** Judges every live verdict (or those of one block, whose agent changed) anew. */
-  rejudge(block?: string): Rejudged {
+  /**
+   * Envoy asked for these before, of an egress that is gone, and connections they let through may be open: what is denied now is
+   * said by the next `rejudge` or `lost`.
+   */
+  resume(names: readonly string[]): void {
+    const context = this.#options.context();
+    if (!context) return;
+    for (const name of names) {
+      const key = parseVerdictKey(name);
+      if (key) this.#open.add(key, judge(key, context));
+    }
+  }
+
+  /** By block: destinations denied to connections of earlier hours, or of an egress that is gone. Once. */
+  lost(): Revoked {
+    const context = this.#options.context();
+    const revoked: Destinations = new Map();
+    if (context) this.#open.revoke(context, revoked);
+    return revoked;
+  }
+
+  /** Judges every live verdict anew, or those of a block whose agent changed, or of an address that stands for another name now. */
+  rejudge(of: Part = {}): Rejudged {
     const context = this.#options.context();
     const changed: { name: string; resource: VersionedResource }[] = [];
-    const revoked = new Map<string, Set<string>>();
+    const revoked: Destinations = new Map();
     if (!context) return { changed, revoked };
     for (const [name, before] of this.#live) {
-      if (block !== undefined && before.key.block !== block) continue;
+      if (!isPart(before.key, of)) continue;
       const now = this.#judge(name, before.key, context, before);
       if (now === before) continue;
       this.#live.set(name, now);
       changed.push({ name, resource: now.resource });
-      if (!before.allowed || now.allowed) continue;
-      const { block: of, address, port } = now.key;
-      revoked.set(of, (revoked.get(of) ?? new Set()).add(`${address}:${port}`));
+      if (!before.allowed || (now.allowed && now.host === before.host)) continue;
+      addDestination(revoked, now.key);
     }
+    this.#open.revoke(context, revoked, of);
     return { changed, revoked };
   }
 
   /** Forgets the verdicts of earlier hours and returns their names, which Envoy must forget too. */
   expire(): readonly string[] {
-    const now = this.#options.clock.now();
-    const current = new Set([hourOf(now - GRACE_MS), hourOf(now), hourOf(now + GRACE_MS)]);
+    const current = this.#hours();
     const gone = [...this.#live].filter(([, { key }]) => !current.has(key.hour));
-    for (const [name, { key }] of gone) {
+    for (const [name, { key, allowed, host }] of gone) {
       this.#live.delete(name);
+      if (allowed) this.#open.keep(key, host);
       this.#ofBlock.set(key.block, this.#ofBlock.get(key.block)! - 1);
     }
     return gone.map(([name]) => name);
+  }
+
+  #hours(): ReadonlySet<string> {
+    const now = this.#options.clock.now();
+    return new Set([hourOf(now - GRACE_MS), hourOf(now), hourOf(now + GRACE_MS)]);
   }
 
   /** `before` is returned when nothing but the revision would differ. */
@@ -110,6 +142,6 @@ export class Verdicts {
     if (content === before?.content) return before;
     const body = encodeResource(verdictCluster(name, key.kind, judged, service || undefined));
     const version = createHash('sha256').update(body.value).digest('hex').slice(0, 16);
-    return { key, resource: { version, body, ...(service && { service }) }, allowed: decision.verdict === 'Allowed', content };
+    return { key, resource: { version, body, ...(service && { service }) }, allowed: decision.verdict === 'Allowed', host: judged.host, content };
   }
 }

@@ -11,7 +11,7 @@ import { Subscription, type SentResource } from './subscription.ts';
 export interface StreamSources {
   leaf(name: string): Promise<{ leaf: Leaf; ttlMs: number } | undefined>;
   isCurrent(name: string, version: string): boolean;
-  readonly verdicts: Pick<Verdicts, 'ask'>;
+  readonly verdicts: Pick<Verdicts, 'ask' | 'resume'>;
   readonly upstreams: Pick<Upstreams, 'subscribe'>;
   readonly log: Logger;
 }
@@ -59,6 +59,7 @@ export class NodeStream {
   handle(request: DeltaDiscoveryRequest): void {
     const type = request.typeUrl as TypeUrl;
     let subscription = this.#types.get(type);
+    const isFirst = !subscription;
     if (!subscription) {
       const onDemand = ON_DEMAND[type] ?? (() => false);
       const pushed = type === TYPE.cluster ? (clusters: readonly SentResource[]) => this.#warm(clusters) : undefined;
@@ -71,7 +72,11 @@ export class NodeStream {
     const resumed = new Map(Object.entries(request.initialResourceVersions));
     if (type === TYPE.secret) this.#secrets(subscription, asked, rejected, resumed, request.errorDetail?.message);
     else if (type === TYPE.endpoint) this.#endpointsOf(subscription, asked, request.resourceNamesUnsubscribe);
-    else if (type === TYPE.cluster) this.#verdicts(subscription, asked, resumed, [...taken, ...rejected]);
+    else if (type === TYPE.cluster) {
+      if (isFirst) this.#sources.verdicts.resume(asked.filter(isVerdictName));
+      this.#verdicts(subscription, asked, resumed, [...taken, ...rejected]);
+      this.#refused(subscription, rejected.filter(isVerdictName), request.errorDetail?.message);
+    }
   }
 
   #secrets(subscription: Subscription, asked: readonly string[], rejected: readonly string[], resumed: ReadonlyMap<string, string>, error?: string): void {
@@ -144,6 +149,13 @@ export class NodeStream {
     });
     const absent = verdicts.filter((name) => !this.#sources.verdicts.ask(name));
     if (found.length + absent.length > 0) subscription.push(found, absent);
+  }
+
+  /** A verdict that Envoy refuses must not leave the one before in force. */
+  #refused(subscription: Subscription, names: readonly string[], error: string | undefined): void {
+    if (names.length === 0) return;
+    this.#sources.log.error('Envoy rejected verdicts', { names: names.slice(0, 8), error });
+    subscription.push([], names);
   }
 
   /** Sends verdicts that are other ones now; resolves when Envoy has taken them. */

@@ -171,3 +171,57 @@ test('verdicts of an agent are bounded, those of an hour that is over are forgot
   policy = undefined;
   expect(verdicts.ask(at(4, '202633013'))).toBeUndefined();
 });
+
+const deniedAll = (): PolicySet => policyOf({ revision: 'r2', l4Routes: [] });
+
+test('what was let through in an hour that is over is lost by a denial like everything else, once', () => {
+  let [now, policy] = [NOON, policyOf()];
+  const verdicts = new Verdicts({ context: () => context(policy), serviceOf: ({ host }) => `up/${host}`, clock: clockAt(() => now) });
+  verdicts.ask(TCP);
+  verdicts.ask('tcp/100.64.0.0/20/203.0.113.9:22/-/202633012'); // denied, so nothing of it is open
+  now += HOUR + 90_000;
+  expect(verdicts.expire()).toHaveLength(2);
+  expect(verdicts.rejudge().revoked).toEqual(new Map());
+  policy = deniedAll();
+  expect(verdicts.rejudge({ block: '100.64.16.0/20' }).revoked).toEqual(new Map());
+  expect(verdicts.rejudge().revoked).toEqual(new Map([['100.64.0.0/20', new Set(['198.18.0.1:5432'])]]));
+  expect(verdicts.rejudge().revoked).toEqual(new Map());
+});
+
+test('so is what an earlier egress let through, and what its address stood for when that is another name now', () => {
+  let policy = policyOf();
+  let name = 'db.example.com';
+  const verdicts = new Verdicts({
+    context: () => ({ ...context(policy), nameOf: () => name }),
+    serviceOf: ({ host }) => `up/${host}`,
+    clock: clockAt(() => NOON),
+  });
+  verdicts.resume([TCP, 'tcp/100.64.0.0/20/198.18.0.2:5432/-/202633001', 'tcp/100.64.0.0/20/203.0.113.9:22/-/202633012', 'not a key']);
+  expect(verdicts.lost()).toEqual(new Map([['100.64.0.0/20', new Set(['203.0.113.9:22'])]]));
+  name = 'other.example.com';
+  expect(verdicts.lost()).toEqual(new Map([['100.64.0.0/20', new Set(['198.18.0.1:5432', '198.18.0.2:5432'])]]));
+  policy = deniedAll();
+  expect(verdicts.rejudge().revoked).toEqual(new Map());
+});
+
+test('a key of another hour has no verdict: it would take the place of one that is used', () => {
+  const verdicts = new Verdicts({ context, serviceOf: ({ host }) => `up/${host}`, clock: clockAt(() => NOON), maxOfBlock: 1 });
+  expect(verdicts.ask(TCP.replace('/202633012', '/202633010'))).toBeUndefined();
+  expect(verdicts.ask(TCP)).toBeDefined();
+});
+
+test('an address that stands for another name now: its verdicts change, and what is open goes to the wrong one', () => {
+  let name = 'db.example.com';
+  const l4Routes = [{ ...policyOf().l4Routes[0]!, rules: [{ index: 0, matches: [{ hosts: ['*.example.com'] }] }] }];
+  const verdicts = new Verdicts({
+    context: () => ({ ...context(policyOf({ l4Routes })), nameOf: () => name }),
+    serviceOf: ({ host }) => `up/${host}`,
+    clock: clockAt(() => NOON),
+  });
+  expect(verdicts.ask(TCP)!.service).toBe('up/db.example.com');
+  name = 'other.example.com';
+  expect(verdicts.rejudge({ address: '198.18.0.2' })).toEqual({ changed: [], revoked: new Map() });
+  const { changed, revoked } = verdicts.rejudge({ address: '198.18.0.1' });
+  expect(changed).toMatchObject([{ name: TCP, resource: { service: 'up/other.example.com' } }]);
+  expect(revoked).toEqual(new Map([['100.64.0.0/20', new Set(['198.18.0.1:5432'])]]));
+});

@@ -374,3 +374,23 @@ test('an Envoy nobody knows is turned away', async () => {
   await expect(client.deltaAggregatedResources(up)[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: status.NOT_FOUND });
   client.close();
 });
+
+test('a verdict that Envoy refuses is taken away from it: the one before must not stay in force', async () => {
+  policy = policyOf('r1', true);
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  await takeAll(envoy, 'a');
+  envoy.send({ typeUrl: TYPE.cluster, resourceNamesSubscribe: [keyAt(5432)] });
+  envoy.nack(await envoy.next(), 'no such thing');
+  expect(await envoy.next()).toMatchObject({ type: TYPE.cluster, names: [], removed: [keyAt(5432)] });
+});
+
+test('after a restart of ours, what Envoy asked for before and is denied now is lost', async () => {
+  policy = policyOf('r1', false);
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  const key = keyAt(5432);
+  envoy.send({ typeUrl: TYPE.cluster, node: { id: 'n/gw' }, resourceNamesSubscribe: [key], initialResourceVersions: { [key]: 'allowed' } });
+  expect(await envoy.next()).toMatchObject({ type: TYPE.cluster, names: [key] });
+  expect(verdicts.lost()).toEqual(new Map([['100.64.0.0/20', new Set(['198.18.0.1:5432'])]]));
+});
