@@ -3,13 +3,15 @@
 // only `egress` loads them.
 import { createRegistry, fromJson, toBinary, type DescFile, type JsonObject, type MessageInitShape } from '@bufbuild/protobuf';
 import { AnySchema, file_google_protobuf_struct, file_google_protobuf_wrappers, type Any } from '@bufbuild/protobuf/wkt';
+import { DeltaDiscoveryRequestSchema } from './gen/xds/envoy/service/discovery/v3/discovery_pb.js';
+import { StatusSchema } from './gen/xds/google/rpc/status_pb.js';
 import { files } from './gen/xds/index.js';
 
 export { ENVOY_VERSION } from './gen/xds/index.js';
 import type { AggregatedDiscoveryService } from './gen/xds/envoy/service/discovery/v3/ads_pb.js';
 
 export { AggregatedDiscoveryService } from './gen/xds/envoy/service/discovery/v3/ads_pb.js';
-export type { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from './gen/xds/envoy/service/discovery/v3/discovery_pb.js';
+export { DeltaDiscoveryRequestSchema, type DeltaDiscoveryRequest, type DeltaDiscoveryResponse } from './gen/xds/envoy/service/discovery/v3/discovery_pb.js';
 export {
   CommonResponse_ResponseStatus,
   ExternalProcessor,
@@ -25,6 +27,12 @@ export {
   type ProcessingResponse,
 } from './gen/xds/envoy/service/ext_proc/v3/external_processor_pb.js';
 export { HeaderValueOption_HeaderAppendAction, type HeaderMap, type HeaderValue } from './gen/xds/envoy/config/core/v3/base_pb.js';
+
+/**
+ * Envoy asks for names as clients sent them, and a server name can be any bytes. One that is no UTF-8 would be an error of the whole
+ * stream, again with every new one: it is read with U+FFFD instead, and Envoy hears nothing of it.
+ */
+for (const { fields } of [DeltaDiscoveryRequestSchema, StatusSchema]) for (const field of fields) Object.assign(field, { utf8Validation: false });
 
 /** What a delta ADS server answers. */
 export type DeltaResponse = MessageInitShape<(typeof AggregatedDiscoveryService)['method']['deltaAggregatedResources']['output']>;

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AsyncQueue, silentLogger, systemClock } from '#lib';
 import { createAuthority, loadSigner } from '#lib/x509';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { connect, createRpcServer, status, type Client, type RpcServer } from '#wire';
-import { AggregatedDiscoveryService, type DeltaDiscoveryResponse } from '#wire/xds';
+import { AggregatedDiscoveryService, DeltaDiscoveryRequestSchema, type DeltaDiscoveryResponse } from '#wire/xds';
 import type { PolicySet } from '#model';
 import { Leaves } from '../../../src/egress/leaves.ts';
 import { any } from '../../../src/egress/translate/envoy.ts';
@@ -393,4 +394,12 @@ test('after a restart of ours, what Envoy asked for before and is denied now is 
   envoy.send({ typeUrl: TYPE.cluster, node: { id: 'n/gw' }, resourceNamesSubscribe: [key], initialResourceVersions: { [key]: 'allowed' } });
   expect(await envoy.next()).toMatchObject({ type: TYPE.cluster, names: [key] });
   expect(verdicts.lost()).toEqual(new Map([['100.64.0.0/20', new Set(['198.18.0.1:5432'])]]));
+});
+
+test('a name that is no UTF-8, as a client can send it, is one of many: the others are read', () => {
+  const request = { resourceNamesSubscribe: ['a.example', 'zz'], initialResourceVersions: { zz: '1' }, errorDetail: { message: 'zz' } };
+  const bytes = toBinary(DeltaDiscoveryRequestSchema, create(DeltaDiscoveryRequestSchema, request));
+  const sent = Buffer.from(Buffer.from(bytes).toString('latin1').replaceAll('zz', '\xff\xfe'), 'latin1');
+  const read = fromBinary(DeltaDiscoveryRequestSchema, sent);
+  expect(read).toMatchObject({ resourceNamesSubscribe: ['a.example', '\ufffd\ufffd'], initialResourceVersions: { '\ufffd\ufffd': '1' } });
 });
