@@ -17,10 +17,23 @@ const NEVER_V4 = [
 
 /**
  * Everything but global unicast (2000::/3) and unique local (fc00::/7), so also loopback, IPv4-mapped addresses, NAT64, link-local
- * and multicast; of these two, what stands for IPv4 addresses (6to4, Teredo) and the metadata services of AWS.
+ * and multicast; of these two, what stands for IPv4 addresses (6to4, Teredo) and the metadata services of AWS and Google.
  * Source: https://www.iana.org/assignments/iana-ipv6-special-registry
  */
-const NEVER_V6 = ['::/3', '4000::/2', '8000::/2', 'c000::/3', 'e000::/4', 'f000::/5', 'f800::/6', 'fe00::/7', '2001::/23', '2002::/16', 'fd00:ec2::/32'];
+const NEVER_V6 = [
+  '::/3',
+  '4000::/2',
+  '8000::/2',
+  'c000::/3',
+  'e000::/4',
+  'f000::/5',
+  'f800::/6',
+  'fe00::/7',
+  '2001::/23',
+  '2002::/16',
+  'fd00:ec2::/32',
+  'fd20:ce::/32',
+];
 
 /** Private ranges: for an alias, or a match that names them; never for an answer of public DNS (rebinding). RFC 1918, RFC 4193. */
 const PRIVATE = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7'];

@@ -6,6 +6,7 @@ import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
 import { eventually } from './harness.ts';
 import { aiRoute, denialOf, EgressLab, OPENAI, pairOf } from './support/egress-lab.ts';
 import type { StepAnswer } from './support/sandbox-client.ts';
+import { clientHello } from './support/client-hello.ts';
 import { startUpstreams } from './support/upstream-servers.ts';
 
 /** Connections that no AI route claims: listeners of every shape, on real parts. */
@@ -180,6 +181,10 @@ test('bodies of any size, both ways, in constant memory', async () => {
   expect(answer.body).toMatch(`got ${200 * 1024 * 1024}\n`);
   expect(answer.bytes).toBeGreaterThan(200 * 1024 * 1024);
   expect(await residentMib()).toBeLessThan(before + 64);
+  // JSON is as much as anything else: nobody waits for the end of it.
+  const json = await lab.inSandbox({ do: 'h2', address, port: 8443, sni: 'web.example', path: '/bytes?mib=20&type=application/json', ca: lab.rootPem });
+  expect(json.status).toBe(200);
+  expect(json.bytes).toBeGreaterThan(20 * 1024 * 1024);
 });
 
 test('TLS that is passed through: by its name, and only to the address of that name', async () => {
@@ -217,7 +222,7 @@ test('a name of an AI route is no L4 route’s, on any port', async () => {
   const address = await lab.addressOf(OPENAI);
   const before = upstreams.length;
   for (const port of [443, 80, 5432, 7000])
-    expect((await tcp(address, port, 'GET / HTTP/1.1\r\nhost: api.openai.com\r\n\r\n')).received ?? '').not.toMatch(/ready|got|200/);
+    expect((await tcp(address, port, 'GET / HTTP/1.1\r\nhost: api.openai.com\r\n\r\n')).received ?? '').not.toMatch(/ready|got|HTTP\/1\.1 200/);
   expect(upstreams.length).toBe(before);
   // Anything else is admitted by a rule that names nothing, but for private addresses.
   expect((await tcp(await lab.addressOf('plain.example'), 5432)).received).toBe('ready\ngot hi');
@@ -316,4 +321,35 @@ test('egress frozen: what was judged goes on, what was not is refused in bounded
   } finally {
     process.kill(pid, 'SIGCONT');
   }
+});
+
+test('a server name that is no UTF-8 is refused, and leaves and verdicts go on for everybody', async () => {
+  const web = await lab.addressOf('web.example');
+  const hello = clientHello(Buffer.from('a\xff.example', 'latin1'));
+  await lab.inSandbox({ do: 'raw', address: web, port: 8443, send: hello.toString('hex'), hex: true });
+  // Whatever Envoy has to ask for now: the leaf of a new name, a verdict, a policy.
+  await lab.enforce(policy({ l4Routes: [...policy().l4Routes, l4('leaf', [{ hosts: ['plain.example'] }])] }));
+  const plain = await lab.addressOf('plain.example');
+  const answer = await lab.inSandbox({ do: 'https', address: plain, port: 8443, sni: 'plain.example', path: '/', ca: lab.rootPem });
+  expect(denialOf(answer)).toMatchObject({ code: 'UpstreamCertificateInvalid' });
+  await lab.enforce(policy());
+});
+
+test('a denial closes what is open also while Envoy refuses something else of the same change', async () => {
+  const db = await lab.addressOf('db.example');
+  const open = nextAt(5432);
+  const held = lab.inSandbox({ do: 'hold', address: db, port: 5432, forMs: 12_000 });
+  await open;
+  const broken = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+  const denied = { policy: 'default/stop', status: 451, message: '' };
+  const { trustBundle, l4Routes } = policy();
+  const change = policy({ trustBundle: trustBundle + broken, l4Routes: l4Routes.map((route) => ({ ...route, denied })) });
+  const enforced = lab.enforce(change).then(
+    () => 'in force',
+    () => 'refused',
+  );
+  expect(await held).toMatchObject({ received: 'ready\n', error: expect.stringMatching(/ECONNRESET|closed/) as string });
+  expect(lab.report!.gateways[0]!.error).toMatch(/ca:upstream/);
+  await lab.enforce(policy());
+  expect(await enforced).toBe('refused');
 });

@@ -22,3 +22,9 @@ export const cidr = (text: string): Json => {
 
 /** How long a connection or request waits for its verdict when `egress` does not answer. */
 export const VERDICT_TIMEOUT = '2s';
+
+/**
+ * What one side of a connection may hold in memory when the other does not read; a sandbox has up to a thousand. What AI routes hold
+ * back has a limit of its own.
+ */
+export const CONNECTION_BUFFER = 256 * 1024;

@@ -185,5 +185,10 @@ export const connectionManager = (input: TranslateInput, table: RouteTable): Jso
     local_reply_config: localReplies(input),
   });
 
-/** Switches the engine off for a virtual host or route. */
-export const WITHOUT_ENGINE: Json = { engine: any('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute', { disabled: true }) };
+const OFF = any('envoy.config.route.v3.FilterConfig', { disabled: true });
+/** Switches off the engine and the reading of usage, which holds JSON until its end, for a virtual host or route. */
+export const WITHOUT_ENGINE: Json = {
+  engine: any('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute', { disabled: true }),
+  'usage-json': OFF,
+  'usage-sse': OFF,
+};

@@ -2,7 +2,7 @@ import type { ResourceJson } from '#wire/xds';
 import type { Judged } from '../verdicts/judge.ts';
 import type { VerdictKind } from '../verdicts/key.ts';
 import { upstreamTls } from './clusters.ts';
-import { ADS, any, extension, type Json } from './envoy.ts';
+import { ADS, any, CONNECTION_BUFFER, extension, type Json } from './envoy.ts';
 
 /** How requests are spoken to an upstream; bytes of TCP are not spoken at all. */
 const protocolOf = (kind: VerdictKind): Json => {
@@ -42,6 +42,7 @@ export const verdictCluster = (name: string, kind: VerdictKind, judged: Judged, 
     ...(allowed && {
       // No connection to an upstream is shared between two connections of sandboxes.
       connection_pool_per_downstream_connection: true,
+      per_connection_buffer_limit_bytes: CONNECTION_BUFFER,
       circuit_breakers: { thresholds: [{ max_connections: 4096, max_pending_requests: 4096, max_requests: 4096 }] },
       ...(judged.serverName !== undefined && { transport_socket: upstreamTls(judged.serverName) }),
       ...protocolOf(kind),

@@ -61,7 +61,13 @@ export class OpenDestinations {
       addDestination(revoked, key);
     }
     if (of.block !== undefined || of.address !== undefined) return;
-    for (const [block, destinations] of this.#denied) revoked.set(block, (revoked.get(block) ?? new Set()).union(destinations));
+    // Of several kinds of connections to one destination some are denied from the first, and what is allowed must not end for that.
+    const allowed: Destinations = new Map();
+    for (const { key } of this.#known.values()) addDestination(allowed, key);
+    for (const [block, destinations] of this.#denied) {
+      const lost = destinations.difference(allowed.get(block) ?? new Set());
+      if (lost.size > 0) revoked.set(block, (revoked.get(block) ?? new Set()).union(lost));
+    }
     this.#denied = new Map();
   }
 }

@@ -37,6 +37,8 @@ export interface RawStep {
   readonly address: string;
   readonly port: number;
   readonly send: string;
+  /** `send` is hex. */
+  readonly hex?: true;
   /** TLS with this server name first. */
   readonly sni?: string;
   /** Done when these bytes have come; else when the other side ends it. */
@@ -132,13 +134,13 @@ const https = (step: HttpsStep): Promise<StepAnswer> =>
     call.end(body);
   });
 
-const raw = ({ address, port, send, sni, until }: RawStep): Promise<StepAnswer> =>
+const raw = ({ address, port, send, hex, sni, until }: RawStep): Promise<StepAnswer> =>
   new Promise((resolve, reject) => {
     const options = { host: address, port, timeout: 7_000 };
     const socket = sni === undefined ? connectTcp(options) : connectTls({ ...options, servername: sni, rejectUnauthorized: false });
     let received = '';
     socket.setTimeout(7_000, () => socket.destroy(new Error('timeout')));
-    socket.once(sni === undefined ? 'connect' : 'secureConnect', () => socket.write(send));
+    socket.once(sni === undefined ? 'connect' : 'secureConnect', () => socket.write(hex ? Buffer.from(send, 'hex') : send));
     socket.on('data', (chunk) => {
       received += chunk.toString('latin1');
       if (/\}\}\s*$/.test(received) || (until !== undefined && received.includes(until))) socket.end(); // a whole denial

@@ -55,6 +55,7 @@ const answer = (port: number) => (request: IncomingMessage, response: ServerResp
     let bytes = 0;
     request.on('data', (chunk: Buffer) => (bytes += chunk.length));
     const mib = Number(url.searchParams.get('mib'));
+    response.setHeader('content-type', url.searchParams.get('type') ?? 'application/octet-stream');
     request.on('end', () => Readable.from([`got ${bytes}\n`, ...Array.from({ length: mib }, () => Buffer.alloc(1024 * 1024, 'y'))]).pipe(response));
     return;
   }

@@ -197,6 +197,8 @@ test('so is what an earlier egress let through, and what its address stood for w
     clock: clockAt(() => NOON),
   });
   verdicts.resume([TCP, 'tcp/100.64.0.0/20/198.18.0.2:5432/-/202633001', 'tcp/100.64.0.0/20/203.0.113.9:22/-/202633012', 'not a key']);
+  // Denied from the first, and no reason to end what is allowed to the same destination.
+  verdicts.resume(['tcps/100.64.0.0/20/198.18.0.1:5432/evil.example/202633012']);
   expect(verdicts.lost()).toEqual(new Map([['100.64.0.0/20', new Set(['203.0.113.9:22'])]]));
   name = 'other.example.com';
   expect(verdicts.lost()).toEqual(new Map([['100.64.0.0/20', new Set(['198.18.0.1:5432', '198.18.0.2:5432'])]]));

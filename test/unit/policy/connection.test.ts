@@ -169,6 +169,7 @@ describe('addresses nobody may dial', () => {
     '::1',
     'fe80::1',
     'fd00:ec2::254',
+    'fd20:ce::254',
     '64:ff9b::a9fe:a9fe',
     '::ffff:10.0.0.1',
     'ff02::1',
