@@ -11,6 +11,7 @@ import { genDependencies } from './gen-dependencies.ts';
 import { genDocs } from './gen-docs.ts';
 import { genKinds } from './gen-kinds.ts';
 import { genRbac } from './gen-rbac.ts';
+import { genWasm } from './gen-wasm.ts';
 import { genXds } from './gen-xds.ts';
 
 /** Path from the root of the checkout -> content. */
@@ -45,6 +46,7 @@ const genWire = async (): Promise<Files> => {
 const GENERATORS: readonly { readonly name: string; readonly owns: readonly string[]; readonly make: () => Promise<Files> }[] = [
   { name: 'protobuf', owns: ['src/wire/gen/clrk'], make: genWire },
   { name: 'xDS', owns: ['src/wire/gen/xds'], make: () => genXds(join(tools, 'bin', 'envoy')) },
+  { name: 'WebAssembly', owns: ['src/egress/translate/wasm/gen'], make: genWasm },
   { name: 'CRDs', owns: ['manifests/crds'], make: genCrds },
   { name: 'RBAC', owns: ['manifests/rbac'], make: genRbac },
   { name: 'reference docs', owns: ['docs/reference'], make: async () => new Map([...(await genDocs()), ...(await genDependencies()), ...genKinds()]) },

@@ -87,6 +87,8 @@ import { file_envoy_extensions_filters_common_set_filter_state_v3_value } from "
 import { file_envoy_extensions_filters_network_set_filter_state_v3_set_filter_state } from "./envoy/extensions/filters/network/set_filter_state/v3/set_filter_state_pb.js";
 import { file_envoy_type_v3_hash_policy } from "./envoy/type/v3/hash_policy_pb.js";
 import { file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy } from "./envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
+import { file_envoy_extensions_wasm_v3_wasm } from "./envoy/extensions/wasm/v3/wasm_pb.js";
+import { file_envoy_extensions_filters_network_wasm_v3_wasm } from "./envoy/extensions/filters/network/wasm/v3/wasm_pb.js";
 import { file_envoy_extensions_filters_udp_udp_proxy_v3_route } from "./envoy/extensions/filters/udp/udp_proxy/v3/route_pb.js";
 import { file_envoy_extensions_filters_udp_udp_proxy_v3_udp_proxy } from "./envoy/extensions/filters/udp/udp_proxy/v3/udp_proxy_pb.js";
 import { file_envoy_extensions_http_early_header_mutation_header_mutation_v3_header_mutation } from "./envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js";
@@ -197,6 +199,8 @@ export const files = [
   file_envoy_extensions_filters_network_set_filter_state_v3_set_filter_state,
   file_envoy_type_v3_hash_policy,
   file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy,
+  file_envoy_extensions_wasm_v3_wasm,
+  file_envoy_extensions_filters_network_wasm_v3_wasm,
   file_envoy_extensions_filters_udp_udp_proxy_v3_route,
   file_envoy_extensions_filters_udp_udp_proxy_v3_udp_proxy,
   file_envoy_extensions_http_early_header_mutation_header_mutation_v3_header_mutation,
