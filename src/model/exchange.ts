@@ -40,6 +40,8 @@ export interface AccessLine {
   readonly revision?: string;
   /** The verdict it was let through or refused by; of connections, and of requests no AI route claims. */
   readonly verdict?: ConnectionVerdict;
+  /** Of TLS that is passed through: `Clear`, or why the connection was closed when its client hello had been seen. */
+  readonly hello?: string;
   /** From dynamic metadata `clrk.engine`, set when the engine judged the request. */
   readonly engine?: EngineMetadata;
   /** From dynamic metadata `clrk.usage`: what the provider reported. */

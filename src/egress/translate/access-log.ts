@@ -1,4 +1,5 @@
 import { any, extension, type Json } from './envoy.ts';
+import { HELLO_FINDING } from './hello.ts';
 import { gatewayName, type TranslateInput } from './input.ts';
 
 /**
@@ -32,6 +33,7 @@ export const SAFE_OPERATORS: readonly string[] = [
   'METADATA(ROUTE:clrk:reason)',
   'METADATA(ROUTE:clrk:revision)',
   'METADATA(CLUSTER:clrk)',
+  HELLO_FINDING,
 ];
 
 const CONNECTION: Json = {
@@ -76,7 +78,7 @@ const relayed = (chain: 'tcp' | 'tls'): Json => ({
 });
 
 /** Of connections whose bytes are relayed, by the kind of their verdict. */
-export const CONNECTION_FORMATS = { tcp: relayed('tcp'), tcps: relayed('tcp'), pass: relayed('tls') } as const;
+export const CONNECTION_FORMATS = { tcp: relayed('tcp'), tcps: relayed('tcp'), pass: { ...relayed('tls'), hello: `%${HELLO_FINDING}%` } } as const;
 
 /** Of connections that no chain takes. */
 export const REFUSED_FORMAT: Json = { ...CONNECTION, chain: 'refused', details: '%CONNECTION_TERMINATION_DETAILS%' };

@@ -2,6 +2,7 @@ import type { ResourceJson } from '#wire/xds';
 import { keyFormat, type VerdictKind } from '../verdicts/key.ts';
 import { accessLog, CONNECTION_FORMATS, HANDSHAKE_FORMAT, REFUSED_FORMAT, UNCLAIMED_FORMAT } from './access-log.ts';
 import { ADS, any, cidr, CONNECTION_BUFFER, extension, VERDICT_TIMEOUT, type Json } from './envoy.ts';
+import { AFTER_HELLO, helloGuard } from './hello.ts';
 import { connectionManager } from './http.ts';
 import type { RouteTable, TranslateInput } from './input.ts';
 import { candidates, chain, chainsAt, matchInput, namedPorts, onPort, onTransport, REFUSE } from './matching.ts';
@@ -72,10 +73,14 @@ const httpChain = (of: TranslateInput, name: RouteTable): Json => ({
   filters: [connectionManager(of, name)],
 });
 
-/** Bytes from one side to the other, once the verdict is there; the verdict's cluster is where they go. */
+/**
+ * Bytes from one side to the other, once the verdict is there; the verdict's cluster is where they go. TLS that is passed through
+ * has shown its hello before: nothing that follows in the chain learns of the connection until then.
+ */
 const relayChain = (of: TranslateInput, kind: Exclude<VerdictKind, 'tls' | 'http'>): Json => ({
   name: kind,
   filters: [
+    ...(kind === 'pass' ? [helloGuard()] : []),
     extension('verdict', 'envoy.extensions.filters.network.set_filter_state.v3.Config', {
       on_new_connection: [
         {
@@ -87,6 +92,7 @@ const relayChain = (of: TranslateInput, kind: Exclude<VerdictKind, 'tls' | 'http
     extension('relay', 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', {
       stat_prefix: kind,
       cluster: 'nowhere',
+      ...(kind === 'pass' && AFTER_HELLO),
       on_demand: { odcds_config: ADS, timeout: VERDICT_TIMEOUT },
       idle_timeout: '3600s',
       access_log: accessLog(of, CONNECTION_FORMATS[kind]),

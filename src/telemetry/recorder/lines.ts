@@ -67,6 +67,7 @@ export const parseAccess = (line: string): AccessLine | undefined => {
     'route',
     'reason',
     'revision',
+    'hello',
   ];
   const numbers = ['status', 'durationMs', 'requestBytes', 'responseBytes'];
   return {

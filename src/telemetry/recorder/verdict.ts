@@ -29,7 +29,7 @@ const NOTHING_SENT: readonly (readonly [string, string])[] = [
  * `UpstreamCertificateInvalid`, `Timeout`, `ClientClosed`. In order, first match wins:
  *
  * 1. a connection no chain takes: Denied/`NotAdmitted`;
- *    a verdict that denies: its reason; a connection without a verdict, because nobody gave one in time: Denied/`GatewayNotReady`;
+ *    a client hello that was refused before there was a verdict: the reason; a verdict that denies: its reason; a connection without a verdict, because nobody gave one in time: Denied/`GatewayNotReady`;
  * 2. the engine denied: its reason;
  * 3. SNI and Host differ: Denied/`HostMismatch`, also where the Host has a route of its own that refuses;
  * 4. the route itself refuses (deny slice, budget route, missing Secret): Denied with the reason in its metadata;
@@ -41,6 +41,7 @@ const NOTHING_SENT: readonly (readonly [string, string])[] = [
  */
 export const verdictOf = (line: AccessLine): Verdict => {
   if (line.chain === 'refused') return denied(line.reason ?? 'NotAdmitted');
+  if (line.hello !== undefined && line.hello !== 'Clear') return denied(line.hello);
   if (line.verdict?.verdict === 'Denied') return denied(line.verdict.reason || 'Denied');
   if ((line.chain === 'tcp' || line.chain === 'tls') && !line.verdict) return denied('GatewayNotReady');
   if (line.engine?.verdict === 'Denied') return denied(line.engine.reason || 'Denied');

@@ -23,7 +23,7 @@ import type { Step, StepAnswer } from './sandbox-client.ts';
  */
 
 const APP = join(import.meta.dirname, '..', '..', '..');
-const TOOLS = process.env['CLRK_TOOLS'] ?? join(process.env['CLRK_DIR'] ?? join(homedir(), '.clrk'), 'tools');
+export const TOOLS = process.env['CLRK_TOOLS'] ?? join(process.env['CLRK_DIR'] ?? join(homedir(), '.clrk'), 'tools');
 
 export const KEY = `sk-${randomUUID()}`;
 export const GATEWAY = 'default/gw';

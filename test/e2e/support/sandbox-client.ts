@@ -36,6 +36,7 @@ export interface RawStep {
   readonly do: 'raw';
   readonly address: string;
   readonly port: number;
+  /** A character a byte (latin1). */
   readonly send: string;
   /** `send` is hex. */
   readonly hex?: true;
@@ -140,7 +141,7 @@ const raw = ({ address, port, send, hex, sni, until }: RawStep): Promise<StepAns
     const socket = sni === undefined ? connectTcp(options) : connectTls({ ...options, servername: sni, rejectUnauthorized: false });
     let received = '';
     socket.setTimeout(7_000, () => socket.destroy(new Error('timeout')));
-    socket.once(sni === undefined ? 'connect' : 'secureConnect', () => socket.write(hex ? Buffer.from(send, 'hex') : send));
+    socket.once(sni === undefined ? 'connect' : 'secureConnect', () => socket.write(Buffer.from(send, hex ? 'hex' : 'latin1')));
     socket.on('data', (chunk) => {
       received += chunk.toString('latin1');
       if (/\}\}\s*$/.test(received) || (until !== undefined && received.includes(until))) socket.end(); // a whole denial

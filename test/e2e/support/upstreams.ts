@@ -32,7 +32,8 @@ createTcp((socket) => {
   quiet(socket);
   socket.once('data', (data) => {
     say({ port: 7000, said: data.toString('latin1').slice(0, 40) });
-    socket.write(`got ${data.toString('latin1')}`);
+    socket.write('got ');
+    socket.write(data);
   });
 }).listen(7000, ip);
 

@@ -144,6 +144,17 @@ describe('verdict and reason', () => {
     ['caller left', { status: 0, flags: 'DC' }, 'Allowed/ClientClosed'],
     ['caller left before the engine spoke', { status: 0, flags: 'DC', ...without('engine') }, 'Denied/ClientClosed'],
     ['malformed request', { ...local, ...without('route'), status: 400, details: 'http1.codec_error' }, 'Denied/BadRequest'],
+    ['a client hello that hides a name', { ...local, ...without('route'), chain: 'tls', status: 0, hello: 'HiddenServerName' }, 'Denied/HiddenServerName'],
+    [
+      'TLS passed through',
+      {
+        ...without('route', 'engine', 'usage', 'details'),
+        chain: 'tls',
+        hello: 'Clear',
+        verdict: { verdict: 'Allowed', reason: 'Allowed', route: 'x', rule: 0, revision: '1', host: 'a.example' },
+      },
+      'Allowed/Allowed',
+    ],
     ['a connection no chain takes', { ...local, ...without('route'), chain: 'refused', status: 0 }, 'Denied/NotAdmitted'],
   ];
   test.each(table)('%s', (_, over, expected) => {
