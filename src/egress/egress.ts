@@ -60,6 +60,8 @@ export class Egress implements AsyncDisposable {
   readonly #servers = new AsyncDisposableStack();
   readonly #roots = systemRoots();
   #xdsServed = false;
+  /** Changes of the maps that are not in force yet. */
+  #steerings = 0;
   /** Resolves when DNS of the sandboxes is answered. */
   readonly #front = Promise.withResolvers<void>();
   /** What is in force; a value for every change. */
@@ -188,7 +190,7 @@ export class Egress implements AsyncDisposable {
       }
     }
     // Before anything is reported to be in force; a worker that is away gets it when it is back.
-    this.#background('steer sandboxes', () => this.#steering.refresh());
+    this.#steer();
     // Only now: an Envoy from before a restart must not be told of a state that lacks half of it.
     if (!this.#xdsServed) {
       const server = this.#servers.use(
@@ -209,6 +211,16 @@ export class Egress implements AsyncDisposable {
       );
     }
     this.#onChange();
+  }
+
+  /** Brings what follows for the maps of the gateway namespace there; until it is, nothing is reported to be in force. */
+  #steer(): void {
+    this.#steerings++;
+    this.#background('steer sandboxes', async () => {
+      await this.#steering.refresh();
+      this.#steerings--;
+      this.#onChange();
+    });
   }
 
   async #add(name: string, wanted: ReadonlySet<string>): Promise<Gateway | undefined> {
@@ -286,6 +298,7 @@ export class Egress implements AsyncDisposable {
   }
 
   #onChange(): void {
+    if (this.#steerings > 0) return;
     this.reports.set({ worker: this.#options.worker, gateways: [...this.#gateways.values()].map(({ state }) => state) });
   }
 

@@ -24,15 +24,13 @@ export interface NameAddressesOptions {
   readonly gateway: string;
   readonly index: number;
   readonly clock: Clock;
-  /** Called with a name that is on disk and not given out yet, which happens when it resolves. */
+  /** Called with a name that is on disk and not given out yet, which happens when it resolves. Its address may have stood for another one before. */
   readonly assigned?: (name: string) => Promise<void>;
-  /** Whether something still goes by this address: then it is not given to another name. */
-  readonly inUse?: (address: string) => boolean;
 }
 
 /**
  * The synthetic address of every name of a gateway: stable over restarts, on disk before it is given out. When the slice is
- * full, the name that was least recently asked for gives way, but for names policy lists and addresses that may be in use.
+ * full, the name that was least recently asked for gives way, but for names policy lists and those that were just answered.
  */
 export class NameAddresses {
   readonly #options: NameAddressesOptions;
@@ -44,7 +42,7 @@ export class NameAddresses {
   /** Taken while their names are not on disk yet. */
   readonly #pending = new Map<string, number>();
   readonly #reserved = new Set<number>();
-  /** On disk, but `assigned` has not resolved yet. */
+  /** `assigned` has not resolved yet. */
   readonly #unready = new Map<string, Promise<void> | undefined>();
   #listed: ReadonlySet<string> = new Set();
   #next = 0;
@@ -72,12 +70,15 @@ export class NameAddresses {
 
   /** The address of a name, now asked for, to be given out. Undefined when all are in use. */
   async assign(name: string): Promise<string | undefined> {
-    const isNew = !this.#slots.has(name);
-    const slot = await this.#slotFor(name);
-    if (slot === undefined) return undefined;
-    if (isNew) this.#unready.set(name, undefined);
-    if (this.#unready.has(name)) await this.#makeReady(name);
-    return slotAddress(this.#options.index, 'admitted', slot);
+    if (!this.#slots.has(name) && !this.#unready.has(name)) this.#unready.set(name, undefined);
+    try {
+      const slot = await this.#slotFor(name);
+      if (slot === undefined) return undefined;
+      if (this.#unready.has(name)) await this.#makeReady(name);
+      return slotAddress(this.#options.index, 'admitted', slot);
+    } finally {
+      if (!this.#slots.has(name)) this.#unready.delete(name);
+    }
   }
 
   async #slotFor(name: string): Promise<number | undefined> {
@@ -137,11 +138,11 @@ export class NameAddresses {
 
   #free(): number | undefined {
     for (; this.#next < NAMES_PER_SLICE; this.#next++) if (!this.#names.has(this.#next) && !this.#reserved.has(this.#next)) return this.#next++;
-    const { clock, index, inUse } = this.#options;
+    const { clock } = this.#options;
     for (const [name, slot] of this.#slots) {
       const recent = clock.monotonic() - this.#asked.get(name)! < KEEP_MS;
       if (recent) return undefined; // so are all that come after it
-      if (this.#listed.has(name) || inUse?.(slotAddress(index, 'admitted', slot))) continue;
+      if (this.#listed.has(name)) continue;
       this.#slots.delete(name);
       this.#asked.delete(name);
       this.#unready.delete(name);
