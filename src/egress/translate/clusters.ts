@@ -79,8 +79,16 @@ const aiCluster = (input: TranslateInput, route: AiRoute, host: string): Resourc
   });
 };
 
-/** Where refused connections are proxied to: it has no endpoint, and they never get that far. */
-const NOWHERE = any('envoy.config.cluster.v3.Cluster', { name: 'nowhere', type: 'STATIC', connect_timeout: '1s' });
+/**
+ * Where refused connections are proxied to: it has no endpoint, and they never get that far. Its TLS makes Envoy hold what
+ * upstreams are verified with before the first verdict that needs it, also when no AI route does.
+ */
+const NOWHERE = any('envoy.config.cluster.v3.Cluster', {
+  name: 'nowhere',
+  type: 'STATIC',
+  connect_timeout: '1s',
+  transport_socket: upstreamTls('nowhere.invalid'),
+});
 
 export const clusters = (input: TranslateInput): readonly ResourceJson[] => [
   NOWHERE,
@@ -88,7 +96,5 @@ export const clusters = (input: TranslateInput): readonly ResourceJson[] => [
 ];
 
 /** SDS names the clusters refer to. */
-export const secretNames = (input: TranslateInput): readonly string[] => {
-  const served = servedRoutes(input);
-  return [...new Set([...(served.length > 0 ? [UPSTREAM_CA] : []), ...served.flatMap(({ route }) => route.credential?.credential ?? [])])].sort();
-};
+export const secretNames = (input: TranslateInput): readonly string[] =>
+  [...new Set([UPSTREAM_CA, ...servedRoutes(input).flatMap(({ route }) => route.credential?.credential ?? [])])].sort();
