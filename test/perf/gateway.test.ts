@@ -6,13 +6,13 @@ import { startStack, type TestStack } from '../e2e/harness.ts';
 import type { Manifest } from '../e2e/support/manifests.ts';
 import { PROVIDER_HOST } from '../fixtures/openai/server.ts';
 import { rssOf, total, type PerProcess } from './cpu.ts';
-import { measure, measureBody, measureConnects, merge, type Measured, type Target, type Transfer } from './load.ts';
-import { behind, PROCESSES, processesOfGateway } from './ours.ts';
+import { ask, measure, measureBody, measureConnects, merge, type Measured, type Target, type Transfer } from './load.ts';
+import { behind, l4Route, plainGateway, PROCESSES, processesOfGateway, type Behind } from './ours.ts';
 import { createPlace, type Place } from './place.ts';
 import { startMitmproxy, startMockttp, startNodeProxy, startSquid, type Proxy, type ProxyOptions } from './proxies/index.ts';
 import { printTable, ratio, revision } from './table.ts';
 import { ensureWrk, versions } from './tools.ts';
-import { BODY_MB, BODY_PATH, CHAT_PATH, DOMAIN, PORTS, startUpstream, UPSTREAM_IP, type BenchUpstream } from './upstream.ts';
+import { BODY_MB, BODY_PATH, CHAT_PATH, DOMAIN, PORTS, startUpstream, UPSTREAM_ARGS, UPSTREAM_IP, type BenchUpstream } from './upstream.ts';
 
 /**
  * A request through the gateway: one chat completion, asked directly, through ours and through other proxies, in one run and
@@ -37,6 +37,7 @@ const LOAD_NAMES = Object.keys(LOADS) as LoadName[];
 const DIRECTIONS = ['down', 'up'] as const;
 type Direction = (typeof DIRECTIONS)[number];
 const CONNECTIONS = 500;
+const PLAIN_HOST = `plain.${DOMAIN}`;
 const NAMES = Array.from({ length: 1000 }, (_, n) => `n${n}.${DOMAIN}`);
 
 let stack: TestStack;
@@ -46,7 +47,7 @@ let place: Place;
 const resources = new AsyncDisposableStack();
 beforeAll(async () => {
   await ensureWrk();
-  stack = resources.use(await startStack());
+  stack = resources.use(await startStack({ devArgs: UPSTREAM_ARGS }));
   // In memory, since none of it is about a disk.
   dir = await mkdtemp('/dev/shm/clrk-bench-');
   resources.defer(() => rm(dir, { recursive: true, force: true }));
@@ -84,7 +85,8 @@ const applyPolicies = async (): Promise<void> => {
   const key = copy(policy, 'free-key');
   (key.spec['parentRefs'] as { name: string }[])[0]!.name = 'free';
   await stack.apply(copy(gateway, 'default'), lasting, copy(gateway, 'free'), free, key);
-  for (const name of ['default', 'free']) await stack.programmed(name);
+  await stack.apply(plainGateway(), l4Route('plain', 'plain', [`*.${DOMAIN}`]));
+  for (const name of ['default', 'free', 'plain']) await stack.programmed(name);
 };
 
 /** A target for the benches, and which of them mean anything for it. */
@@ -94,6 +96,8 @@ interface Subject {
   readonly anything: boolean;
   /** How often a body is tried; 1 by default. */
   readonly tries?: number;
+  /** Clients that share the many names, which is more than one sandbox may ask for; by default it is the one. */
+  readonly names?: readonly Target[];
 }
 
 const proxied = async (name: string, port: number, start: (options: ProxyOptions) => Promise<Proxy>, anything = true): Promise<Subject> => {
@@ -115,6 +119,33 @@ const aiRoute = async (name: string, gateway: string, n: number): Promise<Subjec
     target: { name, netns: client.netns, host: PROVIDER_HOST, port: PORTS.http, addressOf: () => address!, headers: {}, processes },
     anything: false,
   };
+};
+
+/** Clients of gateway `plain`, at which no engine looks. */
+const plainRoutes = async (): Promise<Subject[]> => {
+  const half = NAMES.length / 2;
+  const clients: { readonly client: Behind; readonly addresses: ReadonlyMap<string, string> }[] = [];
+  for (const [n, names] of [NAMES.slice(0, half), NAMES.slice(half)].entries()) {
+    const client = resources.use(await behind(stack, 'plain', 2 + n));
+    const all = [PLAIN_HOST, ...names];
+    const addresses = await client.resolve(all);
+    clients.push({ client, addresses: new Map(all.map((name, i) => [name, addresses[i]!])) });
+  }
+  const target = (name: string, port: number, n = 0): Target => ({
+    name,
+    netns: clients[n]!.client.netns,
+    host: PLAIN_HOST,
+    port,
+    addressOf: (host) => clients[n]!.addresses.get(host)!,
+    headers: { authorization: upstream.authorization },
+    processes: () => processesOfGateway(stack, 'plain'),
+  });
+  const name = 'L4 route: TLS ended, record';
+  return [
+    { target: target(name, PORTS.http), anything: true, names: [0, 1].map((n) => target(name, PORTS.http, n)) },
+    { target: target('L4 route: TLS passed through', PORTS.passthrough), anything: true, names: [] },
+    { target: target('L4 route: TCP', PORTS.tcp), anything: true, names: [] },
+  ];
 };
 
 interface Row {
@@ -192,9 +223,20 @@ const transfer = async (target: Target, direction: Direction, tries: number): Pr
   }
 };
 
+/** Each client its share of the names, one client after the other. */
+const measureNames = async (clients: readonly Target[]): Promise<Measured> => {
+  const share = NAMES.length / clients.length;
+  const runs: Measured[] = [];
+  for (const [n, client] of clients.entries()) runs.push(await measureConnects(client, QUESTION, NAMES.slice(n * share, (n + 1) * share)));
+  return merge(runs);
+};
+
 const measureAll = async (subjects: readonly Subject[]): Promise<Row[]> => {
   const runs = new Map<string, Measured[]>();
-  for (const { target } of subjects) await measure(target, { ...QUESTION, ...LOADS.some, seconds: 1 }); // code gets hot
+  for (const { target } of subjects) {
+    await ask(target, QUESTION);
+    await measure(target, { ...QUESTION, ...LOADS.some, seconds: 1 }); // code gets hot
+  }
   for (let round = 0; round < ROUNDS; round++) {
     for (const name of LOAD_NAMES) {
       for (const { target } of subjects) {
@@ -204,12 +246,12 @@ const measureAll = async (subjects: readonly Subject[]): Promise<Row[]> => {
     }
   }
   const rows: Row[] = [];
-  for (const { target, anything, tries = 1 } of subjects) {
+  for (const { target, anything, tries = 1, names = [target] } of subjects) {
     rows.push({
       name: target.name,
       at: Object.fromEntries(LOAD_NAMES.map((of) => [of, merge(runs.get(`${target.name} ${of}`)!)])) as Row['at'],
       connects: await measureConnects(target, QUESTION, Array<string>(CONNECTIONS).fill(target.host)),
-      names: anything ? await measureConnects(target, QUESTION, NAMES) : undefined,
+      names: anything && names.length > 0 ? await measureNames(names) : undefined,
       bodies: anything ? { down: await transfer(target, 'down', tries), up: await transfer(target, 'up', tries) } : undefined,
       rss: await rssOf(await target.processes()),
     });
@@ -224,6 +266,7 @@ test('a request through the gateway', async () => {
   const here = { netns: place.proxies, host: PROVIDER_HOST, port: PORTS.http, addressOf: () => UPSTREAM_IP, headers, processes: async () => ({}) };
   const subjects: Subject[] = [
     { target: { name: 'direct, TLS to the upstream', ...here }, anything: true },
+    ...(await plainRoutes()),
     await aiRoute('AI route: policy, credential, record', 'free', 1),
     await aiRoute('AI route: the same and a budget', 'default', 0),
     await proxied('mitmproxy', 8081, startMitmproxy),

@@ -76,6 +76,26 @@ export interface Load extends Question {
   readonly seconds: number;
 }
 
+/** Asks once; throws with what was answered when that is not the answer of the upstream. */
+export const ask = (target: Target, { path, body }: Question): Promise<void> =>
+  withDir(async (dir) => {
+    const headers = Object.entries({ 'content-type': 'application/json', ...target.headers }).flatMap(([name, value]) => ['--header', `${name}: ${value}`]);
+    const curl = [
+      'curl',
+      '--http1.1',
+      '--silent',
+      '--insecure',
+      '--show-error',
+      '--include',
+      '--data-binary',
+      body,
+      ...headers,
+      urlOf(target, target.host, path),
+    ];
+    const answer = await inside(target, [target.host], dir, curl);
+    if (!answer.startsWith('HTTP/1.1 200')) throw new Error(`${target.name} answers:\n${answer}`);
+  });
+
 /** Requests on connections kept alive. An answer other than 2xx is an error of the bench: what refuses is fast. */
 export const measure = (target: Target, { path, body, connections, seconds }: Load): Promise<Measured> =>
   withDir(async (dir) => {

@@ -8,7 +8,9 @@ import { Claims, connect } from '#wire';
 import { createSandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
 import type { TestStack } from '../e2e/harness.ts';
 import { processesOf } from '../e2e/support/leftovers.ts';
+import type { Manifest } from '../e2e/support/manifests.ts';
 import type { Processes } from './cpu.ts';
+import { PORTS } from './upstream.ts';
 
 /** A client's place behind a gateway of a running stack: an address bound to a run, as a sandbox has, without a sandbox. */
 export interface Behind extends AsyncDisposable {
@@ -36,7 +38,7 @@ export const behind = async (stack: TestStack, gateway: string, n: number): Prom
   const binding = { address: pair.sandbox, block: pair.block, namespace: 'default', agent: 'probe', invocation: randomUUID() };
   const trace = { traceId: 'ab'.repeat(16), spanId: 'cd'.repeat(8) };
   expect(await claims.bind({ ...binding, ...trace, gateways: [`default/${gateway}`] })).toMatchObject({ refused: '' });
-  const dir = join(stack.dir, `perf-${gateway}`);
+  const dir = join(stack.dir, `perf-${n}`);
   await mkdir(dir);
   const network = await createSandboxNetwork(stack.inside(at.gatewayNetns), dir, `sbperf${n}`, pair);
   return {
@@ -52,6 +54,32 @@ export const behind = async (stack: TestStack, gateway: string, n: number): Prom
     },
   };
 };
+
+const manifest = (kind: string, name: string, spec: Record<string, unknown>): Manifest => ({
+  apiVersion: 'clrk.apoxy.dev/v1alpha1',
+  kind,
+  metadata: { name, namespace: 'default' },
+  spec,
+});
+
+/** A gateway with a port for each way to take TLS, whose upstreams are trusted by Secret `bench-ca`. */
+export const plainGateway = (name = 'plain'): Manifest =>
+  manifest('EgressGateway', name, {
+    defaultPolicy: 'deny-all',
+    listeners: [
+      { name: 'terminate', protocol: 'TLS', port: PORTS.http, tls: { mode: 'Terminate' } },
+      { name: 'passthrough', protocol: 'TLS', port: PORTS.passthrough, tls: { mode: 'Passthrough' } },
+      { name: 'tcp', protocol: 'TCP', port: PORTS.tcp },
+    ],
+    upstreamTLS: { additionalTrustBundleSecretRef: { name: 'bench-ca' } },
+  });
+
+/** Lets these names through at every port of a gateway. */
+export const l4Route = (name: string, gateway: string, destinationHostnames: readonly string[]): Manifest =>
+  manifest('EgressL4Route', name, {
+    parentRefs: [{ group: 'clrk.apoxy.dev', kind: 'EgressGateway', name: gateway }],
+    rules: [{ matches: [{ destinationHostnames }] }],
+  });
 
 /** The Envoy of a gateway in namespace default: each gateway has one. */
 const envoyOf = async (stack: TestStack, gateway: string): Promise<number> => {

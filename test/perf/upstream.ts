@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdir, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { exited, poll, run, spawnChild } from '#lib';
@@ -15,10 +16,17 @@ export const UPSTREAM_IP = '203.0.113.10';
 export const UPSTREAM_CIDR = '203.0.113.0/24';
 export const DOMAIN = 'bench.example';
 
+/** Where a lab has its fixture; the name server is there, too. */
+const NAME_SERVER = '10.213.0.2';
+/** What to start `clrk dev` with, so that it finds every name at the upstream. */
+export const UPSTREAM_ARGS: readonly string[] = ['--upstream-dns', NAME_SERVER];
+
 /** Ports it serves TLS at: one for each kind of listener that is measured. */
 export const PORTS = { http: 443, passthrough: 444, tcp: 445 } as const;
 
 export const CHAT_PATH = '/v1/chat/completions';
+/** Any request, a few bytes. */
+export const HELLO_PATH = '/hello';
 export const BODY_PATH = '/bodies/down';
 export const UPLOAD_PATH = '/bodies/up';
 export const BODY_MB = 200;
@@ -59,6 +67,7 @@ http {
       root ${dir};
       error_page 405 =200 @answer;
     }
+    location = ${HELLO_PATH} { default_type text/plain; return 200 'hello'; }
     location = /nowhere { internal; return 204; }
     location @answer { default_type application/json; return 200 '${ANSWER}'; }
     location /bodies/ { root ${dir}; default_type application/octet-stream; dav_methods PUT; }
@@ -92,6 +101,11 @@ export const startUpstream = async (lab: Lab, dir: string, authorization: string
   await truncate(join(dir, BODY_PATH), BODY_MB * 1_000_000);
   await run('ip', ['address', 'add', `${UPSTREAM_IP}/32`, 'dev', 'lo'], { netns: lab.fixture });
   await run('ip', ['route', 'add', UPSTREAM_CIDR, 'via', lab.fixtureIp], { netns: lab.stack });
+  const dns = spawnChild(process.execPath, [join(import.meta.dirname, 'name-server.ts'), NAME_SERVER, '53', UPSTREAM_IP], {
+    netns: lab.fixture,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await Promise.race([once(dns.stdout!, 'data'), exited(dns)]);
   const child = spawnChild(await ensureNginx(), ['-p', dir, '-c', join(dir, 'nginx.conf')], { netns: lab.fixture, stdio: ['ignore', 'inherit', 'inherit'] });
   await listening(lab.fixture, PORTS.tcp);
   return {
@@ -99,8 +113,9 @@ export const startUpstream = async (lab: Lab, dir: string, authorization: string
     caFile,
     authorization,
     async [Symbol.asyncDispose]() {
+      dns.kill('SIGKILL');
       child.kill('SIGTERM'); // it ends its worker
-      await exited(child);
+      await Promise.all([exited(dns), exited(child)]);
     },
   };
 };

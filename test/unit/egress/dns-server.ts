@@ -12,14 +12,17 @@ export interface Reply {
 }
 
 export interface DnsServer extends AsyncDisposable {
-  /** `127.0.0.1:port` */
+  /** `host:port` */
   readonly address: string;
   /** Every question, `A name`; with ` tcp` when it came that way. */
   readonly asked: string[];
 }
 
-/** A name server on loopback, UDP and TCP. Answers of more than 1,232 bytes are truncated over UDP, as a real one does. */
-export const serveNames = async (reply: (name: string, type: string) => Reply | Promise<Reply>): Promise<DnsServer> => {
+/** A name server, UDP and TCP; on a free port of loopback by default. Answers of more than 1,232 bytes are truncated over UDP, as a real one does. */
+export const serveNames = async (
+  reply: (name: string, type: string) => Reply | Promise<Reply>,
+  { host = '127.0.0.1', port: at = 0 } = {},
+): Promise<DnsServer> => {
   const asked: string[] = [];
   const answer = async (packet: Buffer, tcp: boolean): Promise<Buffer | undefined> => {
     const { id = 0, questions = [] } = tcp ? streamDecode(packet) : decode(packet);
@@ -34,7 +37,7 @@ export const serveNames = async (reply: (name: string, type: string) => Reply | 
   };
   const udp = createSocket('udp4');
   udp.on('message', (packet, from) => void answer(packet, false).then((bytes) => bytes && udp.send(bytes, from.port, from.address, () => {})));
-  udp.bind(0, '127.0.0.1');
+  udp.bind(at, host);
   await once(udp, 'listening');
   const { port } = udp.address();
   const open = new Set<Socket>();
@@ -48,10 +51,10 @@ export const serveNames = async (reply: (name: string, type: string) => Reply | 
       void answer(buffer, true).then((bytes) => bytes && socket.write(bytes));
     });
   });
-  tcp.listen(port, '127.0.0.1');
+  tcp.listen(port, host);
   await once(tcp, 'listening');
   return {
-    address: `127.0.0.1:${port}`,
+    address: `${host}:${port}`,
     asked,
     async [Symbol.asyncDispose]() {
       for (const socket of open) socket.destroy();
