@@ -64,7 +64,7 @@ const missText = (io: Io, { misses, gateway }: Explanation): string =>
 
 /** An explanation for people: the verdict first, then what it is made of. */
 export const explanationText = (io: Io, explanation: Explanation): string => {
-  const { verdict, reason, message, agent, asked, sees, gateway, steps, route, rule, policies, ranges, revision, inForce, warnings } = explanation;
+  const { verdict, reason, message, agent, asked, sees, gateway, steps, route, rule, policies, revision, inForce, warnings } = explanation;
   const head = `${paint(io, verdict === 'Allowed' ? 'green' : 'red', verdict)}, ${printable(reason)}: ${printable(message)}\n`;
   const facts = detailLines([
     ['Agent', agent],
@@ -74,7 +74,6 @@ export const explanationText = (io: Io, explanation: Explanation): string => {
     ['Listener', listenerOf(explanation)],
     ['Route', route ? `${route}${rule < 0 ? '' : `, rule ${rule}`}` : 'none'],
     ['Policies', policies.join(', ') || 'none'],
-    ['Its addresses must be in', ranges.join(', ')],
     ['Revision', revision && `${revision}, ${inForce ? 'in force on every worker' : 'not in force everywhere'}`],
   ]);
   const notes = warnings.map((warning) => `${paint(io, 'yellow', 'Warning:')} ${printable(warning)}\n`).join('');

@@ -23,6 +23,13 @@ const seenOf = (
   return { status: 0, sees: `a connection that is refused or closed at once${named}` };
 };
 
+/** What is looked at only when a name is dialled. */
+const resolution = ({ verdict, engine, ranges }: Explained['decision'], { connection: { host } }: Question): readonly string[] => {
+  if (verdict === 'Denied' || engine || host === undefined) return [];
+  const where = ranges ? `in ${ranges.join(', ')}` : 'public, or where a hostAlias of the gateway names it';
+  return [`What ${host} resolves to is dialled where it is ${where}.`];
+};
+
 /** The agent of a name; a TaskAgent goes before a DaemonAgent. */
 const agentOf = ({ caches }: Context, { namespace, agent }: ExplainQuestion): Agent | undefined =>
   caches.agents.get(namespace, agent) ?? caches.daemons.get(namespace, agent);
@@ -132,7 +139,7 @@ export const createExplainer = (context: Context, plans: Plans): ExplainPort => 
       policies,
       ranges,
       revision,
-      steps,
+      steps: [...steps, ...resolution(decision, question)],
       misses: [...missed.map(({ gateway: at, route: of, rule: r, match, why }) => ({ gateway: at, route: of, rule: r, match, why })), ...unattached],
       ...seenOf(decision, question),
       gateway,

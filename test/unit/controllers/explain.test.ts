@@ -110,7 +110,17 @@ test('the decision, with where it is in force; and what of each route does not m
   ]);
   expect(denied.misses.at(-1)!.why).toContain('has no listener none; it has tls, raw');
 
-  desired.egress('0', [{ gateway: 'default/gw', revision, error: '', since: 1 }]);
+  const name = { protocol: 'tcp', destination: 'db.example.com:5433', agent: 'c' };
+  await client.create(taskAgents, {
+    ...agent('c', { egressRefs: [{ gatewayRef: 'gw' }] }),
+    metadata: { namespace: 'default', name: 'c', labels: { db: 'yes' } },
+  });
+  await expect
+    .poll(async () => (await explain({ ...name, sni: 'db.example.com' }).catch(() => undefined))?.steps.at(-1))
+    .toBe('What db.example.com resolves to is dialled where it is public, or where a hostAlias of the gateway names it.');
+
+  const { revision: labelled } = await published((set) => JSON.stringify(set.l4Routes).includes('default/c'), 'a');
+  desired.egress('0', [{ gateway: 'default/gw', revision: labelled, error: '', since: 1 }]);
   const ask = { method: 'POST', url: 'https://api.openai.com/v1/chat/completions' };
   expect(await explain({ ...ask, model: 'gpt-4.1-mini' })).toMatchObject({
     verdict: 'Allowed',
@@ -137,6 +147,6 @@ test('the decision, with where it is in force; and what of each route does not m
     status: 451,
     policies: ['EgressDenyPolicy/default/stop'],
     inForce: false,
-    warnings: [expect.stringContaining(`worker 0 still enforces ${revision}`)],
+    warnings: [expect.stringContaining(`worker 0 still enforces ${labelled}`)],
   });
 });
