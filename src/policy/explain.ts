@@ -6,7 +6,7 @@ import { decide } from './decide.ts';
 import { byDistance, gatewayName, missedClaims, missedL4, missedRequests, type Missed } from './explain-misses.ts';
 import { admitsName } from './names.ts';
 import { coversPort } from './l4.ts';
-import { terminatesAt } from './listeners.ts';
+import { answersDenied } from './listeners.ts';
 import { cidrTargets } from './targets.ts';
 
 /** The decision about a connection or request, and why nothing else decided. */
@@ -63,7 +63,7 @@ const chooseGateway = (sets: readonly PolicySet[], facts: ConnectionFacts): Choi
   }
   const set = sets.find((candidate) => admitsName(candidate, agent, host));
   if (set) return { set, steps: [`DNS answers ${host}: gateway ${gatewayName(set)} is the first of the agent's with a route that names it.`] };
-  const refusing = sets.find((candidate) => terminatesAt(candidate, port));
+  const refusing = sets.find(answersDenied);
   const nobody = `No gateway of the agent has a route that names ${host} for it`;
   if (refusing) return { set: refusing, steps: [`${nobody}; DNS answers an address at which gateway ${gatewayName(refusing)} only says that it is denied.`] };
   return { set: first, steps: [`${nobody}, so DNS answers NXDOMAIN.`] };

@@ -15,7 +15,7 @@ export * from './explain.ts';
 export type { Missed } from './explain-misses.ts';
 export * from './host.ts';
 export * from './json.ts';
-export { terminatesAt } from './listeners.ts';
+export { answersDenied } from './listeners.ts';
 export * from './names.ts';
 export * from './providers/index.ts';
 export * from './raw-targets.ts';

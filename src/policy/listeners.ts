@@ -59,8 +59,5 @@ export const groupsAt = (set: PolicySet, transport: ConnectionFacts['transport']
 export const carriersOf = (set: PolicySet, { transport, port, speaks }: Pick<ConnectionFacts, 'transport' | 'port' | 'speaks'>): readonly Group[] =>
   groupsAt(set, transport, port).filter(({ shape }) => CARRIES[shape].includes(transport === 'UDP' ? 'udp' : speaks));
 
-/** Whether TLS to a name that nothing admits is answered with HTTP (403) on this port. */
-export const terminatesAt = (set: PolicySet, port: number): boolean => {
-  const [first] = carriersOf(set, { transport: 'TCP', port, speaks: 'tls' });
-  return first !== undefined && TERMINATES.has(first.shape);
-};
+/** Whether a gateway answers for names that nothing admits: some listener reads HTTP, and can say why with a 403. */
+export const answersDenied = ({ listeners }: Pick<PolicySet, 'listeners'>): boolean => listeners.some(({ shape }) => TERMINATES.has(shape) || shape === 'http');

@@ -41,7 +41,7 @@ const trustLab = (text: string): string =>
   parseAllDocuments(text)
     .map((document) => {
       if (document.get('kind') === 'EgressGateway') document.setIn(['spec', 'upstreamTLS', 'additionalTrustBundleSecretRef'], { name: CA_SECRET });
-      return document.toString();
+      return document.toString({ flowCollectionPadding: false, lineWidth: 0 });
     })
     .join('');
 

@@ -11,7 +11,6 @@ export { SAFE_OPERATORS } from './access-log.ts';
 export { bootstrap } from './bootstrap.ts';
 export { UPSTREAM_CA } from './clusters.ts';
 export { gatewayName, type BootstrapInput, type TranslateInput } from './input.ts';
-export { answersDenied } from './listener.ts';
 
 /** What a gateway's Envoy gets by ADS, but for secrets, of which only the names are known here. */
 export interface Translated {

@@ -29,10 +29,6 @@ const denied = (of: TranslateInput, port: number | undefined): Json => {
   );
 };
 
-/** Whether some port of the gateway answers for denied names. */
-export const answersDenied = ({ listeners: all }: TranslateInput['policy']): boolean =>
-  all.some(({ shape }) => shape === 'tls-terminate' || shape === 'https' || shape === 'http');
-
 /** Where a connection goes, by its destination first. Only this part of the listener changes with policy, and it cuts nothing. */
 const matcher = (of: TranslateInput): Json => ({
   matcher_tree: {
