@@ -141,6 +141,12 @@ test('parsers take nothing that is not of its type, and never throw', () => {
     { ...line, chain: 'other' },
   ])
     expect(parseAccess(JSON.stringify(bad))).toBeUndefined();
+  // What has no id gets one by what it says.
+  for (const bad of [
+    { ...line, id: '' },
+    { ...line, id: 4 },
+  ])
+    expect(parseAccess(JSON.stringify(bad))?.id).toMatch(/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
 });
 
 test('what follows a torn line is found, what is inside a whole one is not', () => {
