@@ -23,9 +23,10 @@ const seenOf = (
   return { status: 0, sees: `a connection that is refused or closed at once${named}` };
 };
 
-/** What is looked at only when a name is dialled. */
-const resolution = ({ verdict, engine, ranges }: Explained['decision'], { connection: { host } }: Question): readonly string[] => {
-  if (verdict === 'Denied' || engine || host === undefined) return [];
+/** What is looked at only when it is dialled. */
+const resolution = ({ verdict, engine, ranges }: Explained['decision'], { connection: { host, address } }: Question): readonly string[] => {
+  if (verdict === 'Denied' || engine) return [];
+  if (host === undefined) return [`${address} is dialled unless it is an address of the worker itself.`];
   const where = ranges ? `in ${ranges.join(', ')}` : 'public, or where a hostAlias of the gateway names it';
   return [`What ${host} resolves to is dialled where it is ${where}.`];
 };
