@@ -171,21 +171,40 @@ describe('what is referred to and missing: a condition on the object, 503 with t
     expect(error).toMatchObject({ reason: 'NotBuilt', message });
   });
 
-  it('a match that is not built admits nothing, and the object says so', async () => {
-    const gateway: Manifest = {
+  it('a rule that refers to what is not built admits nothing, and the route says so', async () => {
+    const object = (kind: string, name: string, spec: Record<string, unknown>): Manifest => ({
       apiVersion: API,
-      kind: 'EgressGateway',
-      metadata: { name: 'partly', namespace: 'default' },
-      spec: { defaultPolicy: 'allow-all', listeners: [{ name: 'tls', protocol: 'TLS', tls: { mode: 'Terminate' } }] },
-    };
-    await stack.apply(gateway, probeAgent('partly', { egressRefs: [{ gatewayRef: 'partly' }] }));
-    expect(await stack.condition('egressgateways', 'partly', 'Enforced', 'False')).toMatchObject({
-      reason: 'NotBuilt',
-      message: expect.stringContaining('spec.defaultPolicy') as string,
+      kind,
+      metadata: { name, namespace: 'default' },
+      spec,
     });
+    await stack.apply(
+      object('EgressGateway', 'partly', { listeners: [{ name: 'tls', protocol: 'TLS', tls: { mode: 'Terminate' } }] }),
+      object('RateLimitPolicy', 'slow', { requests: 1, window: '1m' }),
+      object('EgressL4Route', 'limited', {
+        parentRefs: [{ kind: 'EgressGateway', name: 'partly' }],
+        rules: [
+          {
+            matches: [{ destinationHostnames: ['example.org'] }],
+            filters: [{ type: 'ExtensionRef', extensionRef: { group: 'clrk.apoxy.dev', kind: 'RateLimitPolicy', name: 'slow' } }],
+          },
+        ],
+      }),
+      probeAgent('partly', { egressRefs: [{ gatewayRef: 'partly' }] }),
+    );
+    const { conditions } = await eventually('the route says what does not resolve', async () => {
+      const { parents } = ((await stack.get('egressl4routes', 'limited')).status ?? {}) as {
+        parents?: { conditions: { type: string; status: string; reason: string }[] }[];
+      };
+      return parents?.[0]?.conditions.some(({ type, status }) => type === 'ResolvedRefs' && status === 'False') ? parents[0] : undefined;
+    });
+    expect(conditions).toContainEqual(expect.objectContaining({ type: 'Accepted', status: 'True' }));
+    await stack.programmed('partly');
     await stack.condition('taskagents', 'partly', 'Ready', 'True');
     const { results } = await stack.probe('partly', { fetch: { url: 'https://example.org/', method: 'GET' } });
     expect(results[0]!['status']).toBe(403);
+    const { reason } = conditions.find(({ type }) => type === 'ResolvedRefs')!;
+    expect(JSON.parse(results[0]!['body'] as string)).toMatchObject({ error: { code: reason, route: 'EgressL4Route/default/limited' } });
   });
 
   it('what was missing and is there now works', async () => {
