@@ -133,7 +133,7 @@ export class Gateway implements NamingGateway, Disposable {
     if (before && resolution !== this.#resolution) this.#upstreams.refresh();
     this.#resolution = resolution;
     const judged = this.#verdicts.rejudge();
-    if (before) this.#revocations.found(policy, judged.revoked);
+    this.#revocations.found(policy, judged.revoked);
     this.#publish(policy, await this.#relay(policy), judged);
   }
 

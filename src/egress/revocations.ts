@@ -1,8 +1,10 @@
 import type { PolicySet, RequestFacts } from '#model';
-import { decide } from '#policy';
+import { decide, routesFor } from '#policy';
 
-/** Kinds of requests remembered of one address; beyond, the oldest is forgotten. */
+/** Kinds of requests remembered of one address; of what is beyond, only the host is, with the routes it had. */
 const MAX_FACTS = 64;
+
+const routesOf = (policy: PolicySet, { host, port }: RequestFacts): string => JSON.stringify(routesFor(policy, host, port));
 
 /** By address or block of sandboxes: the destinations (`ip:port`) they may not have open any more. */
 export type Revoked = ReadonlyMap<string, ReadonlySet<string>>;
@@ -14,6 +16,9 @@ export type Revoked = ReadonlyMap<string, ReadonlySet<string>>;
 export class Revocations {
   readonly #destinationOf: (facts: RequestFacts) => string | undefined;
   readonly #served = new Map<string, Map<string, RequestFacts>>();
+  /** Of each address: hosts of requests that are remembered no more. */
+  readonly #hosts = new Map<string, Map<string, RequestFacts>>();
+  #policy: PolicySet | undefined;
   #found = new Map<string, Set<string>>();
 
   /** `destinationOf`: where a sandbox dials for such a request, `ip:port`. */
@@ -28,11 +33,17 @@ export class Revocations {
     const key = JSON.stringify([facts.host, facts.port, facts.method, facts.path, facts.provider, facts.model]);
     known.delete(key);
     known.set(key, facts);
-    if (known.size > MAX_FACTS) known.delete(known.keys().next().value!);
+    if (known.size <= MAX_FACTS) return;
+    const [oldest, about] = known.entries().next().value!;
+    known.delete(oldest);
+    let hosts = this.#hosts.get(source);
+    if (!hosts) this.#hosts.set(source, (hosts = new Map()));
+    hosts.set(`${about.host}:${about.port}`, about);
   }
 
   released(source: string): void {
     this.#served.delete(source);
+    this.#hosts.delete(source);
   }
 
   /** Another policy, with the verdicts that were lost by it. */
@@ -42,10 +53,20 @@ export class Revocations {
       for (const [key, facts] of known) {
         if (decide(policy, facts).verdict === 'Allowed') continue;
         known.delete(key);
-        const destination = this.#destinationOf(facts);
-        if (destination !== undefined) this.#add(source, destination);
+        this.#deny(source, facts);
       }
     }
+    const before = this.#policy;
+    this.#policy = policy;
+    for (const [source, hosts] of this.#hosts) {
+      // Which requests there were is not known: whatever changes about the host counts.
+      for (const facts of hosts.values()) if (before && routesOf(before, facts) !== routesOf(policy, facts)) this.#deny(source, facts);
+    }
+  }
+
+  #deny(source: string, facts: RequestFacts): void {
+    const destination = this.#destinationOf(facts);
+    if (destination !== undefined) this.#add(source, destination);
   }
 
   /** Denied without a change of policy that was seen. */

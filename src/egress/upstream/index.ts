@@ -50,7 +50,7 @@ export class UpstreamResolver implements Disposable {
     this.#forgetIdle();
     const made = new WatchedName({
       name,
-      ask: (of, family) => this.#slots.run(() => ask(this.#servers, of, family)),
+      ask: (of, family) => this.#slots.run(of, () => ask(this.#servers, of, family)),
       ownAddresses: this.#options.ownAddresses ?? ownAddresses,
       clock: this.#options.clock ?? systemClock,
     });

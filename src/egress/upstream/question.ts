@@ -30,24 +30,53 @@ export const ask = async (servers: NameServers, name: string, family: Family): P
   }
 };
 
-/** At most so many at a time; the others wait in the order they came. */
+/** Part of the slots that names of one zone may have: servers that do not answer must not hold up who asks others. */
+const ZONE_SHARE = 4;
+
+/** Names below the same name; of a name of one or two labels, itself. */
+const zoneOf = (name: string): string => name.split('.').slice(1).join('.') || name;
+
+/** At most so many at a time, of one zone a quarter of them; the others wait in the order they came. */
 export class Slots {
+  readonly #ofZone: number;
   #free: number;
-  readonly #waiting: (() => void)[] = [];
+  readonly #running = new Map<string, number>();
+  readonly #waiting: { readonly zone: string; readonly start: () => void }[] = [];
 
   constructor(count: number) {
     this.#free = count;
+    this.#ofZone = Math.max(1, Math.floor(count / ZONE_SHARE));
   }
 
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  async run<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const zone = zoneOf(name);
+    if (this.#free > 0 && this.#mayRun(zone)) this.#take(zone);
+    else await new Promise<void>((start) => this.#waiting.push({ zone, start }));
     try {
       return await work();
     } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#free++;
+      this.#give(zone);
     }
+  }
+
+  #mayRun(zone: string): boolean {
+    return (this.#running.get(zone) ?? 0) < this.#ofZone;
+  }
+
+  #take(zone: string): void {
+    this.#free--;
+    this.#running.set(zone, (this.#running.get(zone) ?? 0) + 1);
+  }
+
+  #give(zone: string): void {
+    this.#free++;
+    const left = this.#running.get(zone)! - 1;
+    if (left > 0) this.#running.set(zone, left);
+    else this.#running.delete(zone);
+    const next = this.#waiting.find((one) => this.#mayRun(one.zone));
+    if (!next) return;
+    this.#waiting.splice(this.#waiting.indexOf(next), 1);
+    this.#take(next.zone);
+    next.start();
   }
 }

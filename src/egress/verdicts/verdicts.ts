@@ -109,7 +109,8 @@ export class Verdicts {
       if (now === before) continue;
       this.#live.set(name, now);
       changed.push({ name, resource: now.resource });
-      if (!before.allowed || (now.allowed && now.host === before.host)) continue;
+      // Another name, or other ranges for it, is another upstream: what is open goes to the one before.
+      if (!before.allowed || (now.allowed && now.host === before.host && now.resource.service === before.resource.service)) continue;
       addDestination(revoked, now.key);
     }
     this.#open.revoke(context, revoked, of);
