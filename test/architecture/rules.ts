@@ -78,7 +78,6 @@ export const PACKAGES: Readonly<Record<string, PackageRule>> = {
   'reflect-metadata': oneOwner('lib/x509.ts'),
   chdb: oneOwner('telemetry/store'),
   commander: oneOwner('cli'),
-  'dns-packet': oneOwner('egress'),
   pino: oneOwner('lib'),
   undici: oneOwner('kube'),
   yaml: {
