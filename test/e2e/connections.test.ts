@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as later } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { L4Match, L4Route, PolicyListener, PolicySet } from '#model';
 import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
@@ -185,6 +186,22 @@ test('bodies of any size, both ways, in constant memory', async () => {
   const json = await lab.inSandbox({ do: 'h2', address, port: 8443, sni: 'web.example', path: '/bytes?mib=20&type=application/json', ca: lab.rootPem });
   expect(json.status).toBe(200);
   expect(json.bytes).toBeGreaterThan(20 * 1024 * 1024);
+});
+
+test('who does not read what is sent to it costs little', async () => {
+  const address = await lab.addressOf('web.example');
+  const residentMib = async (): Promise<number> => {
+    const status = await readFile(`/proc/${await lab.envoyPid()}/status`, 'utf8');
+    return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1024;
+  };
+  const before = await residentMib();
+  const send = 'GET /bytes?mib=12 HTTP/1.1\r\nhost: web.example\r\n\r\n';
+  const stalled = lab.inSandbox({ do: 'stall', address, port: 80, send, connections: 24, forMs: 5_000 });
+  let most = 0;
+  const end = Symbol('end');
+  while ((await Promise.race([stalled, later(200, end)])) === end) most = Math.max(most, await residentMib());
+  // 8 MiB each would be 192.
+  expect(most - before).toBeLessThan(48);
 });
 
 test('TLS that is passed through: by its name, and only to the address of that name', async () => {

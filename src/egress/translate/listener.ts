@@ -7,8 +7,6 @@ import { connectionManager } from './http.ts';
 import type { RouteTable, TranslateInput } from './input.ts';
 import { candidates, chain, chainsAt, matchInput, namedPorts, onPort, onTransport, REFUSE } from './matching.ts';
 
-/** What one connection may hold in memory; request bodies of AI routes have a limit of their own. */
-const LISTENER_BUFFER = 8 * 1024 * 1024;
 /** A client that says nothing for this long waits for the server's first word, or for nothing. */
 const SILENCE = '1s';
 
@@ -114,10 +112,10 @@ const refuseChain = (of: TranslateInput): Json => ({
 });
 
 /** What all listeners of a gateway have: a socket in the gateway namespace that learns where a connection was to go. */
-const listenerOn = (of: TranslateInput, name: string, port: number, inspectors: readonly Json[] = [], buffer = CONNECTION_BUFFER): Json => ({
+const listenerOn = (of: TranslateInput, name: string, port: number, inspectors: readonly Json[] = []): Json => ({
   name,
   address: { socket_address: { address: '0.0.0.0', port_value: port, network_namespace_filepath: of.netns } },
-  per_connection_buffer_limit_bytes: buffer,
+  per_connection_buffer_limit_bytes: CONNECTION_BUFFER,
   listener_filters_timeout: SILENCE,
   // Who is silent is taken for a client of plain TCP: the chains that may mean decide as for any other.
   continue_on_listener_filters_timeout: true,
@@ -127,13 +125,7 @@ const listenerOn = (of: TranslateInput, name: string, port: number, inspectors: 
 /** The TCP listener of a gateway. Fixed for the life of the gateway but for its matcher. */
 const egress = (of: TranslateInput): ResourceJson =>
   any('envoy.config.listener.v3.Listener', {
-    ...listenerOn(
-      of,
-      'egress',
-      of.slice.port,
-      [extension('tls-inspector', 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector')],
-      LISTENER_BUFFER,
-    ),
+    ...listenerOn(of, 'egress', of.slice.port, [extension('tls-inspector', 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector')]),
     // A handshake that fails ends before any chain could record it. What the inspector says of other protocols has another form.
     access_log: accessLog(of, HANDSHAKE_FORMAT, `connection.transport_failure_reason.startsWith('TLS_error:')`),
     filter_chain_matcher: matcher(of),

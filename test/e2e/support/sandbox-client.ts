@@ -55,6 +55,16 @@ export interface HttpStep {
   readonly path: string;
 }
 
+/** Sends the bytes on so many connections, and reads nothing that comes. */
+export interface StallStep {
+  readonly do: 'stall';
+  readonly address: string;
+  readonly port: number;
+  readonly send: string;
+  readonly connections: number;
+  readonly forMs: number;
+}
+
 /** Opens a connection and keeps it: says when bytes come, and how and when it ended. */
 export interface HoldStep {
   readonly do: 'hold';
@@ -83,7 +93,7 @@ export interface Http2Step {
   readonly ca: string;
 }
 
-export type Single = DnsStep | HttpsStep | RawStep | HttpStep | HoldStep | DatagramStep | Http2Step;
+export type Single = DnsStep | HttpsStep | RawStep | HttpStep | HoldStep | DatagramStep | Http2Step | StallStep;
 
 /** Several at the same time; the answer has theirs in order. */
 export interface ManyStep {
@@ -222,6 +232,17 @@ function* chunksOf(mib: number): Generator<Buffer> {
 
 const failed = (error: NodeJS.ErrnoException): StepAnswer => ({ error: error.code ?? error.message });
 
+const stall = ({ address, port, send, connections, forMs }: StallStep): Promise<StepAnswer> =>
+  new Promise((resolve) => {
+    for (let n = 0; n < connections; n++) {
+      const socket = connectTcp({ host: address, port });
+      socket.once('error', () => {});
+      socket.once('connect', () => socket.write(send));
+    }
+    process.stderr.write('stalled\n');
+    setTimeout(() => resolve({}), forMs);
+  });
+
 const perform = async (step: Step): Promise<StepAnswer> => {
   switch (step.do) {
     case 'many':
@@ -238,6 +259,8 @@ const perform = async (step: Step): Promise<StepAnswer> => {
       return http(step);
     case 'hold':
       return hold(step);
+    case 'stall':
+      return stall(step);
     case 'raw':
       return raw(step);
   }
