@@ -17,7 +17,7 @@ interface Row {
 const details = (text: string): string => `response.code_details.startsWith('${text}')`;
 
 export const ROWS: readonly Row[] = [
-  { when: details('lua_response'), code: 'HostMismatch', message: 'Host and the TLS server name differ.' },
+  { when: details('lua_response'), code: 'HostMismatch', message: 'Host is not the name this connection is for.' },
   {
     when: details('cluster_not_found'),
     code: 'GatewayNotReady',
@@ -42,7 +42,7 @@ export const ROWS: readonly Row[] = [
   { when: details('request_payload_too_large'), code: 'BodyTooLarge', message: 'The request body is larger than this gateway takes.' },
   { when: details('upgrade_failed'), code: 'UpgradeNotAllowed', message: 'No route allows a protocol upgrade.' },
   { when: details('route_not_found'), code: 'NoRoute', message: 'No route of this gateway admits this request.', status: 403 },
-  { when: 'response.code >= 500', code: 'UpstreamUnavailable', message: 'The upstream could not be reached or broke off.' },
+  { when: 'response.code >= 500 && response.code != 501', code: 'UpstreamUnavailable', message: 'The upstream could not be reached or broke off.' },
   { when: 'response.code >= 400', code: 'BadRequest', message: 'The request is not well formed, or larger than this gateway takes.' },
 ];
 
