@@ -1,4 +1,4 @@
-import { BUILT } from './cases/index.ts';
+import { BUILT } from './clrk/built.ts';
 import { defineSuite } from './define.ts';
 
 /** The whole table against clrk: `./clrk test bypass`. */

@@ -125,6 +125,7 @@ export interface Case {
   readonly twin: {
     readonly attempt: Attempt;
     readonly expect: Expectation;
+    readonly record?: RecordExpectation;
     /** Pattern of the sighting; anything of that canary when absent. */
     readonly sees?: string;
   };

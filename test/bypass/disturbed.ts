@@ -11,14 +11,15 @@ import type { Target } from './target.ts';
 
 interface Try {
   readonly at: number;
+  readonly ms: number;
   readonly result: unknown;
 }
 
-/** How long a frozen part stays frozen: longer than what is held for it (1.5 s), with room for an answer. */
-const FROZEN_MS = 2_500;
+/** How long a frozen part stays frozen: two tries of the probe, each of which it gives up after three seconds. */
+const FROZEN_MS = 7_000;
 /** What left before the part stood still arrives within this. */
 const ARRIVAL_MS = 300;
-const HAMMER_MS = { frozen: 6_000, killed: 12_000 } as const;
+const HAMMER_MS = { frozen: 10_000, killed: 12_000 } as const;
 
 /** Collects what canaries see, and waits for what they must. */
 const watcher = (target: Target) => {
@@ -62,7 +63,7 @@ export const tryDuring = async (target: Target, of: Case): Promise<CaseResult> =
   await eyes.look();
 
   const [attempts, twins] = same ? [tries![0]!, tries![0]!] : [tries![0]!, tries![1]!];
-  const judged = attempts.filter(({ at }) => !same || (at > from && at < to - ARRIVAL_MS));
+  const judged = attempts.filter(({ at, ms }) => !same || (at > from && at + ms < to));
   const outcomes = judged.map(({ result }) => outcomeOf((result as unknown[] | null)?.at(-1)));
   const leaks = eyes
     .of(same ? tokens.twin : tokens.attempt)

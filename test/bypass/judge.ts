@@ -56,8 +56,8 @@ export const leaksOf = (watch: Watch, result: JobResult, key: string): { readonl
 /** Whether the twin got through, and its canary saw it. */
 const twinProblems = ({ twin, canary }: Case, result: JobResult): readonly string[] => {
   const problems = deviations(result.outcome, result.ms, { withinMs: 15_000, ...twin.expect });
-  if (['key', 'records', 'neighbour'].includes(canary.name)) return problems;
-  const seen = result.sightings.filter((sighting) => sighting.canary === canary.name);
+  if (['key', 'neighbour'].includes(canary.name)) return problems;
+  const seen: readonly unknown[] = canary.name === 'records' ? result.records : result.sightings.filter((sighting) => sighting.canary === canary.name);
   const pattern = new RegExp(twin.sees === undefined ? '' : fill(twin.sees, { token: result.job.token }));
   return seen.some((sighting) => pattern.test(JSON.stringify(sighting))) ? problems : [...problems, `canary ${canary.name} did not see the twin`];
 };

@@ -1,10 +1,18 @@
 /** What the probe agent can be told to do (test/fixtures/probe), and the attempts that many cases are made of. */
 
-export type Script = readonly ({ readonly text: string } | { readonly hex: string } | { readonly pause: number } | { readonly await: string })[];
+export type Script = readonly (
+  | { readonly text: string }
+  | { readonly hex: string }
+  | { readonly fill: string; readonly count: number }
+  | { readonly pause: number }
+  | { readonly await: string }
+)[];
 
 interface Conversation {
   readonly host: string;
-  readonly port: number;
+  /** Text when it is known only later (`{{name}}`). */
+  readonly port: number | string;
+  readonly localAddress?: string;
   readonly script: Script;
   readonly until?: 'close' | 'data' | 'answer';
   readonly forMs?: number;
@@ -48,7 +56,7 @@ export type Step =
         readonly forMs?: number;
       };
     }
-  | { readonly udp: { readonly host: string; readonly port: number; readonly text?: string; readonly hex?: string; readonly forMs?: number } }
+  | { readonly udp: { readonly host: string; readonly port: number | string; readonly text?: string; readonly hex?: string; readonly forMs?: number } }
   | {
       readonly dns: {
         readonly name: string;
@@ -83,6 +91,7 @@ export type Step =
   | { readonly listen: { readonly port: number; readonly forMs: number } }
   | { readonly parallel: readonly Step[] }
   | { readonly repeat: { readonly count: number; readonly step: Step } }
+  | { readonly crowd: { readonly count: number; readonly step: Step } }
   | { readonly series: readonly Step[] }
   | { readonly hammer: { readonly forMs: number; readonly everyMs?: number; readonly whole?: boolean; readonly steps: readonly Step[] } }
   | { readonly timed: Step };
@@ -174,6 +183,6 @@ export const plain = (request: Http1, { host = OPENAI, port = 80 }: Dial = {}): 
 });
 
 /** Bytes over TCP, until something or the end comes back. */
-export const tcp = (host: string, port: number, text = '{{token}}\r\n'): Step => ({
+export const tcp = (host: string, port: number | string, text = '{{token}}\r\n'): Step => ({
   tcp: { host, port, script: text === '' ? [] : [{ text }], until: 'data' },
 });

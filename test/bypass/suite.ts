@@ -44,19 +44,19 @@ export class Suite {
     for (const group of groups.values()) {
       for (const some of chunks(group, BATCH)) {
         const attempts = some.map(({ attempt, record }): Job => ({ attempt, record, token: newToken() }));
-        const twins = some.map(({ twin }) => twin.attempt).filter((attempt) => groupOf(attempt) === groupOf(some[0]!.attempt));
+        const twins = some.map(({ twin }) => twin).filter(({ attempt }) => groupOf(attempt) === groupOf(some[0]!.attempt));
         this.#plan([...attempts, ...this.#twins(twins)]);
       }
     }
     for (const { attempt, record } of plain.filter(({ alone }) => alone)) this.#plan([{ attempt, record, token: newToken() }]);
-    const rest = Map.groupBy(this.#twins(cases.filter((each) => !each.during).map(({ twin }) => twin.attempt)), ({ attempt }) => groupOf(attempt));
+    const rest = Map.groupBy(this.#twins(cases.filter((each) => !each.during).map(({ twin }) => twin)), ({ attempt }) => groupOf(attempt));
     for (const group of rest.values()) for (const some of chunks(group, BATCH)) this.#plan(some);
   }
 
   /** Twins that are not planned yet, each once. */
-  #twins(attempts: readonly Attempt[]): readonly Job[] {
-    const fresh = new Map(attempts.filter((attempt) => !this.#batches.has(keyOf(attempt))).map((attempt) => [keyOf(attempt), attempt]));
-    return [...fresh.values()].map((attempt) => ({ attempt, token: newToken() }));
+  #twins(twins: readonly Case['twin'][]): readonly Job[] {
+    const fresh = new Map(twins.filter(({ attempt }) => !this.#batches.has(keyOf(attempt))).map((twin) => [keyOf(twin.attempt), twin]));
+    return [...fresh.values()].map(({ attempt, record }) => ({ attempt, record, token: newToken() }));
   }
 
   #plan(jobs: readonly Job[]): void {

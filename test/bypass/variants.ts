@@ -14,6 +14,20 @@ export const VARIANTS = {
   weak: 'Like ai, but the certificate of the upstream is RSA-1024 with SHA-1.',
   mcp: 'An MCP server at mcp.test, tool `search` alone; TLS is terminated.',
   web: 'Like ai; only what comes in through the ingress starts it.',
+  tcp: 'Raw TCP to 203.0.113.10 on ports 7, 25 and 8440 to 8445, and to the name allowed.test on ports 7 and 25.',
+  names:
+    'HTTPS on port 443 and HTTP on port 80 to allowed.test, second.test and every name of the canary zone but denied.test, other.test and mcp.test; TLS is terminated.',
+  passthrough: 'TLS on port 443 that is not terminated, to allowed.test, second.test and the address 203.0.113.11.',
+  wild: 'HTTPS to *.wild.test, one label; TLS is terminated.',
+  ranges:
+    'Raw TCP on any port to 10.99.0.0/24, 169.254.0.0/16, 127.0.0.0/8, 100.64.0.0/10 and 10.213.0.0/30; HTTPS to private.test and allowed.test where they resolve into 10.99.0.0/24; HTTP to 169.254.0.0/16.',
+  udp: 'Datagrams to port 7 of 203.0.113.10 and of allowed.test.',
+  claims: 'Like ai, an MCP server at mcp.test, and beside it TLS, HTTP and raw TCP to any name on any port.',
+  all: 'Everything is allowed that no rule is about; api.openai.com as in ai, an MCP server at mcp.test, and denied.test denied.',
+  agents: 'HTTPS to allowed.test for programs with the label app=friend, which this one does not have.',
+  friend: 'The same policy for a program that has the label.',
+  'denied-names':
+    'HTTPS to allowed.test by two routes, the younger of which is denied; HTTPS to second.test by a route that applies a policy which does not exist.',
 } as const;
 
 export type VariantName = keyof typeof VARIANTS;

@@ -54,13 +54,28 @@ const count = (body: JsonObject, field: string, max: number): number | undefined
   return misread(`\`${field}\` must be an integer from 1 to ${max}.`);
 };
 
-/** Hosts of URLs that the provider would fetch; `data:` URLs carry their content themselves. */
+/** Every text in a value, however deep. */
+const textsOf = (value: Json | undefined): readonly string[] => {
+  if (typeof value === 'string') return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsOf) : [];
+};
+
+/**
+ * Hosts of URLs that the provider would fetch; `data:` URLs carry their content themselves. Where an image is named anything
+ * else is a URL; in a part that is no text every text that looks like one is, whatever the field is called.
+ */
 const fetchesOf = (part: JsonObject): readonly string[] => {
   const image = part['image_url'];
   const url = isObject(image) ? image['url'] : image;
-  if (typeof url !== 'string' || /^data:/i.test(url)) return [];
-  return [URL.parse(url)?.hostname ?? '*'];
+  const named = typeof url === 'string' && !/^data:/i.test(url) ? [url] : [];
+  const { type } = part;
+  const others = typeof type === 'string' && TEXT_PARTS.has(type) ? [] : textsOf(part).filter((text) => /^\s*[a-z][a-z0-9+.-]*:[\\/]{2}/i.test(text));
+  return [...new Set([...named, ...others])].map((text) => URL.parse(text)?.hostname || '*');
 };
+
+/** Tools the agent runs itself; every other one is run by the provider, which reaches whatever it likes. */
+const OWN_TOOLS: ReadonlySet<Json | undefined> = new Set(['function', 'custom']);
+const runsTools = (tools: Json | undefined): boolean => Array.isArray(tools) && tools.some((tool) => !isObject(tool) || !OWN_TOOLS.has(tool['type']));
 
 const readMessages = (messages: Json | undefined): Pick<BodyFacts, 'unknownInput' | 'fetches'> | Misread => {
   if (!Array.isArray(messages) || !messages.every(isObject)) return misread('`messages` must be a list of objects.');
@@ -95,7 +110,7 @@ const read = (_operation: string, body: JsonObject): BodyFacts | Misread => {
   }
   const messages = readMessages(body['messages']);
   if ('reason' in messages) return messages;
-  const search = body['web_search_options'] !== undefined && body['web_search_options'] !== null;
+  const search = (body['web_search_options'] !== undefined && body['web_search_options'] !== null) || runsTools(body['tools']);
   return {
     model,
     stream: stream === true,

@@ -1,3 +1,4 @@
+import { RESOLVABLE } from '../../fixtures/canary/dns.ts';
 import type { Step } from '../steps.ts';
 import { BAD_CERTIFICATES } from '../../fixtures/canary/places.ts';
 import { probeAgent, type Manifest } from '../../e2e/support/manifests.ts';
@@ -55,7 +56,10 @@ const credential = (name: string, route: string, secret = 'openai'): Manifest =>
   });
 
 export const deny = (name: string, kind: string, route: string): Manifest =>
-  object('EgressDenyPolicy', name, { targetRef: { kind, name: route }, denyResponse: { statusCode: 451, message: 'denied by the suite' } });
+  object('EgressDenyPolicy', name, {
+    targetRef: { group: 'clrk.apoxy.dev', kind, name: route },
+    denyResponse: { statusCode: 451, message: 'denied by the suite' },
+  });
 
 /** Longer than any batch. */
 const agent = (name: string, refs: readonly string[] = [name], spec: Record<string, unknown> = {}, template: Record<string, unknown> = {}): Manifest =>
@@ -67,6 +71,32 @@ const ai = (name: string, ip: string, models: readonly (readonly string[])[] = [
   credential(name, name),
   agent(name),
 ];
+
+const HTTP = { name: 'cleartext', protocol: 'HTTP' };
+const TCP = { name: 'raw', protocol: 'TCP' };
+const UDP = { name: 'datagrams', protocol: 'UDP' };
+const PASSTHROUGH = { name: 'passthrough', protocol: 'TLS', tls: { mode: 'Passthrough' } };
+
+const ports = (...all: readonly number[]) => all.map((port) => ({ port }));
+type Match = Readonly<Record<string, unknown>>;
+const l4 = (name: string, of: string, matches: readonly Match[], filters: readonly object[] = []): Manifest =>
+  object('EgressL4Route', name, { parentRefs: [parentOf(of)], rules: [{ matches, ...(filters.length > 0 ? { filters } : {}) }] });
+
+const l4Variant = (name: string, listeners: readonly Listener[], matches: readonly Match[]): Manifest[] => [
+  gateway(name, {}, listeners),
+  l4(name, name, matches),
+  agent(name),
+];
+
+const mcpRoute = (of: string): Manifest =>
+  object('MCPRoute', of, {
+    parentRefs: [parentOf(of)],
+    hostnames: ['mcp.test'],
+    rules: [{ filters: [{ type: 'ToolPolicy', toolPolicy: { allowedTools: ['search'] } }] }],
+  });
+
+/** Names of the canary zone that policies may admit. */
+const ZONE = [...RESOLVABLE].filter((name) => !['other.test', 'mcp.test', 'api.openai.com'].includes(name) && !name.endsWith('wild.test'));
 
 /** Makes what is in EARLY before it reads its event. */
 export const earlyAgent = (name: string, of: string, step: Step): Manifest =>
@@ -94,14 +124,89 @@ export const manifestsOf = (variant: VariantName, provider: string): Manifest[] 
     case 'weak':
       return ai(variant, BAD_CERTIFICATES[variant]);
     case 'mcp':
+      return [gateway('mcp', { 'mcp.test': '203.0.113.11' }), mcpRoute('mcp'), agent('mcp')];
+    case 'tcp':
+      return l4Variant(
+        'tcp',
+        [TCP],
+        [
+          { destinationCIDRs: ['203.0.113.10/32'], ports: [...ports(7, 25), { startPort: 8440, endPort: 8445 }] },
+          { destinationHostnames: ['allowed.test'], ports: ports(7, 25) },
+        ],
+      );
+    case 'names':
+      return l4Variant('names', [TERMINATE, HTTP], [{ destinationHostnames: ZONE, ports: ports(443, 80) }]);
+    case 'passthrough':
+      return l4Variant(
+        'passthrough',
+        [PASSTHROUGH],
+        [
+          { destinationHostnames: ['allowed.test', 'second.test'], ports: ports(443) },
+          { destinationCIDRs: ['203.0.113.11/32'], ports: ports(443) },
+        ],
+      );
+    case 'wild':
+      return l4Variant('wild', [TERMINATE], [{ destinationHostnames: ['*.wild.test'], ports: ports(443) }]);
+    case 'ranges':
+      return l4Variant(
+        'ranges',
+        [{ ...TERMINATE, port: 443 }, TCP],
+        [
+          { destinationCIDRs: ['10.99.0.0/24', '169.254.0.0/16', '127.0.0.0/8', '100.64.0.0/10', '10.213.0.0/30'] },
+          { destinationHostnames: ['private.test', 'allowed.test'], destinationCIDRs: ['10.99.0.0/24'], ports: ports(443) },
+        ],
+      );
+    case 'udp':
+      return l4Variant(
+        'udp',
+        [UDP],
+        [
+          { destinationCIDRs: ['203.0.113.10/32'], ports: ports(7), protocol: 'UDP' },
+          { destinationHostnames: ['allowed.test'], ports: ports(7), protocol: 'UDP' },
+        ],
+      );
+    case 'claims':
       return [
-        gateway('mcp', { 'mcp.test': '203.0.113.11' }),
-        object('MCPRoute', 'mcp', {
-          parentRefs: [parentOf('mcp')],
-          hostnames: ['mcp.test'],
-          rules: [{ filters: [{ type: 'ToolPolicy', toolPolicy: { allowedTools: ['search'] } }] }],
-        }),
-        agent('mcp'),
+        gateway('claims', { 'api.openai.com': provider }, [TERMINATE, HTTP, TCP]),
+        aiRoute('claims', 'claims', [['gpt-4.1*']]),
+        credential('claims', 'claims'),
+        mcpRoute('claims'),
+        l4('claims', 'claims', [{ destinationHostnames: ['api.openai.com', 'mcp.test', 'allowed.test'] }, {}]),
+        agent('claims'),
+      ];
+    case 'all':
+      return [
+        gateway('all', { 'api.openai.com': provider }, [TERMINATE, HTTP, TCP], { defaultPolicy: 'allow-all' }),
+        aiRoute('all', 'all', [['gpt-4.1*']]),
+        credential('all', 'all'),
+        mcpRoute('all'),
+        l4('all-denied', 'all', [{ destinationHostnames: ['denied.test'] }]),
+        deny('all-denied', 'EgressL4Route', 'all-denied'),
+        agent('all'),
+      ];
+    case 'agents':
+      return [
+        gateway('agents', {}),
+        l4('agents', 'agents', [{ destinationHostnames: ['allowed.test'], ports: ports(443), sourceAgents: { matchLabels: { app: 'friend' } } }]),
+        agent('agents'),
+      ];
+    case 'friend': {
+      const friend = agent('friend', ['agents']);
+      return [{ ...friend, metadata: { ...friend.metadata, labels: { app: 'friend' } } }];
+    }
+    case 'denied-names':
+      return [
+        gateway('denied-names', {}),
+        l4('denied-names-open', 'denied-names', [{ destinationHostnames: ['allowed.test'], ports: ports(443) }]),
+        l4('denied-names', 'denied-names', [{ destinationHostnames: ['allowed.test'], ports: ports(443) }]),
+        deny('denied-names', 'EgressL4Route', 'denied-names'),
+        l4(
+          'denied-names-extension',
+          'denied-names',
+          [{ destinationHostnames: ['second.test'], ports: ports(443) }],
+          [{ type: 'ExtensionRef', extensionRef: { group: 'clrk.apoxy.dev', kind: 'RateLimitPolicy', name: 'missing' } }],
+        ),
+        agent('denied-names'),
       ];
     default:
       return ai(variant, provider);

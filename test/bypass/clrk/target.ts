@@ -10,6 +10,7 @@ import type { Step } from '../steps.ts';
 import type { Part, Run, Target, TargetRecord } from '../target.ts';
 import type { VariantName } from '../variants.ts';
 import { createWorld, newLines, type World } from '../world.ts';
+import { BUILT } from './built.ts';
 import { deny, earlyAgent, manifestsOf } from './manifests.ts';
 
 /** clrk itself: `clrk dev` in a namespace whose whole internet are canaries. */
@@ -42,7 +43,7 @@ const trigger = (steps: readonly Step[]): string => JSON.stringify({ steps });
 
 class ClrkTarget implements Target {
   readonly name = 'clrk';
-  readonly has: Target['has'] = new Set();
+  readonly has: Target['has'] = BUILT;
   readonly key: string;
   readonly stack: TestStack;
   readonly #world: World;
@@ -83,7 +84,20 @@ class ClrkTarget implements Target {
       await stack.condition('taskagents', metadata.name, 'Ready', 'True', 60_000);
     const [, ingress] = /:(\d+)/.exec(stack.urls.ingress.replace('http://', '')) ?? [];
     const [, api] = /:(\d+)/.exec(stack.urls.api.replace('https://', '')) ?? [];
-    this.#values = { ingress: ingress!, api: api!, host: HOST.address, hostPort: String(HOST.port), neighbourPort: String(NEIGHBOUR_PORT) };
+    const addressOf = async (variant: VariantName, name: string): Promise<string> => {
+      if (!variants.includes(variant)) return '198.18.0.1';
+      const [found] = (await this.run(variant, [{ lookup: name }])).results as [{ address: string }[]];
+      return found[0]!.address;
+    };
+    this.#values = {
+      aiAddress: await addressOf('ai', 'api.openai.com'),
+      friendAddress: await addressOf('friend', 'allowed.test'),
+      ingress: ingress!,
+      api: api!,
+      host: HOST.address,
+      hostPort: String(HOST.port),
+      neighbourPort: String(NEIGHBOUR_PORT),
+    };
   }
 
   async run(variant: VariantName, steps: readonly Step[]): Promise<Run> {
@@ -100,7 +114,14 @@ class ClrkTarget implements Target {
       const name = `early-${this.#early++}`;
       const at = Date.now();
       await this.stack.apply(earlyAgent(name, variant, step));
-      const { reason, message } = await this.stack.condition('taskagents', name, 'WarmPool', 'False', 40_000);
+      const { reason, message } = await eventually(
+        `${name} gave its attempt away`,
+        async () => {
+          const found = await this.stack.condition('taskagents', name, 'WarmPool', 'False', 40_000);
+          return found.reason === 'Starting' ? undefined : found;
+        },
+        40_000,
+      );
       results.push([{ at, ms: Date.now() - at, result: [`${reason}: ${message}`] }]);
       names.push(name);
     }
@@ -186,7 +207,8 @@ class ClrkTarget implements Target {
 
   async change(variant: VariantName): Promise<() => Promise<void>> {
     const name = `broken-${variant}`;
-    await this.stack.apply(deny(name, 'AIProviderRoute', variant));
+    const kind = ['ai', 'two'].includes(variant) ? 'AIProviderRoute' : 'EgressL4Route';
+    await this.stack.apply(deny(name, kind, variant));
     await this.stack.programmed(variant);
     return async () => {
       await this.stack.api('DELETE', `/apis/clrk.apoxy.dev/v1alpha1/namespaces/default/egressdenypolicies/${name}`);
@@ -205,7 +227,8 @@ class ClrkTarget implements Target {
     });
     const { bindings, stdioLog } = workerLayout(this.stack.state, this.stack.run, '0');
     const line = await eventually('the neighbour has an address', async () => (await readFile(bindings, 'utf8')).split('\n').find((text) => text.includes(id)));
-    this.#values = { ...this.#values, neighbour: (JSON.parse(line) as { address: string }).address };
+    const { address } = JSON.parse(line) as { address: string };
+    this.#values = { ...this.#values, neighbour: address, neighbourGateway: address.replace(/\d+$/, (last) => String(Number(last) - 1)) };
     const said = newLines<StdioLine>(stdioLog);
     this.#neighbour = async () =>
       (await said())
@@ -228,7 +251,7 @@ class ClrkTarget implements Target {
 }
 
 export const createClrkTarget = async (): Promise<ClrkTarget> => {
-  const stack = await prepareStack();
+  const stack = await prepareStack(BUILT.has('l4') ? { devArgs: ['--upstream-dns', '10.213.0.2:53'] } : {});
   try {
     return new ClrkTarget(stack, await createWorld(stack.lab, join(stack.dir, 'canary')));
   } catch (error) {

@@ -35,6 +35,19 @@ describe('facts of a body', () => {
     expect(openaiFacts(image('data:image/png;base64,AA=='))).toMatchObject({ unknownInput: true, fetches: [] });
     expect(openaiFacts(image('//nonsense'))).toMatchObject({ fetches: ['*'] });
   });
+  test('a URL in a part of another kind counts, whatever its field is called', () => {
+    const part = (fields: object) => ({ model: 'm', messages: [{ role: 'user', content: [fields] }] });
+    expect(openaiFacts(part({ type: 'file', file: { file_url: 'https://evil.example/x' } }))).toMatchObject({ fetches: ['evil.example'] });
+    expect(openaiFacts(part({ type: 'input_file', deep: [{ url: ' HTTP://evil.example/' }] }))).toMatchObject({ fetches: ['evil.example'] });
+    expect(openaiFacts(part({ type: 'file', file: { filename: 'a: b.txt', file_data: 'data:text/plain;base64,AA==' } }))).toMatchObject({ fetches: [] });
+    expect(openaiFacts(part({ type: 'text', text: 'https://evil.example/' }))).toMatchObject({ fetches: [] });
+  });
+  test('a tool the provider runs reaches any host, one of the agent none', () => {
+    const tools = (...all: object[]) => openaiFacts({ model: 'm', messages, tools: all });
+    expect(tools({ type: 'function', function: { name: 'f' } }, { type: 'custom' })).toMatchObject({ fetches: [] });
+    expect(tools({ type: 'function' }, { type: 'mcp', server_url: 'https://evil.example' })).toMatchObject({ fetches: ['*'] });
+    expect(tools({})).toMatchObject({ fetches: ['*'] });
+  });
   test('web search reaches any host', () =>
     expect(openaiFacts({ model: 'm', messages, web_search_options: {} })).toMatchObject({ unknownInput: true, fetches: ['*'] }));
 
