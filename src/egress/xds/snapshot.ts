@@ -25,6 +25,8 @@ export interface VersionedResource {
 export interface Snapshot {
   readonly revision: string;
   readonly resources: Readonly<Record<TypeUrl, ReadonlyMap<string, VersionedResource>>>;
+  /** What clusters of verdicts refer to: Envoy asks for it when the first of them comes. */
+  readonly verdictSecrets: ReadonlyMap<string, VersionedResource>;
 }
 
 // Envoy shows versions in its configuration dump: keyed, they say nothing about a credential's value.
@@ -61,6 +63,8 @@ export const snapshotOf = (revision: string, translated: Translated, values: Sec
     [TYPE.route]: byName(translated.routes),
     [TYPE.secret]: byName(translated.secrets.map((name) => secretOf(name, values))),
   },
+  // Verdicts verify upstreams too, also where no other cluster does.
+  verdictSecrets: byName([secretOf(UPSTREAM_CA, values)]),
 });
 
 /** The secret of a leaf: its chain and key. */

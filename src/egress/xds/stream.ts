@@ -175,10 +175,11 @@ export class NodeStream {
   }
 
   /** Sends what is due. Called after everything that may have made something due. */
-  flush({ resources }: Snapshot): void {
+  flush(snapshot: Snapshot): void {
+    const { resources } = snapshot;
     const of = (type: TypeUrl): Subscription | undefined => this.#types.get(type);
     of(TYPE.cluster)?.sendChanged(resources[TYPE.cluster]);
-    of(TYPE.secret)?.sendChanged(resources[TYPE.secret]);
+    of(TYPE.secret)?.sendChanged(new Map([...snapshot.verdictSecrets, ...resources[TYPE.secret]]));
     if (!this.#upstreamsReady(resources)) return;
     for (const type of [TYPE.listener, TYPE.route]) of(type)?.sendChanged(resources[type]);
     if (![TYPE.listener, TYPE.route].every((type) => of(type)?.settled(resources[type]))) return;
@@ -193,10 +194,16 @@ export class NodeStream {
     return this.#types.get(TYPE.secret)?.settled(resources[TYPE.secret]) ?? false;
   }
 
-  progress({ resources }: Snapshot): { readonly complete: boolean; readonly error: string } {
-    const errors = Object.values(TYPE).flatMap((type) => this.#types.get(type)?.rejection(resources[type]) ?? []);
+  progress({ resources, verdictSecrets }: Snapshot): { readonly complete: boolean; readonly error: string } {
+    const secrets = this.#types.get(TYPE.secret);
+    // Waited for only once a verdict has made Envoy ask for them.
+    const asked = new Map([...verdictSecrets].filter(([name]) => secrets?.names.has(name)));
+    const errors = [...Object.values(TYPE).map((type) => this.#types.get(type)?.rejection(resources[type])), secrets?.rejection(asked)].filter(
+      (error) => error !== undefined,
+    );
     const complete =
       this.#changes.size === 0 &&
+      (asked.size === 0 || secrets!.complete(asked)) &&
       Object.values(TYPE).every((type) => resources[type].size === 0 || (this.#types.get(type)?.complete(resources[type]) ?? false));
     return { complete, error: errors.join('; ') };
   }

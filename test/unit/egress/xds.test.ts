@@ -23,7 +23,7 @@ const root = await createAuthority({ subject: 'CN=root', ca: { pathLength: 1 }, 
 const intermediate = await (await loadSigner(root)).issue({ subject: 'CN=int', ca: { pathLength: 0 }, ...valid });
 
 /** A snapshot with a cluster and a credential for each name. */
-const snapshot = (revision: string, names: readonly string[], value = 'secret'): Snapshot =>
+const snapshot = (revision: string, names: readonly string[], value = 'secret', trustedCa = ''): Snapshot =>
   snapshotOf(
     revision,
     {
@@ -32,7 +32,7 @@ const snapshot = (revision: string, names: readonly string[], value = 'secret'):
       routes: [any('envoy.config.route.v3.RouteConfiguration', { name: 'l7', response_headers_to_remove: names })],
       secrets: names.map((name) => `cred:${name}`),
     },
-    { credentials: new Map(names.map((name) => [`cred:${name}`, value])), trustedCa: '' },
+    { credentials: new Map(names.map((name) => [`cred:${name}`, value])), trustedCa },
   );
 
 type Request = Parameters<
@@ -221,6 +221,23 @@ test('an update makes before it breaks: clusters and their secrets, then routes,
   expect(removal).toMatchObject({ type: TYPE.cluster, names: [], removed: ['a'] });
   expect(node.state.revision).toBe('r1');
   envoy.ack(removal);
+  await state({ revision: 'r2' });
+});
+
+test('what verdicts verify upstreams with is there when Envoy asks for it, also where no other cluster needs it, and from then on waited for', async () => {
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  await takeAll(envoy, 'a');
+  await state({ revision: 'r1' });
+  envoy.send({ typeUrl: TYPE.secret, resourceNamesSubscribe: ['ca:upstream'] });
+  const asked = await envoy.next();
+  expect(asked).toMatchObject({ type: TYPE.secret, names: ['ca:upstream'], removed: [] });
+  envoy.ack(asked);
+  node.set(snapshot('r2', ['a'], 'secret', 'another CA'));
+  const changed = await envoy.next();
+  expect(changed).toMatchObject({ type: TYPE.secret, names: ['ca:upstream'], removed: [] });
+  expect(node.state.revision).toBe('r1');
+  envoy.ack(changed);
   await state({ revision: 'r2' });
 });
 
