@@ -1,7 +1,7 @@
 /**
  * The tiers of `./clrk test`. Runs every stage, shows what failed, and ends with `N passed, N failed` alone on a line.
  * `test` is what a change is likely to break; `test all` adds the long ones; `test bypass` is the egress-bypass suite alone
- * (docs/bypass.md; --json FILE, --only PART).
+ * (docs/bypass.md; --json FILE, --only PATTERN).
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';

@@ -81,7 +81,8 @@ export interface Expectation {
 /** What the proxy must have written down about the attempt. */
 export interface RecordExpectation {
   readonly protocol?: string | readonly string[];
-  readonly verdict: 'Allowed' | 'Denied';
+  /** Any when absent. */
+  readonly verdict?: 'Allowed' | 'Denied';
   readonly reason: string | readonly string[];
   readonly host?: string;
 }

@@ -22,7 +22,7 @@ export const VARIANTS = {
   ranges:
     'Raw TCP on any port to 10.99.0.0/24, 169.254.0.0/16, 127.0.0.0/8, 100.64.0.0/10 and 10.213.0.0/30; HTTPS to private.test and allowed.test where they resolve into 10.99.0.0/24; HTTP to 169.254.0.0/16.',
   udp: 'Datagrams to port 7 of 203.0.113.10 and of allowed.test.',
-  claims: 'Like ai, an MCP server at mcp.test, and beside it TLS, HTTP and raw TCP to any name on any port.',
+  claims: 'Like ai, an MCP server at mcp.test, and beside it TLS on port 443, HTTP on port 80 and raw TCP on every other port to any name.',
   all: 'Everything is allowed that no rule is about; api.openai.com as in ai, an MCP server at mcp.test, and denied.test denied.',
   agents: 'HTTPS to allowed.test for programs with the label app=friend, which this one does not have.',
   friend: 'The same policy for a program that has the label.',

@@ -38,6 +38,8 @@ table inet canary {
 export interface World extends AsyncDisposable {
   /** PEM of the authorities that signed the canaries' certificates. */
   readonly ca: string;
+  /** The one with a weak key. */
+  readonly weakCa: string;
   /** What the canaries saw since the last call. */
   sightings(): Promise<readonly Sighting[]>;
   /** Packets that were neither TCP nor UDP, since the beginning. */
@@ -73,6 +75,7 @@ export const createWorld = async (lab: Lab, dir: string): Promise<World> => {
   const logs = files.map((file) => newLines<Sighting>(file));
   return {
     ca: await readFile(join(dir, 'ca.pem'), 'utf8'),
+    weakCa: await readFile(join(dir, 'weak.pem'), 'utf8'),
     sightings: async () => (await Promise.all(logs.map((next) => next()))).flat(),
     async odd() {
       const { stdout } = await run('nft', ['--json', 'list', 'counter', 'inet', 'canary', 'odd'], { netns: lab.fixture });

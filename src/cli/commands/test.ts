@@ -12,7 +12,7 @@ export const testCommand: CommandSpec = {
   args: [{ name: 'TIER', help: '`all` for every test, `bypass` for the egress-bypass suite', optional: true, complete: ['all', 'bypass'] }],
   flags: [
     { name: 'json', value: 'FILE', help: 'of the bypass suite: a line of JSON for each case', complete: 'file' },
-    { name: 'only', value: 'PART', help: 'of the bypass suite: cases with this in their id' },
+    { name: 'only', value: 'PATTERN', help: 'of the bypass suite: cases whose id matches this regular expression' },
   ],
   examples: ['clrk test', 'clrk test all', 'clrk test bypass --only smuggling/'],
   run: async ({ io, global, args, flag, signal }) => {

@@ -46,7 +46,7 @@ export const ANSWERED: Expectation = { outcome: 'answer' };
 
 /** What no chain takes. */
 export const notAdmitted = (protocol: string | readonly string[] = ['tcp', 'tls']) =>
-  ({ protocol, verdict: 'Denied', reason: ['NotAdmitted', 'NoRoute', 'ForbiddenAddress'] }) as const;
+  ({ protocol, verdict: 'Denied', reason: ['NotAdmitted', 'NoRoute', 'ForbiddenAddress', 'HandshakeFailed'] }) as const;
 export const refused = (reason: string | readonly string[], protocol: string | readonly string[] = 'https') =>
   ({ protocol, verdict: 'Denied', reason }) as const;
 export const ALLOWED = { protocol: 'https', verdict: 'Allowed', reason: 'Allowed' } as const;

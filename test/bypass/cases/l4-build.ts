@@ -14,7 +14,17 @@ export const udp = (host: string, port: number): Step => ({ udp: { host, port, t
 export const hello = (host: string, servername: string, more: object = {}): Step => ({ hello: { host, port: 443, servername, ...more } });
 export const record = (reason: string | readonly string[], protocol?: string | readonly string[]) =>
   ({ verdict: 'Denied', reason, ...(protocol ? { protocol } : {}) }) as const;
-export const anyDenial = record(['NoRoute', 'NotAdmitted', 'AddressMismatch', 'HostMismatch', 'ServerNameMismatch', 'ForbiddenAddress', 'DeniedByPolicy']);
+export const anyDenial = record([
+  'NoRoute',
+  'NotAdmitted',
+  'HandshakeFailed',
+  'BadRequest',
+  'AddressMismatch',
+  'HostMismatch',
+  'ServerNameMismatch',
+  'ForbiddenAddress',
+  'DeniedByPolicy',
+]);
 export const through = (given: VariantName, step: Step, expect: Expectation = OK): Case['twin'] => ({ attempt: { given, steps: [step] }, expect });
 export const BLOCKED: Expectation = { outcome: ['http-status', 'closed', 'tls-refused', 'refused'], statuses: [403, 421, 502, 503] };
 

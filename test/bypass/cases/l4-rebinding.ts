@@ -3,18 +3,17 @@ import { over, plain, tcp } from '../steps.ts';
 import { ANSWERED, CUT, denied, table, type Row } from './build.ts';
 import { SEEN, get, request, record, anyDenial, through, named, BLOCKED } from './l4-build.ts';
 
+/** Whether the proxy says that it may not dial it or that there is nothing to dial. */
+const UNREACHED = { reason: ['ForbiddenAddress', 'UpstreamUnavailable'] } as const;
 const forbidden = (name: string, what: string, more: Partial<Row> = {}): Row => ({
   name,
   what,
   steps: [request(`${name}.test`)],
-  expect: denied([403], 'ForbiddenAddress'),
-  record: record('ForbiddenAddress'),
+  expect: denied([403, 503], ['ForbiddenAddress', 'UpstreamUnavailable']),
+  record: UNREACHED,
   ...more,
 });
-const NO_ADDRESS = {
-  expect: denied([403, 502, 503]),
-  record: { verdict: 'Denied', reason: ['ForbiddenAddress', 'UpstreamUnavailable', 'NoAddress', 'UpstreamUnresolved'] },
-} as const;
+const NO_ADDRESS = { expect: denied([403, 502, 503]), record: UNREACHED } as const;
 
 /** The address that was checked is the address that is dialled, and some are never dialled. */
 const rebinding = table('rebinding', { needs: 'l4', given: 'names', canary: SEEN, twin: named }, [

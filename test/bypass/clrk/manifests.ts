@@ -30,7 +30,7 @@ const gateway = (
     dns: { lookupFamily: 'V4Only' },
     upstreamTLS: {
       hostAliases: Object.entries(Object.groupBy(Object.keys(aliases), (host) => aliases[host]!)).map(([ip, hostnames]) => ({ ip, hostnames })),
-      additionalTrustBundleSecretRef: { name: 'canary-ca' },
+      additionalTrustBundleSecretRef: { name: name === 'weak' ? 'weak-ca' : 'canary-ca' },
     },
     ...more,
   });
@@ -72,7 +72,8 @@ const ai = (name: string, ip: string, models: readonly (readonly string[])[] = [
   agent(name),
 ];
 
-const HTTP = { name: 'cleartext', protocol: 'HTTP' };
+const TLS_443 = { ...TERMINATE, port: 443 };
+const HTTP_80 = { name: 'cleartext', protocol: 'HTTP', port: 80 };
 const TCP = { name: 'raw', protocol: 'TCP' };
 const UDP = { name: 'datagrams', protocol: 'UDP' };
 const PASSTHROUGH = { name: 'passthrough', protocol: 'TLS', tls: { mode: 'Passthrough' } };
@@ -135,7 +136,7 @@ export const manifestsOf = (variant: VariantName, provider: string): Manifest[] 
         ],
       );
     case 'names':
-      return l4Variant('names', [TERMINATE, HTTP], [{ destinationHostnames: ZONE, ports: ports(443, 80) }]);
+      return l4Variant('names', [TLS_443, HTTP_80], [{ destinationHostnames: ZONE, ports: ports(443, 80) }]);
     case 'passthrough':
       return l4Variant(
         'passthrough',
@@ -150,7 +151,7 @@ export const manifestsOf = (variant: VariantName, provider: string): Manifest[] 
     case 'ranges':
       return l4Variant(
         'ranges',
-        [{ ...TERMINATE, port: 443 }, TCP],
+        [TLS_443, TCP],
         [
           { destinationCIDRs: ['10.99.0.0/24', '169.254.0.0/16', '127.0.0.0/8', '100.64.0.0/10', '10.213.0.0/30'] },
           { destinationHostnames: ['private.test', 'allowed.test'], destinationCIDRs: ['10.99.0.0/24'], ports: ports(443) },
@@ -167,7 +168,7 @@ export const manifestsOf = (variant: VariantName, provider: string): Manifest[] 
       );
     case 'claims':
       return [
-        gateway('claims', { 'api.openai.com': provider }, [TERMINATE, HTTP, TCP]),
+        gateway('claims', { 'api.openai.com': provider }, [TLS_443, HTTP_80, TCP]),
         aiRoute('claims', 'claims', [['gpt-4.1*']]),
         credential('claims', 'claims'),
         mcpRoute('claims'),
@@ -176,7 +177,7 @@ export const manifestsOf = (variant: VariantName, provider: string): Manifest[] 
       ];
     case 'all':
       return [
-        gateway('all', { 'api.openai.com': provider }, [TERMINATE, HTTP, TCP], { defaultPolicy: 'allow-all' }),
+        gateway('all', { 'api.openai.com': provider }, [TLS_443, HTTP_80, TCP], { defaultPolicy: 'allow-all' }),
         aiRoute('all', 'all', [['gpt-4.1*']]),
         credential('all', 'all'),
         mcpRoute('all'),

@@ -73,13 +73,23 @@ class ClrkTarget implements Target {
     await stack.start();
     await stack.secret('openai', { authorization: `Bearer ${stack.key}` });
     await stack.secret('second', { authorization: 'Bearer sk-second' });
-    const bundle = join(stack.dir, 'bundle.pem');
-    await writeFile(bundle, this.#world.ca + (await readFile(join(stack.dir, 'fixture', 'ca.pem'), 'utf8')));
-    const { code, stderr } = await stack.clrk(['secret', 'set', 'canary-ca', '--from-file', `ca.crt=${bundle}`]);
-    if (code !== 0) throw new Error(stderr);
+    const provider = await readFile(join(stack.dir, 'fixture', 'ca.pem'), 'utf8');
+    for (const [name, bundle] of [
+      ['canary-ca', this.#world.ca + provider],
+      ['weak-ca', this.#world.ca + this.#world.weakCa],
+    ] as const) {
+      const file = join(stack.dir, `${name}.pem`);
+      await writeFile(file, bundle);
+      const { code, stderr } = await stack.clrk(['secret', 'set', name, '--from-file', `ca.crt=${file}`]);
+      if (code !== 0) throw new Error(stderr);
+    }
     const manifests = variants.flatMap((variant) => manifestsOf(variant, stack.lab.fixtureIp));
     await stack.apply(...manifests);
-    for (const { metadata } of manifests.filter(({ kind }) => kind === 'EgressGateway')) await stack.programmed(metadata.name);
+    for (const { metadata } of manifests.filter(({ kind }) => kind === 'EgressGateway')) {
+      // Says that it does not take the weak authority; the rest is in force.
+      if (metadata.name === 'weak') await stack.condition('egressgateways', 'weak', 'Ready', 'False', 60_000);
+      else await stack.condition('egressgateways', metadata.name, 'Ready', 'True', 60_000);
+    }
     for (const { metadata } of manifests.filter(({ kind }) => kind === 'TaskAgent'))
       await stack.condition('taskagents', metadata.name, 'Ready', 'True', 60_000);
     const [, ingress] = /:(\d+)/.exec(stack.urls.ingress.replace('http://', '')) ?? [];

@@ -175,7 +175,7 @@ describe('the upstream leg', () => {
       policySet: { trustBundle: good.policySet.trustBundle },
     });
     const weak = await weakCertificate();
-    expect(of({ 'ca.crt': `${a.certPem}\n${weak.certPem}` })).toMatchObject({
+    expect(of({ 'ca.crt': `${a.certPem}\n${weak.authority}` })).toMatchObject({
       errors: [{ reason: 'TrustBundleInvalid', message: expect.stringContaining('1024 bits') as string }],
       policySet: { trustBundle: good.policySet.trustBundle },
     });
