@@ -4,7 +4,9 @@ import { setTimeout as later } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { L4Match, L4Route, PolicyListener, PolicySet } from '#model';
 import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
+import { verdictOf } from '../../src/telemetry/recorder/verdict.ts';
 import { eventually } from './harness.ts';
+import { BAD_CERTIFICATES, writeBadCertificates } from './support/bad-certificates.ts';
 import { aiRoute, denialOf, EgressLab, OPENAI, pairOf } from './support/egress-lab.ts';
 import type { StepAnswer } from './support/sandbox-client.ts';
 import { clientHello } from './support/client-hello.ts';
@@ -29,18 +31,19 @@ const l4 = (name: string, matches: readonly L4Match[], change: Partial<L4Route> 
   rules: [{ index: 0, matches }],
   ...change,
 });
-const NAMES = ['web.example', 'db.example', 'other.example', 'a.wild.example', 'deep.a.wild.example', 'plain.example'];
+const NAMES = ['web.example', 'db.example', 'other.example', 'a.wild.example', 'deep.a.wild.example', 'plain.example', ...Object.keys(BAD_CERTIFICATES)];
 
 let lab: EgressLab;
 let other: SandboxNetwork;
 let upstreamCa: string;
+let badCa: string;
 let upstreams: readonly Record<string, unknown>[];
 
 const policy = (change: Partial<PolicySet> = {}): PolicySet =>
   lab.policyOf({
     listeners: LISTENERS,
     hostAliases: [{ ip: FIXTURE, hostnames: [OPENAI, ...NAMES] }],
-    trustBundle: lab.trustBundle + upstreamCa,
+    trustBundle: lab.trustBundle + upstreamCa + badCa,
     l4Routes: [
       l4('web', [
         {
@@ -61,6 +64,7 @@ const policy = (change: Partial<PolicySet> = {}): PolicySet =>
           agents: ['default/agent'],
         },
       ]),
+      l4('bad', [{ hosts: Object.keys(BAD_CERTIFICATES), ports: [{ from: 8443, to: 8443 }] }]),
       l4('other', [{ hosts: ['other.example'], ports: [{ from: 9443, to: 9443 }] }]),
       l4('wild', [{ hosts: ['*.wild.example'], ports: [{ from: 5432, to: 5432 }] }]),
       l4('range', [{ cidrs: [`${FIXTURE}/32`], ports: [{ from: 7000, to: 7000 }] }]),
@@ -74,6 +78,7 @@ const tcp = (address: string, port: number, send = 'hi', network?: SandboxNetwor
 beforeAll(async () => {
   lab = await EgressLab.start({ listeners: LISTENERS, aiRoutes: [aiRoute] });
   ({ seen: upstreams, ca: upstreamCa } = lab.resources.use(await startUpstreams(join(lab.state, 'upstreams'), lab.lab.fixture, FIXTURE)));
+  badCa = await writeBadCertificates(join(lab.state, 'upstreams'));
   other = await lab.newSandbox(1);
   await lab.enforce(policy());
   await eventually('claims are granted', async () => ((await lab.claim(0, 'agent')).refused === '' ? true : undefined));
@@ -202,6 +207,20 @@ test('who does not read what is sent to it costs little', async () => {
   while ((await Promise.race([stalled, later(200, end)])) === end) most = Math.max(most, await residentMib());
   // 8 MiB each would be 192.
   expect(most - before).toBeLessThan(48);
+});
+
+test('an upstream that does not prove its name: nothing is sent, the answer says in which way', async () => {
+  const before = upstreams.length;
+  for (const [name, message] of Object.entries(BAD_CERTIFICATES)) {
+    const answer = await lab.inSandbox({ do: 'https', address: await lab.addressOf(name), port: 8443, sni: name, path: '/', ca: lab.rootPem });
+    expect([name, answer.status]).toEqual([name, 502]);
+    expect([name, denialOf(answer)]).toEqual([
+      name,
+      expect.objectContaining({ code: 'UpstreamCertificateInvalid', message: expect.stringMatching(message) as string }) as object,
+    ]);
+    expect(verdictOf(await lab.lineOf(denialOf(answer)['decision']!))).toEqual({ verdict: 'Allowed', reason: 'UpstreamCertificateInvalid' });
+  }
+  expect(upstreams.length).toBe(before);
 });
 
 test('TLS that is passed through: by its name, and only to the address of that name', async () => {

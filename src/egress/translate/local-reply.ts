@@ -16,6 +16,28 @@ interface Row {
 
 const details = (text: string): string => `response.code_details.startsWith('${text}')`;
 
+const UNKNOWN_AUTHORITY =
+  'The certificate of the upstream comes from no authority this gateway trusts (spec.upstreamTLS.additionalTrustBundleSecretRef adds some).';
+
+/**
+ * What was wrong with the certificate of an upstream, by the words of Envoy and BoringSSL. The first is about its names, which
+ * Envoy quotes: they may hold any word of the others.
+ */
+const CERTIFICATE: readonly (readonly [said: string, message: string])[] = [
+  ['verify cert failed: SAN matcher', 'The certificate of the upstream is for another name.'],
+  ['certificate has expired', 'The certificate of the upstream has expired.'],
+  ['certificate is not yet valid', 'The certificate of the upstream is not valid yet.'],
+  ['issuer certificate', UNKNOWN_AUTHORITY],
+  ['self signed certificate', UNKNOWN_AUTHORITY],
+  ['certificate signature failure', 'The certificate of the upstream is signed in a way that is broken or too weak.'],
+  ['', 'The upstream did not prove its name with a certificate this gateway trusts.'],
+];
+
+const CERTIFICATE_ROWS: readonly Row[] = CERTIFICATE.map(([said, message]) => {
+  const when = ['CERTIFICATE_VERIFY_FAILED', said].filter(Boolean).map((text) => `upstream.transport_failure_reason.contains('${text}')`);
+  return { when: when.join(' && '), code: 'UpstreamCertificateInvalid', message, status: 502 };
+});
+
 export const ROWS: readonly Row[] = [
   { when: details('lua_response'), code: 'HostMismatch', message: 'Host is not the name this connection is for.' },
   {
@@ -32,12 +54,7 @@ export const ROWS: readonly Row[] = [
     message: 'The credential of this route is not there yet; nothing was sent.',
     status: 503,
   },
-  {
-    when: `upstream.transport_failure_reason.contains('CERTIFICATE_VERIFY_FAILED')`,
-    code: 'UpstreamCertificateInvalid',
-    message: 'The upstream did not prove its name with a certificate this gateway trusts.',
-    status: 502,
-  },
+  ...CERTIFICATE_ROWS,
   { when: 'response.code == 504 || response.code == 408', code: 'Timeout', message: 'The request was not answered in time.' },
   { when: details('request_payload_too_large'), code: 'BodyTooLarge', message: 'The request body is larger than this gateway takes.' },
   { when: details('upgrade_failed'), code: 'UpgradeNotAllowed', message: 'No route allows a protocol upgrade.' },

@@ -1,15 +1,16 @@
 /**
  * What sandboxes connect to in the tests of connections, run inside the namespace of the fixtures: TCP that speaks first (5432)
  * and TCP that answers (7000), UDP that answers (both), HTTP with WebSocket (80, 8080), HTTPS (8443 as web.example, 9443 as
- * other.example; the provider has 443). Every connection is a line on standard output.
+ * other.example; the provider has 443; to those who ask for a name with a certificate in the folder, as that). Every connection is a line on standard output.
  */
 import { createHash } from 'node:crypto';
 import { createSocket } from 'node:dgram';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createSecureServer } from 'node:http2';
 import { createServer as createTcp, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
+import { createSecureContext, type SecureContext } from 'node:tls';
 
 const [ip = '', certificates = ''] = process.argv.slice(2);
 const say = (what: object): void => void process.stdout.write(`${JSON.stringify(what)}\n`);
@@ -72,11 +73,22 @@ const upgrade = (request: IncomingMessage, socket: Socket): void => {
 
 for (const port of [80, 8080]) createHttp(answer(port)).on('upgrade', upgrade).listen(port, ip);
 
+/** The certificate of this name, when there is one. */
+const contextOf = (name: string): SecureContext | undefined => {
+  const file = `${certificates}/${name}`;
+  return existsSync(`${file}.pem`) ? createSecureContext({ cert: readFileSync(`${file}.pem`), key: readFileSync(`${file}.key`) }) : undefined;
+};
+
 for (const [port, name] of [
   [8443, 'web.example'],
   [9443, 'other.example'],
 ] as const) {
-  const options = { cert: readFileSync(`${certificates}/${name}.pem`), key: readFileSync(`${certificates}/${name}.key`), allowHTTP1: true };
+  const options = {
+    cert: readFileSync(`${certificates}/${name}.pem`),
+    key: readFileSync(`${certificates}/${name}.key`),
+    allowHTTP1: true,
+    SNICallback: (asked: string, done: (error: null, context?: SecureContext) => void) => done(null, contextOf(asked)),
+  };
   createSecureServer(options, answer(port) as never)
     .on('upgrade', upgrade as never)
     .on('sessionError', () => {})
