@@ -22,6 +22,7 @@ const main = async (program: Program): Promise<void> => {
     stopEnvoy: async (index) => void (await privileged.stopEnvoy({ index })),
     startFront: async () => void (await privileged.startFront({})),
     setRoute: async (element) => void (await privileged.setRoute(element)),
+    deleteRoute: async (element) => void (await privileged.deleteRoute(element)),
     setBlock: async (block, elements) => void (await privileged.setBlock({ block, elements: [...elements] })),
     closeConnections: async (address, destinations) => void (await privileged.closeConnections({ address, destinations: [...destinations] })),
   };

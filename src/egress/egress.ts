@@ -8,6 +8,7 @@ import { AggregatedDiscoveryService, ExternalProcessor } from '#wire/xds';
 import { Bindings } from './bindings.ts';
 import { claimsService } from './claims.ts';
 import { createEngine, createSettler, SETTLED } from './engine/index.ts';
+import { Floods } from './floods.ts';
 import { GatewayIndexes } from './gateway-indexes.ts';
 import { Gateway, systemRoots } from './gateway.ts';
 import { createResolver, type Answer } from './names/resolver.ts';
@@ -28,6 +29,7 @@ export interface HostPort {
   stopEnvoy(index: number): Promise<void>;
   startFront(): Promise<void>;
   setRoute(element: MapElement): Promise<void>;
+  deleteRoute(element: Omit<MapElement, 'port'>): Promise<void>;
   setBlock(block: string, elements: readonly MapElement[]): Promise<void>;
   /** Resets the TCP connections of a sandbox address to destinations (`ip:port`, as it dialled them). */
   closeConnections(address: string, destinations: readonly string[]): Promise<void>;
@@ -58,6 +60,7 @@ export class Egress implements AsyncDisposable {
   readonly #steering: Steering;
   readonly #relays: UdpRelays;
   readonly #servers = new AsyncDisposableStack();
+  readonly #floods: Floods;
   readonly #roots = systemRoots();
   #xdsServed = false;
   /** Changes of the maps that are not in force yet. */
@@ -77,6 +80,8 @@ export class Egress implements AsyncDisposable {
       gateway: (name) => this.#gateways.get(name)?.steered,
       ways: bindings.all,
     });
+    const { host, log, signal } = options;
+    this.#floods = new Floods({ host, bindings: () => bindings.all, log, signal });
     this.#records = new RecordFile(options.at.egressLog, { now: () => options.clock.now() });
   }
 
@@ -243,6 +248,7 @@ export class Egress implements AsyncDisposable {
       clock,
       log: log.with({ gateway: name }),
       changed,
+      flooded: (block, port) => this.#floods.flooded(block, port),
       revoked: (revoked) => this.#close(name, revoked),
     });
     this.#gateways.set(name, gateway);

@@ -51,6 +51,8 @@ export interface GatewayOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly changed: () => void;
+  /** The agent of a block tries too many destinations; `port` is where its connections are to be refused. */
+  readonly flooded: (block: string, port: number) => void;
   /** Something that sandboxes may have open is denied now, and the denial is in force. */
   readonly revoked: (revoked: Revoked) => void;
 }
@@ -92,7 +94,12 @@ export class Gateway implements NamingGateway, Disposable {
       onEvict: (host) => this.node.evict(host),
     });
     this.#upstreams = new Upstreams((host, ranges, listener) => options.upstream.watch(host, wantedOf(this.#policy!, host, ranges), listener));
-    this.#verdicts = new Verdicts({ context: () => this.#context(), serviceOf: (upstream) => this.#upstreams.serviceOf(upstream), clock });
+    this.#verdicts = new Verdicts({
+      context: () => this.#context(),
+      serviceOf: (upstream) => this.#upstreams.serviceOf(upstream),
+      flooded: (block) => options.flooded(block, this.slice.floodedPort),
+      clock,
+    });
     const onState = (state: NodeState): void => this.#onState(state);
     this.node = new XdsNode({ leaves: this.#leaves, verdicts: this.#verdicts, upstreams: this.#upstreams, admitted, clock, log, onState });
   }

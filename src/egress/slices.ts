@@ -14,6 +14,7 @@ const BASE = SLICES.from;
 const FIRST_PORT = 15_001;
 const FIRST_UNCLAIMED_PORT = 15_101;
 const FIRST_RAW_PORT = 15_201;
+const FIRST_FLOODED_PORT = 15_301;
 /** Ports of the gateway namespace on which datagrams are relayed, one for each (gateway, address, port). */
 export const UDP_PORTS = { from: 20_000, to: 29_999 } as const;
 
@@ -28,6 +29,8 @@ export interface Slice {
   readonly port: number;
   /** Where it refuses and records the connections of sandboxes that have no run yet. */
   readonly unclaimedPort: number;
+  /** Where it refuses and records those of sandboxes that try too many destinations. */
+  readonly floodedPort: number;
   /** Where it takes connections whose first bytes nobody needs to see: only a tcp listener can have them. */
   readonly rawPort: number;
 }
@@ -40,6 +43,7 @@ export const sliceOf = (index: number): Slice => {
     denied: `${formatIp(start + 2048)}/21`,
     port: FIRST_PORT + index,
     unclaimedPort: FIRST_UNCLAIMED_PORT + index,
+    floodedPort: FIRST_FLOODED_PORT + index,
     rawPort: FIRST_RAW_PORT + index,
   };
 };

@@ -95,6 +95,9 @@ export const HANDSHAKE_FORMAT: Json = {
 /** Of connections of a sandbox that has no run yet. */
 export const UNCLAIMED_FORMAT: Json = { ...REFUSED_FORMAT, reason: 'NotClaimed' };
 
+/** Of connections of a sandbox that tries too many destinations. */
+export const FLOODED_FORMAT: Json = { ...REFUSED_FORMAT, reason: 'TooManyDestinations' };
+
 /** A JSON-lines file shared by all chains of the gateway; what is unknown is left out of a line. `when`: CEL over Envoy's attributes. */
 export const accessLog = (input: TranslateInput, format: Json, when?: string): readonly Json[] => [
   {

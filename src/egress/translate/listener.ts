@@ -1,6 +1,6 @@
 import type { ResourceJson } from '#wire/xds';
 import { keyFormat, type VerdictKind } from '../verdicts/key.ts';
-import { accessLog, CONNECTION_FORMATS, HANDSHAKE_FORMAT, REFUSED_FORMAT, UNCLAIMED_FORMAT } from './access-log.ts';
+import { accessLog, CONNECTION_FORMATS, FLOODED_FORMAT, HANDSHAKE_FORMAT, REFUSED_FORMAT, UNCLAIMED_FORMAT } from './access-log.ts';
 import { ADS, any, cidr, CONNECTION_BUFFER, extension, VERDICT_TIMEOUT, type Json } from './envoy.ts';
 import { AFTER_HELLO, helloGuard } from './hello.ts';
 import { connectionManager } from './http.ts';
@@ -140,14 +140,14 @@ const egress = (of: TranslateInput): ResourceJson =>
 const raw = (of: TranslateInput): ResourceJson =>
   any('envoy.config.listener.v3.Listener', { ...listenerOn(of, 'raw', of.slice.rawPort), filter_chains: [relayChain(of, 'tcp')] });
 
-/**
- * Where nftables sends sandboxes that have no run yet: whatever they dial is refused, and recorded as that. It waits for
- * nothing they may say, because many a client waits for the server's first word.
- */
-const unclaimed = (of: TranslateInput): ResourceJson =>
-  any('envoy.config.listener.v3.Listener', {
-    ...listenerOn(of, 'unclaimed', of.slice.unclaimedPort),
-    filter_chains: [{ name: 'unclaimed', filters: [nowhere(of, UNCLAIMED_FORMAT)] }],
-  });
+/** Where nftables sends what is refused, and recorded as that, whatever it is: it waits for nothing the client may say. */
+const refusing = (of: TranslateInput, name: string, port: number, format: Json): ResourceJson =>
+  any('envoy.config.listener.v3.Listener', { ...listenerOn(of, name, port), filter_chains: [{ name, filters: [nowhere(of, format)] }] });
 
-export const listeners = (of: TranslateInput): readonly ResourceJson[] => [egress(of), raw(of), unclaimed(of)];
+export const listeners = (of: TranslateInput): readonly ResourceJson[] => [
+  egress(of),
+  raw(of),
+  // Of sandboxes that have no run yet, and of those that try too many destinations.
+  refusing(of, 'unclaimed', of.slice.unclaimedPort, UNCLAIMED_FORMAT),
+  refusing(of, 'flooded', of.slice.floodedPort, FLOODED_FORMAT),
+];

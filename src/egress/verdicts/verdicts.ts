@@ -29,6 +29,8 @@ export interface VerdictsOptions {
   readonly context: () => JudgeContext | undefined;
   /** The name by which endpoints of an upstream are asked for. */
   readonly serviceOf: (upstream: Extract<Upstream, { host: string }>) => string;
+  /** The agent of a block asks for more than it may have. */
+  readonly flooded: (block: string) => void;
   readonly clock: Clock;
   readonly max?: number;
   readonly maxOfBlock?: number;
@@ -69,7 +71,10 @@ export class Verdicts {
     // A key of another hour would take the place of one that is used: Envoy names all it ever asked for on a new stream.
     if (!key || !context || !this.#hours().has(key.hour)) return undefined;
     const of = this.#ofBlock.get(key.block) ?? 0;
-    if (of >= (this.#options.maxOfBlock ?? MAX_OF_BLOCK) || this.#live.size >= (this.#options.max ?? MAX)) return undefined;
+    if (of >= (this.#options.maxOfBlock ?? MAX_OF_BLOCK) || this.#live.size >= (this.#options.max ?? MAX)) {
+      this.#options.flooded(key.block);
+      return undefined;
+    }
     const live = this.#judge(name, key, context);
     this.#live.set(name, live);
     this.#ofBlock.set(key.block, of + 1);

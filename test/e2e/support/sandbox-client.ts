@@ -93,7 +93,15 @@ export interface Http2Step {
   readonly ca: string;
 }
 
-export type Single = DnsStep | HttpsStep | RawStep | HttpStep | HoldStep | DatagramStep | Http2Step | StallStep;
+export type Single = DnsStep | HttpsStep | RawStep | HttpStep | HoldStep | DatagramStep | Http2Step | StallStep | PortsStep;
+
+/** Connects to each port of a range and closes again, some at a time. */
+export interface PortsStep {
+  readonly do: 'ports';
+  readonly address: string;
+  readonly from: number;
+  readonly to: number;
+}
 
 /** Several at the same time; the answer has theirs in order. */
 export interface ManyStep {
@@ -225,6 +233,24 @@ const h2 = ({ address, port, sni, path, mib = 0, ca }: Http2Step): Promise<StepA
     Readable.from(chunksOf(mib)).pipe(stream);
   });
 
+const ports = async ({ address, from, to }: PortsStep): Promise<StepAnswer> => {
+  let next = from;
+  const dial = async (): Promise<void> => {
+    while (next <= to) {
+      const socket = connectTcp({ host: address, port: next++ });
+      await new Promise<void>((done) =>
+        socket
+          .once('connect', () => setTimeout(done, 20))
+          .once('error', () => done())
+          .once('close', () => done()),
+      );
+      socket.destroy();
+    }
+  };
+  await Promise.all(Array.from({ length: 64 }, dial));
+  return {};
+};
+
 function* chunksOf(mib: number): Generator<Buffer> {
   const chunk = Buffer.alloc(1024 * 1024, 'x');
   for (let i = 0; i < mib; i++) yield chunk;
@@ -247,6 +273,8 @@ const perform = async (step: Step): Promise<StepAnswer> => {
   switch (step.do) {
     case 'many':
       return { answers: await Promise.all(step.steps.map((one) => perform(one).catch(failed))) };
+    case 'ports':
+      return ports(step);
     case 'h2':
       return h2(step);
     case 'datagram':

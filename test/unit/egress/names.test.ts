@@ -260,6 +260,7 @@ test('slices do not overlap, and leave the reserved addresses alone', () => {
     port: 15_001,
     unclaimedPort: 15_101,
     rawPort: 15_201,
+    floodedPort: 15_301,
   });
   expect(sliceOf(30)).toEqual({
     all: '198.19.224.0/20',
@@ -268,5 +269,6 @@ test('slices do not overlap, and leave the reserved addresses alone', () => {
     port: 15_031,
     unclaimedPort: 15_131,
     rawPort: 15_231,
+    floodedPort: 15_331,
   });
 });

@@ -122,6 +122,9 @@ test.each([
   expect(judged.upstream).toBeUndefined();
 });
 
+const floods: string[] = [];
+const flooded = (block: string): void => void floods.push(block);
+
 const clockAt = (now: () => number): Clock => ({ now, monotonic: now });
 
 const metadataOf = (resource: { readonly body: { readonly value: Uint8Array } }): Record<string, unknown> =>
@@ -131,7 +134,12 @@ const TCP = 'tcp/100.64.0.0/20/198.18.0.1:5432/-/202633012';
 
 test('a change of policy changes the verdicts that differ, keeps the revision of the others, and says who lost something', () => {
   let policy = policyOf();
-  const verdicts = new Verdicts({ context: () => context(policy), serviceOf: ({ host, port }) => `up/${host}:${port}`, clock: clockAt(() => NOON) });
+  const verdicts = new Verdicts({
+    context: () => context(policy),
+    serviceOf: ({ host, port }) => `up/${host}:${port}`,
+    flooded: () => {},
+    clock: clockAt(() => NOON),
+  });
   const http = 'http/100.64.0.0/20/198.18.0.1:80/db.example.com/202633012';
   const before = verdicts.ask(TCP)!;
   verdicts.ask(http);
@@ -154,13 +162,16 @@ test('verdicts of an agent are bounded, those of an hour that is over are forgot
   const verdicts = new Verdicts({
     context: () => policy && context(policy),
     serviceOf: ({ host }) => `up/${host}`,
+    flooded,
     clock: clockAt(() => now),
     maxOfBlock: 2,
   });
   const at = (port: number, hour = '202633012') => `tcp/100.64.0.0/20/198.18.0.1:${port}/-/${hour}`;
   expect(verdicts.ask(at(1))).toBeDefined();
   expect(verdicts.ask(at(2))).toBeDefined();
+  floods.length = 0;
   expect(verdicts.ask(at(3))).toBeUndefined();
+  expect(floods).toEqual(['100.64.0.0/20']);
   expect(verdicts.ask(at(1))).toBeDefined();
   now += HOUR + 30_000;
   expect(verdicts.expire()).toEqual([]);
@@ -176,7 +187,7 @@ const deniedAll = (): PolicySet => policyOf({ revision: 'r2', l4Routes: [] });
 
 test('what was let through in an hour that is over is lost by a denial like everything else, once', () => {
   let [now, policy] = [NOON, policyOf()];
-  const verdicts = new Verdicts({ context: () => context(policy), serviceOf: ({ host }) => `up/${host}`, clock: clockAt(() => now) });
+  const verdicts = new Verdicts({ flooded, context: () => context(policy), serviceOf: ({ host }) => `up/${host}`, clock: clockAt(() => now) });
   verdicts.ask(TCP);
   verdicts.ask('tcp/100.64.0.0/20/203.0.113.9:22/-/202633012'); // denied, so nothing of it is open
   now += HOUR + 90_000;
@@ -194,6 +205,7 @@ test('so is what an earlier egress let through, and what its address stood for w
   const verdicts = new Verdicts({
     context: () => ({ ...context(policy), nameOf: () => name }),
     serviceOf: ({ host }) => `up/${host}`,
+    flooded,
     clock: clockAt(() => NOON),
   });
   verdicts.resume([TCP, 'tcp/100.64.0.0/20/198.18.0.2:5432/-/202633001', 'tcp/100.64.0.0/20/203.0.113.9:22/-/202633012', 'not a key']);
@@ -207,7 +219,7 @@ test('so is what an earlier egress let through, and what its address stood for w
 });
 
 test('a key of another hour has no verdict: it would take the place of one that is used', () => {
-  const verdicts = new Verdicts({ context, serviceOf: ({ host }) => `up/${host}`, clock: clockAt(() => NOON), maxOfBlock: 1 });
+  const verdicts = new Verdicts({ flooded, context, serviceOf: ({ host }) => `up/${host}`, clock: clockAt(() => NOON), maxOfBlock: 1 });
   expect(verdicts.ask(TCP.replace('/202633012', '/202633010'))).toBeUndefined();
   expect(verdicts.ask(TCP)).toBeDefined();
 });
@@ -218,6 +230,7 @@ test('an address that stands for another name now: its verdicts change, and what
   const verdicts = new Verdicts({
     context: () => ({ ...context(policyOf({ l4Routes })), nameOf: () => name }),
     serviceOf: ({ host }) => `up/${host}`,
+    flooded,
     clock: clockAt(() => NOON),
   });
   expect(verdicts.ask(TCP)!.service).toBe('up/db.example.com');

@@ -139,7 +139,12 @@ beforeEach(async () => {
   });
   disposed = [];
   policy = undefined;
-  verdicts = new Verdicts({ context: () => policy && contextOf(policy), serviceOf: (upstream) => upstreams.serviceOf(upstream), clock: systemClock });
+  verdicts = new Verdicts({
+    context: () => policy && contextOf(policy),
+    serviceOf: (upstream) => upstreams.serviceOf(upstream),
+    flooded: () => {},
+    clock: systemClock,
+  });
   node = new XdsNode({
     leaves,
     verdicts,
