@@ -345,25 +345,6 @@ test('Envoy killed: verdicts are asked for anew', async () => {
   expect((await tcp(db, 5432, 'hi', other)).received ?? '').toBe('');
 });
 
-test('who tries too many destinations is cut off for a while, and nobody else', async () => {
-  await lab.enforce(policy({ l4Routes: [...policy().l4Routes, l4('any', [{ hosts: ['plain.example'] }])] }));
-  const address = await lab.addressOf('plain.example');
-  const db = await lab.addressOf('db.example');
-  const wild = await lab.addressOf('a.wild.example', other);
-  let from = 20_000;
-  await eventually(
-    'it is refused at its own address',
-    async () => {
-      await lab.inSandbox({ do: 'ports', address, from, to: (from += 800) });
-      return (await lab.accessLines()).some(({ source, reason }) => source === pairOf(0).sandbox && reason === 'TooManyDestinations') ? true : undefined;
-    },
-    60_000,
-  );
-  expect((await tcp(wild, 5432, 'hi', other)).received).toBe('ready\ngot hi');
-  await eventually('it is let again', async () => ((await tcp(db, 5432)).received === 'ready\ngot hi' ? true : undefined), 20_000);
-  await lab.enforce(policy());
-});
-
 test('egress frozen: what was judged goes on, what was not is refused in bounded time', async () => {
   const db = await lab.addressOf('db.example');
   expect((await tcp(db, 5432)).received).toBe('ready\ngot hi');
@@ -407,4 +388,24 @@ test('a denial closes what is open also while Envoy refuses something else of th
   expect(lab.report!.gateways[0]!.error).toMatch(/ca:upstream/);
   await lab.enforce(policy());
   expect(await enforced).toBe('refused');
+});
+
+// Last: what this agent may try in an hour is spent by it.
+test('who tries too many destinations is cut off for a while, and nobody else', async () => {
+  await lab.enforce(policy({ l4Routes: [...policy().l4Routes, l4('any', [{ hosts: ['plain.example'] }])] }));
+  const address = await lab.addressOf('plain.example');
+  const db = await lab.addressOf('db.example');
+  const wild = await lab.addressOf('a.wild.example', other);
+  let from = 20_000;
+  await eventually(
+    'it is refused at its own address',
+    async () => {
+      await lab.inSandbox({ do: 'ports', address, from, to: (from += 800) });
+      return (await lab.accessLines()).some(({ source, reason }) => source === pairOf(0).sandbox && reason === 'TooManyDestinations') ? true : undefined;
+    },
+    60_000,
+  );
+  await eventually('another agent gets through', async () => ((await tcp(wild, 5432, 'hi', other)).received === 'ready\ngot hi' ? true : undefined));
+  await eventually('it is let again', async () => ((await tcp(db, 5432)).received === 'ready\ngot hi' ? true : undefined), 20_000);
+  await lab.enforce(policy());
 });

@@ -22,6 +22,8 @@ interface Records {
 
 interface Watcher {
   readonly wanted: Wanted;
+  /** The same for those who want the same of the name: many ports of it may be watched. */
+  readonly key: string;
   readonly listener: (choice: Choice) => void;
   told: string | undefined;
 }
@@ -57,7 +59,7 @@ export class WatchedName {
   }
 
   add(wanted: Wanted, listener: (choice: Choice) => void): Disposable {
-    const watcher: Watcher = { wanted, listener, told: undefined };
+    const watcher: Watcher = { wanted, key: JSON.stringify(wanted), listener, told: undefined };
     this.#watchers.add(watcher);
     // Not at once: whoever watches has this watch in hand when it hears.
     queueMicrotask(() => void this.#refresh());
@@ -79,10 +81,11 @@ export class WatchedName {
     if (this.#refreshing) return;
     this.#refreshing = true;
     clearTimeout(this.#timer);
-    const asked = new Set([...this.#watchers].flatMap(({ wanted }) => asksFor(wanted)));
+    const kinds = [...new Map([...this.#watchers].map(({ key, wanted }) => [key, wanted])).values()];
+    const asked = new Set(kinds.flatMap(asksFor));
     await Promise.all([...asked].map((family) => this.#renew(family)));
     const { ownAddresses } = this.#options;
-    if (!asked.has('AAAA') && [...this.#watchers].some(({ wanted }) => needsV6(wanted, this.#addresses('A'), ownAddresses()))) {
+    if (!asked.has('AAAA') && kinds.some((wanted) => needsV6(wanted, this.#addresses('A'), ownAddresses()))) {
       asked.add('AAAA');
       await this.#renew('AAAA');
     }
@@ -120,8 +123,10 @@ export class WatchedName {
     const own = ownAddresses();
     const failure = [...this.#records.values()].find((records) => records.failure !== '')?.failure ?? '';
     const known = { A: this.#addresses('A'), AAAA: this.#addresses('AAAA'), failure };
+    const choices = new Map<string, Choice>();
     for (const watcher of this.#watchers) {
-      const choice = choose(name, watcher.wanted, known, own);
+      const choice = choices.get(watcher.key) ?? choose(name, watcher.wanted, known, own);
+      choices.set(watcher.key, choice);
       const key = `${choice.endpoints.join()} ${choice.problem}`;
       if (watcher.told === key) continue;
       watcher.told = key;

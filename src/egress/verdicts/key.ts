@@ -30,9 +30,6 @@ const KEY = new RegExp(`^(${VERDICT_KINDS.join('|')})/(\\d{1,3}(?:\\.\\d{1,3}){3
 /** Whether a cluster is a verdict, and none of the snapshot's. */
 export const isVerdictName = (name: string): boolean => /^(?:tcps?|pass|tls|http)\//.test(name);
 
-/** The block in the name of a verdict. */
-export const blockOf = (name: string): string => name.split('/', 3).slice(1).join('/');
-
 export const parseVerdictKey = (text: string): VerdictKey | undefined => {
   const [, kind, block, address, port, name, hour] = KEY.exec(text) ?? [];
   if (kind === undefined || !isIPv4(address!) || Number(port) > 65_535) return undefined;

@@ -91,13 +91,12 @@ export class XdsNode implements Disposable {
 
   /** A new stream of this node's Envoy; `send` queues a response on it. The newest stream counts. */
   connect(send: (response: DeltaResponse) => void): { handle(request: DeltaDiscoveryRequest): void; close(): void } {
-    const { leaves, verdicts, upstreams, clock, log } = this.#options;
+    const { leaves, verdicts, upstreams, log } = this.#options;
     const stream = new NodeStream(send, {
       leaf: (name) => this.#leaf(name),
       isCurrent: (name, version) => leaves.isCurrent(name, version),
       verdicts,
       upstreams,
-      clock,
       log,
     });
     this.#stream = stream;

@@ -1,9 +1,8 @@
-import type { Clock, Logger } from '#lib';
+import type { Logger } from '#lib';
 import type { DeltaDiscoveryRequest, DeltaResponse } from '#wire/xds';
 import type { Leaf } from '../leaves.ts';
 import type { Upstreams } from '../upstreams.ts';
-import { blockOf, isVerdictName } from '../verdicts/key.ts';
-import { Pace } from '../verdicts/pace.ts';
+import { isVerdictName } from '../verdicts/key.ts';
 import type { Rejudged, Verdicts } from '../verdicts/verdicts.ts';
 import { encodeLeaf, TYPE, type Snapshot, type TypeUrl, type VersionedResource } from './snapshot.ts';
 import { Subscription, type SentResource } from './subscription.ts';
@@ -14,7 +13,6 @@ export interface StreamSources {
   isCurrent(name: string, version: string): boolean;
   readonly verdicts: Pick<Verdicts, 'ask' | 'resume'>;
   readonly upstreams: Pick<Upstreams, 'subscribe'>;
-  readonly clock: Clock;
   readonly log: Logger;
 }
 
@@ -43,13 +41,11 @@ export class NodeStream {
   readonly #told = new Map<string, VersionedResource>();
   /** Changes of verdicts that Envoy has not taken in full. */
   readonly #changes = new Set<Change>();
-  readonly #pace: Pace;
   #closed = false;
 
   constructor(send: (response: DeltaResponse) => void, sources: StreamSources) {
     this.#send = send;
     this.#sources = sources;
-    this.#pace = new Pace(sources.clock);
   }
 
   close(): void {
@@ -146,21 +142,7 @@ export class NodeStream {
       this.#changes.delete(change);
       change.done();
     }
-    const now: string[] = [];
-    const refused: string[] = [];
-    for (const name of asked.filter(isVerdictName)) {
-      // What Envoy has already costs it nothing.
-      const delay = resumed.has(name) ? 0 : this.#pace.delay(blockOf(name));
-      if (delay === undefined) refused.push(name);
-      else if (delay === 0) now.push(name);
-      else setTimeout(() => !this.#closed && this.#answerVerdicts(subscription, [name], resumed), delay).unref();
-    }
-    this.#answerVerdicts(subscription, now, resumed);
-    if (refused.length > 0) subscription.push([], refused);
-  }
-
-  #answerVerdicts(subscription: Subscription, names: readonly string[], resumed: ReadonlyMap<string, string>): void {
-    const answers = names.map((name) => ({ name, resource: this.#sources.verdicts.ask(name) }));
+    const answers = asked.filter(isVerdictName).map((name) => ({ name, resource: this.#sources.verdicts.ask(name) }));
     const found = answers.flatMap(({ name, resource }) => (resource && resource.version !== resumed.get(name) ? [{ name, ...resource }] : []));
     const absent = answers.flatMap(({ name, resource }) => (resource ? [] : [name]));
     if (found.length + absent.length > 0) subscription.push(found, absent);
