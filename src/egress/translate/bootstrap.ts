@@ -1,3 +1,4 @@
+import { VERDICT_KINDS } from '../verdicts/key.ts';
 import { any, extension, type Json } from './envoy.ts';
 import type { BootstrapInput } from './input.ts';
 
@@ -54,8 +55,12 @@ export const bootstrap = (input: BootstrapInput): Json => ({
       },
     ],
   },
-  // One statistic a name would grow with what agents ask for.
-  stats_config: { stats_matcher: { exclusion_list: { patterns: [{ prefix: 'sds.' }, { contains: '.ssl.certificate.' }] } } },
+  // What grows with what agents ask for has no statistics: leaves and verdicts (22 KB each).
+  stats_config: {
+    stats_matcher: {
+      exclusion_list: { patterns: [{ prefix: 'sds.' }, { contains: '.ssl.certificate.' }, ...VERDICT_KINDS.map((kind) => ({ prefix: `cluster.${kind}/` }))] },
+    },
+  },
   overload_manager: {
     refresh_interval: '0.25s',
     resource_monitors: [

@@ -240,3 +240,14 @@ test('an address that stands for another name now: its verdicts change, and what
   expect(changed).toMatchObject([{ name: TCP, resource: { service: 'up/other.example.com' } }]);
   expect(revoked).toEqual(new Map([['100.64.0.0/20', new Set(['198.18.0.1:5432'])]]));
 });
+
+test('a verdict that holds trusted roots counts for eight, for its agent and for all', () => {
+  const options = { context: () => context(), serviceOf: ({ host }: { host: string }) => `up/${host}`, clock: clockAt(() => NOON) };
+  const key = (kind: string, block: string, port: number) => `${kind}/${block}/198.18.0.1:${port}/db.example.com/202633012`;
+  const agent = new Verdicts({ ...options, maxOfBlock: 17 });
+  expect([1, 2, 3].map((port) => agent.ask(key('tls', '100.64.0.0/20', port)) !== undefined)).toEqual([true, true, false]);
+  expect([1, 2].map((port) => agent.ask(key('pass', '100.64.0.0/20', port)) !== undefined)).toEqual([true, false]);
+  const all = new Verdicts({ ...options, max: 9 });
+  expect(['100.64.0.0/20', '100.64.16.0/20'].map((block) => all.ask(key('tls', block, 1)) !== undefined)).toEqual([true, false]);
+  expect(all.ask(key('pass', '100.64.16.0/20', 1))).toBeDefined();
+});
