@@ -242,7 +242,7 @@ test('an address that stands for another name now: its verdicts change, and what
 });
 
 test('a verdict that holds trusted roots counts for eight, for its agent and for all', () => {
-  const options = { context: () => context(), serviceOf: ({ host }: { host: string }) => `up/${host}`, clock: clockAt(() => NOON) };
+  const options = { context: () => context(), serviceOf: ({ host }: { host: string }) => `up/${host}`, flooded, clock: clockAt(() => NOON) };
   const key = (kind: string, block: string, port: number) => `${kind}/${block}/198.18.0.1:${port}/db.example.com/202633012`;
   const agent = new Verdicts({ ...options, maxOfBlock: 17 });
   expect([1, 2, 3].map((port) => agent.ask(key('tls', '100.64.0.0/20', port)) !== undefined)).toEqual([true, true, false]);
