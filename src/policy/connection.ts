@@ -203,7 +203,9 @@ export const decideConnection = (set: PolicySet, facts: ConnectionFacts): Connec
     facts.host,
   );
   const verdict = matches.length > 0 ? applyMatches(matches, facts) : byDefault(set, facts, candidates, group);
-  if (verdict.verdict === 'Denied') return arrive(set, group, verdict, matches[0]?.route);
+  // A denial may be that of a route that would not have come first.
+  const deciding = matches.find(({ route }) => l4Name(route) === verdict.route) ?? matches[0];
+  if (verdict.verdict === 'Denied') return arrive(set, group, verdict, deciding?.route);
   const handling = HANDLING[group.shape];
   const claimed = decideServerName(set, facts, handling);
   const mismatch = facts.transport === 'TCP' && facts.speaks === 'tls' ? mismatchOf(facts, handling) : undefined;
