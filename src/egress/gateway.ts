@@ -3,7 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { rootCertificates } from 'node:tls';
 import { canonicalJson, fingerprintOf, type Clock, type Logger } from '#lib';
 import type { DesiredGateway, GatewayState, PolicySet, RequestFacts, WorkerLayout } from '#model';
-import { answersDenied, admitsName, namesOf } from '#policy';
+import { admitsName, admittedHosts, AI_PORT, answersDenied, namesOf } from '#policy';
 import { Leaves } from './leaves.ts';
 import { NameAddresses } from './names/addresses.ts';
 import { DeniedNames } from './names/denied.ts';
@@ -13,7 +13,7 @@ import { isInSlice, sliceOf, type Slice } from './slices.ts';
 import { isSteeredByName, udpDestinations, type SteeredGateway, type UdpRelay, type UdpRelays } from './steering/index.ts';
 import { bootstrap, translate } from './translate/index.ts';
 import type { UpstreamResolver, Wanted } from './upstream/index.ts';
-import { Upstreams } from './upstreams.ts';
+import { serviceName, Upstreams } from './upstreams.ts';
 import type { JudgeContext } from './verdicts/judge.ts';
 import { Verdicts, type Rejudged } from './verdicts/verdicts.ts';
 import { XdsNode, type NodeState } from './xds/node.ts';
@@ -76,6 +76,7 @@ export class Gateway implements NamingGateway, Disposable {
   #policy: PolicySet | undefined;
   #credentials: ReadonlyMap<string, string> = new Map();
   #resolution = '';
+  #relays: readonly UdpRelay[] = [];
   #state: GatewayState;
 
   private constructor(options: GatewayOptions, addresses: NameAddresses) {
@@ -97,11 +98,13 @@ export class Gateway implements NamingGateway, Disposable {
     this.#verdicts = new Verdicts({
       context: () => this.#context(),
       serviceOf: (upstream) => this.#upstreams.serviceOf(upstream),
+      forbidden: (service) => this.#upstreams.forbidden(service),
       flooded: (block) => options.flooded(block, this.slice.floodedPort),
       clock,
     });
     const onState = (state: NodeState): void => this.#onState(state);
-    this.node = new XdsNode({ leaves: this.#leaves, verdicts: this.#verdicts, upstreams: this.#upstreams, admitted, clock, log, onState });
+    const turned = (service: string): void => this.#turned(service);
+    this.node = new XdsNode({ leaves: this.#leaves, verdicts: this.#verdicts, upstreams: this.#upstreams, turned, admitted, clock, log, onState });
   }
 
   static async open(options: GatewayOptions): Promise<Gateway> {
@@ -148,6 +151,7 @@ export class Gateway implements NamingGateway, Disposable {
   #publish(policy: PolicySet, relays: readonly UdpRelay[], judged?: Rejudged): void {
     const { at, index, roots } = this.#options;
     const credentials = this.#credentials;
+    this.#relays = relays;
     const translated = translate({
       policy,
       index,
@@ -158,8 +162,16 @@ export class Gateway implements NamingGateway, Disposable {
       credentials: new Set(credentials.keys()),
       relays,
       serviceOf: (upstream) => this.#upstreams.serviceOf(upstream),
+      forbidden: (service) => this.#upstreams.forbidden(service),
     });
     this.node.set(snapshotOf(policy.revision, translated, { credentials, trustedCa: roots + policy.trustBundle }), judged);
+  }
+
+  /** What a service leads to turned forbidden, or may be dialled again: its verdicts say so, and the routes of providers. */
+  #turned(service: string): void {
+    void this.node.change(this.#verdicts.turned(service)); // its end is part of `progress`
+    const policy = this.#policy;
+    if (policy && admittedHosts(policy).some((host) => serviceName({ host, port: AI_PORT }) === service)) this.#publish(policy, this.#relays);
   }
 
   /** The agent of a block changed: its verdicts are those of another one. Resolves when Envoy has them. */

@@ -20,6 +20,8 @@ export interface TranslateInput {
   readonly relays: readonly UdpRelay[];
   /** Names the endpoints of an upstream (EDS). */
   readonly serviceOf: (upstream: HostUpstream) => string;
+  /** A sentence when a service leads to nothing but forbidden addresses; else empty. */
+  readonly forbidden: (service: string) => string;
 }
 
 export interface BootstrapInput {

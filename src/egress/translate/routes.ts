@@ -5,7 +5,7 @@ import { any, duration, type Json } from './envoy.ts';
 import { OWN_HEADERS, STATUS_HEADER } from './headers.ts';
 import { WITHOUT_ENGINE } from './http.ts';
 import type { TranslateInput } from './input.ts';
-import { clusterName, impediment, routeName, routesOf, type About } from './serving.ts';
+import { clusterName, impediment, misled, routeName, routesOf, type About } from './serving.ts';
 
 /** Methods of APIs. Others (TRACE, CONNECT, …) are claimed by no route. */
 const METHODS = '^(GET|HEAD|POST|PUT|PATCH|DELETE)$';
@@ -42,7 +42,7 @@ const forward = (input: TranslateInput, route: AiRoute, host: string, tagged: bo
       ...(tagged ? [{ name: OWN_HEADERS.route, string_match: { exact: name } }] : []),
     ],
   };
-  const impeded = impediment(input, route, host);
+  const impeded = impediment(input, route, host) ?? misled(input, route, host);
   if (impeded) {
     const { status, ...about } = impeded;
     return refusal(input.policy, status, about, match);

@@ -22,8 +22,10 @@ export const aliasOf = (policy: PolicySet, host: string): string | undefined => 
 /** Routes that claim a host, in the order they are asked; the same order as `policy.decide`. */
 export const routesOf = (policy: PolicySet, host: string): readonly AiRoute[] => routesFor(policy, host, AI_PORT);
 
+type Impediment = About & { readonly status: number };
+
 /** Why an AI route cannot be served at a host at all; undefined when it can. */
-export const impediment = (input: TranslateInput, route: AiRoute, host: string): (About & { readonly status: number }) | undefined => {
+export const impediment = (input: TranslateInput, route: AiRoute, host: string): Impediment | undefined => {
   const name = routeName(route);
   const policy = route.credential ? `CredentialInjectionPolicy/${route.credential.policy}` : '';
   const missing = route.credential && (route.credential.missing ?? (input.credentials.has(route.credential.credential) ? undefined : 'SecretNotFound'));
@@ -35,6 +37,12 @@ export const impediment = (input: TranslateInput, route: AiRoute, host: string):
     return { route: name, policy, reason: 'ForbiddenAddress', message: `The host alias of ${host} names an address a gateway never dials.`, status: 403 };
   }
   return undefined;
+};
+
+/** Why an AI route is refused at a host for now: its name leads to forbidden addresses only. Its cluster stays, so that where it leads is asked on. */
+export const misled = (input: TranslateInput, route: AiRoute, host: string): Impediment | undefined => {
+  const message = input.forbidden(input.serviceOf({ host, port: AI_PORT }));
+  return message === '' ? undefined : { route: routeName(route), policy: '', reason: 'ForbiddenAddress', message, status: 403 };
 };
 
 /** Every (route, host) that has a way out. */

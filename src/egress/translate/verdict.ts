@@ -28,7 +28,8 @@ const endpointsOf = (name: string, { upstream }: Judged, service: string | undef
 
 /**
  * A verdict as the cluster Envoy sends the connection to. Access logs and local replies read its metadata. A denied one has no
- * endpoint: a connection is closed at once, a request is answered with the reason. `service` names the endpoints of a host.
+ * endpoint: a connection is closed at once, a request is answered with the reason. `service` names the endpoints of a host; a
+ * denial that has one is of a name with forbidden addresses only, and Envoy goes on asking where it leads.
  */
 export const verdictCluster = (name: string, kind: VerdictKind, judged: Judged, service: string | undefined): ResourceJson => {
   const { verdict, reason, message, status, route, rule, policies, revision } = judged.decision;
@@ -38,7 +39,7 @@ export const verdictCluster = (name: string, kind: VerdictKind, judged: Judged, 
     name,
     connect_timeout: '5s',
     metadata: { filter_metadata: { clrk: allowed ? about : { ...about, message, status: String(status) } } },
-    ...endpointsOf(name, judged, allowed ? service : undefined),
+    ...endpointsOf(name, judged, service),
     ...(allowed && {
       // No connection to an upstream is shared between two connections of sandboxes.
       connection_pool_per_downstream_connection: true,

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '#lib';
+import type { ConnectionDecision } from '#model';
 import { encodeResource } from '#wire/xds';
 import type { Revoked } from '../revocations.ts';
 import { verdictCluster } from '../translate/verdict.ts';
@@ -22,6 +23,7 @@ const GRACE_MS = 60_000;
 interface Live {
   readonly key: VerdictKey;
   readonly resource: VersionedResource;
+  /** By policy; where its name leads may still be forbidden. */
   readonly allowed: boolean;
   /** The name that was dialled; empty for an address. */
   readonly host: string;
@@ -29,11 +31,22 @@ interface Live {
   readonly content: string;
 }
 
+/** What policy allows and leads nowhere it may: its name has forbidden addresses only. */
+const forbid = (decision: ConnectionDecision, message: string): ConnectionDecision => ({
+  ...decision,
+  verdict: 'Denied',
+  reason: 'ForbiddenAddress',
+  message,
+  status: 403,
+});
+
 export interface VerdictsOptions {
   /** Undefined while the gateway has no policy: then nothing is answered, and nothing goes out. */
   readonly context: () => JudgeContext | undefined;
   /** The name by which endpoints of an upstream are asked for. */
   readonly serviceOf: (upstream: Extract<Upstream, { host: string }>) => string;
+  /** A sentence when a service leads to nothing but forbidden addresses; else empty. */
+  readonly forbidden: (service: string) => string;
   /** The agent of a block asks for more than it may have. */
   readonly flooded: (block: string) => void;
   readonly clock: Clock;
@@ -131,6 +144,24 @@ export class Verdicts {
     return { changed, revoked };
   }
 
+  /**
+   * Where a service leads turned forbidden, or may be dialled again: its verdicts that differ now. No connection is closed for
+   * that: an open one goes to an address that was checked.
+   */
+  turned(service: string): Rejudged {
+    const context = this.#options.context();
+    const changed: { name: string; resource: VersionedResource }[] = [];
+    if (!context) return { changed, revoked: new Map() };
+    for (const [name, before] of this.#live) {
+      if (before.resource.service !== service) continue;
+      const now = this.#judge(name, before.key, context, before);
+      if (now === before) continue;
+      this.#live.set(name, now);
+      changed.push({ name, resource: now.resource });
+    }
+    return { changed, revoked: new Map() };
+  }
+
   /** Forgets the verdicts of earlier hours and returns their names, which Envoy must forget too. */
   expire(): readonly string[] {
     const current = this.#hours();
@@ -154,9 +185,11 @@ export class Verdicts {
     const judged = judge(key, context);
     const { upstream, serverName, decision } = judged;
     const service = upstream && 'host' in upstream ? this.#options.serviceOf(upstream) : '';
-    const content = JSON.stringify([{ ...decision, revision: '' }, service, serverName]);
+    const forbidden = service && this.#options.forbidden(service);
+    const content = JSON.stringify([{ ...decision, revision: '' }, service, serverName, forbidden]);
     if (content === before?.content) return before;
-    const body = encodeResource(verdictCluster(name, key.kind, judged, service || undefined));
+    const found = forbidden ? { ...judged, decision: forbid(decision, forbidden) } : judged;
+    const body = encodeResource(verdictCluster(name, key.kind, found, service || undefined));
     const version = createHash('sha256').update(body.value).digest('hex').slice(0, 16);
     return { key, resource: { version, body, ...(service && { service }) }, allowed: decision.verdict === 'Allowed', host: judged.host, content };
   }

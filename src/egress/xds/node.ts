@@ -27,6 +27,7 @@ export interface XdsNodeOptions {
   readonly leaves: Leaves;
   readonly verdicts: Verdicts;
   readonly upstreams: Upstreams;
+  readonly turned: (service: string) => void;
   /** Whether a route admits the name, so that its leaf stays. */
   readonly admitted: (name: string) => boolean;
   readonly onState: (state: NodeState) => void;
@@ -91,12 +92,13 @@ export class XdsNode implements Disposable {
 
   /** A new stream of this node's Envoy; `send` queues a response on it. The newest stream counts. */
   connect(send: (response: DeltaResponse) => void): { handle(request: DeltaDiscoveryRequest): void; close(): void } {
-    const { leaves, verdicts, upstreams, log } = this.#options;
+    const { leaves, verdicts, upstreams, turned, log } = this.#options;
     const stream = new NodeStream(send, {
       leaf: (name) => this.#leaf(name),
       isCurrent: (name, version) => leaves.isCurrent(name, version),
       verdicts,
       upstreams,
+      turned,
       log,
     });
     this.#stream = stream;

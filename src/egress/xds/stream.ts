@@ -1,7 +1,7 @@
 import type { Logger } from '#lib';
 import type { DeltaDiscoveryRequest, DeltaResponse } from '#wire/xds';
 import type { Leaf } from '../leaves.ts';
-import type { Upstreams } from '../upstreams.ts';
+import type { Endpoints, Upstreams } from '../upstreams.ts';
 import { isVerdictName } from '../verdicts/key.ts';
 import type { Rejudged, Verdicts } from '../verdicts/verdicts.ts';
 import { encodeLeaf, TYPE, type Snapshot, type TypeUrl, type VersionedResource } from './snapshot.ts';
@@ -13,6 +13,8 @@ export interface StreamSources {
   isCurrent(name: string, version: string): boolean;
   readonly verdicts: Pick<Verdicts, 'ask' | 'resume'>;
   readonly upstreams: Pick<Upstreams, 'subscribe'>;
+  /** What a service leads to turned forbidden, or may be dialled again: changes what was decided on it. */
+  readonly turned: (service: string) => void;
   readonly log: Logger;
 }
 
@@ -116,9 +118,11 @@ export class NodeStream {
     }
     for (const name of asked) {
       this.#endpoints.get(name)?.[Symbol.dispose]();
-      const tell = ({ version, body }: VersionedResource): void => {
+      const tell = ({ version, body, turned }: Endpoints): void => {
         if (this.#closed) return;
         this.#told.set(name, { version, body });
+        // Before the endpoints: whoever waits for them must find the reason why there are none.
+        if (turned) this.#sources.turned(name);
         if (!subscription.has(name, version)) subscription.push([{ name, version, body }], []);
       };
       this.#endpoints.set(name, this.#sources.upstreams.subscribe(name, tell));

@@ -69,10 +69,11 @@ export class EgressLab implements AsyncDisposable {
   sandbox!: SandboxNetwork;
   trustBundle!: string;
 
-  static async start(change: Partial<PolicySet> = {}): Promise<EgressLab> {
+  /** `nameServer`: where names of upstreams are asked for. */
+  static async start(change: Partial<PolicySet> = {}, nameServer?: string): Promise<EgressLab> {
     const lab = new EgressLab();
     try {
-      await lab.#start(change);
+      await lab.#start(change, nameServer);
       return lab;
     } catch (error) {
       await lab[Symbol.asyncDispose]();
@@ -80,7 +81,7 @@ export class EgressLab implements AsyncDisposable {
     }
   }
 
-  async #start(change: Partial<PolicySet>): Promise<void> {
+  async #start(change: Partial<PolicySet>, nameServer: string | undefined): Promise<void> {
     const { resources } = this;
     this.state = await mkdtemp(join(tmpdir(), 'clrk-e2e-'));
     resources.defer(() => rm(this.state, { recursive: true, force: true }));
@@ -102,7 +103,7 @@ export class EgressLab implements AsyncDisposable {
 
     await this.#startProvider(this.lab.fixture);
     this.trustBundle = await readFile(join(this.provider, 'ca.pem'), 'utf8');
-    await this.#startWorker(this.lab.stack);
+    await this.#startWorker(this.lab.stack, nameServer === undefined ? [] : ['--upstream-dns', nameServer]);
     await this.enforce(this.policyOf(change));
     this.sandbox = await this.newSandbox(0);
   }
@@ -137,9 +138,9 @@ export class EgressLab implements AsyncDisposable {
     await once(createInterface({ input: child.stdout! }), 'line');
   }
 
-  async #startWorker(netns: string): Promise<void> {
+  async #startWorker(netns: string, more: readonly string[]): Promise<void> {
     const { place, runDir } = this;
-    const argv = ['--state', place.state, '--run', runDir, '--tools', place.tools, '--name', '0', '--pool', 'default/default', '--uids', String(UIDS)];
+    const argv = ['--state', place.state, '--run', runDir, '--tools', place.tools, '--name', '0', '--pool', 'default/default', '--uids', String(UIDS), ...more];
     const child = place.start('worker', argv, { netns, stdio: READY_STDIO, env: { ...process.env, CLRK_LOG_LEVEL: 'info' } });
     let log = '';
     for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk: Buffer) => (log += chunk.toString()));

@@ -136,6 +136,7 @@ test('a change of policy changes the verdicts that differ, keeps the revision of
   let policy = policyOf();
   const verdicts = new Verdicts({
     context: () => context(policy),
+    forbidden: () => '',
     serviceOf: ({ host, port }) => `up/${host}:${port}`,
     flooded: () => {},
     clock: clockAt(() => NOON),
@@ -161,6 +162,7 @@ test('verdicts of an agent are bounded, those of an hour that is over are forgot
   let policy: PolicySet | undefined = policyOf();
   const verdicts = new Verdicts({
     context: () => policy && context(policy),
+    forbidden: () => '',
     serviceOf: ({ host }) => `up/${host}`,
     flooded,
     clock: clockAt(() => now),
@@ -187,7 +189,13 @@ const deniedAll = (): PolicySet => policyOf({ revision: 'r2', l4Routes: [] });
 
 test('what was let through in an hour that is over is lost by a denial like everything else, once', () => {
   let [now, policy] = [NOON, policyOf()];
-  const verdicts = new Verdicts({ flooded, context: () => context(policy), serviceOf: ({ host }) => `up/${host}`, clock: clockAt(() => now) });
+  const verdicts = new Verdicts({
+    flooded,
+    context: () => context(policy),
+    forbidden: () => '',
+    serviceOf: ({ host }) => `up/${host}`,
+    clock: clockAt(() => now),
+  });
   verdicts.ask(TCP);
   verdicts.ask('tcp/100.64.0.0/20/203.0.113.9:22/-/202633012'); // denied, so nothing of it is open
   now += HOUR + 90_000;
@@ -204,6 +212,7 @@ test('so is what an earlier egress let through, and what its address stood for w
   let name = 'db.example.com';
   const verdicts = new Verdicts({
     context: () => ({ ...context(policy), nameOf: () => name }),
+    forbidden: () => '',
     serviceOf: ({ host }) => `up/${host}`,
     flooded,
     clock: clockAt(() => NOON),
@@ -219,7 +228,7 @@ test('so is what an earlier egress let through, and what its address stood for w
 });
 
 test('a key of another hour has no verdict: it would take the place of one that is used', () => {
-  const verdicts = new Verdicts({ flooded, context, serviceOf: ({ host }) => `up/${host}`, clock: clockAt(() => NOON), maxOfBlock: 1 });
+  const verdicts = new Verdicts({ flooded, context, forbidden: () => '', serviceOf: ({ host }) => `up/${host}`, clock: clockAt(() => NOON), maxOfBlock: 1 });
   expect(verdicts.ask(TCP.replace('/202633012', '/202633010'))).toBeUndefined();
   expect(verdicts.ask(TCP)).toBeDefined();
 });
@@ -229,6 +238,7 @@ test('an address that stands for another name now: its verdicts change, and what
   const l4Routes = [{ ...policyOf().l4Routes[0]!, rules: [{ index: 0, matches: [{ hosts: ['*.example.com'] }] }] }];
   const verdicts = new Verdicts({
     context: () => ({ ...context(policyOf({ l4Routes })), nameOf: () => name }),
+    forbidden: () => '',
     serviceOf: ({ host }) => `up/${host}`,
     flooded,
     clock: clockAt(() => NOON),
@@ -242,7 +252,13 @@ test('an address that stands for another name now: its verdicts change, and what
 });
 
 test('a verdict that holds trusted roots counts for eight, for its agent and for all', () => {
-  const options = { context: () => context(), serviceOf: ({ host }: { host: string }) => `up/${host}`, flooded, clock: clockAt(() => NOON) };
+  const options = {
+    context: () => context(),
+    forbidden: () => '',
+    serviceOf: ({ host }: { host: string }) => `up/${host}`,
+    flooded,
+    clock: clockAt(() => NOON),
+  };
   const key = (kind: string, block: string, port: number) => `${kind}/${block}/198.18.0.1:${port}/db.example.com/202633012`;
   const agent = new Verdicts({ ...options, maxOfBlock: 17 });
   expect([1, 2, 3].map((port) => agent.ask(key('tls', '100.64.0.0/20', port)) !== undefined)).toEqual([true, true, false]);

@@ -99,6 +99,8 @@ let verdicts: Verdicts;
 let policy: PolicySet | undefined;
 /** The upstream resolver: tells the one who watches last. */
 let resolve: ((...addresses: string[]) => void) | undefined;
+/** The same, of a name that leads to nothing but forbidden addresses. */
+let forbid: (problem: string) => void;
 let disposed: string[];
 const envoys: FakeEnvoy[] = [];
 
@@ -134,7 +136,8 @@ beforeEach(async () => {
   leaves.use(intermediate);
   resolve = undefined;
   const upstreams = new Upstreams((host, _, listener) => {
-    resolve = (...addresses) => listener(addresses, '');
+    resolve = (...addresses) => listener(addresses, '', '');
+    forbid = (problem) => listener([], problem, 'ForbiddenAddress');
     return { [Symbol.dispose]: () => void disposed.push(host) };
   });
   disposed = [];
@@ -142,6 +145,7 @@ beforeEach(async () => {
   verdicts = new Verdicts({
     context: () => policy && contextOf(policy),
     serviceOf: (upstream) => upstreams.serviceOf(upstream),
+    forbidden: (service) => upstreams.forbidden(service),
     flooded: () => {},
     clock: systemClock,
   });
@@ -149,6 +153,7 @@ beforeEach(async () => {
     leaves,
     verdicts,
     upstreams,
+    turned: (service) => void node.change(verdicts.turned(service)),
     admitted: (name) => names[name] === 'admitted',
     onState: (state) => heard.push(state),
     clock: systemClock,
@@ -365,6 +370,39 @@ test('verdicts: made when asked, with endpoints as the name resolves; a change o
   policy = undefined;
   envoy.send({ typeUrl: TYPE.cluster, resourceNamesSubscribe: [keyAt(1)] });
   expect(await envoy.next()).toMatchObject({ type: TYPE.cluster, names: [], removed: [keyAt(1)] });
+});
+
+test('a name that leads to forbidden addresses only: its verdict comes anew and says so before its endpoints, also later and back', async () => {
+  policy = policyOf('r1', true);
+  node.set(snapshot('r1', ['a']));
+  const envoy = start();
+  await takeAll(envoy, 'a');
+  const key = keyAt(5432);
+  const service = 'up/db.example:5432';
+  envoy.send({ typeUrl: TYPE.cluster, resourceNamesSubscribe: [key] });
+  envoy.ack(await envoy.next());
+  envoy.send({ typeUrl: TYPE.endpoint, resourceNamesSubscribe: [service] });
+  while (!resolve) await new Promise(setImmediate);
+  const both = async () => {
+    const [verdict, endpoints] = [await envoy.next(), await envoy.next()];
+    expect([verdict, endpoints]).toMatchObject([
+      { type: TYPE.cluster, names: [key] },
+      { type: TYPE.endpoint, names: [service] },
+    ]);
+    envoy.ack(verdict);
+    envoy.ack(endpoints);
+    return [verdict.versions[key], endpoints.versions[service]];
+  };
+  forbid('db.example resolves to 169.254.169.254');
+  const first = await both();
+  expect(verdicts.ask(key)!.version).toBe(first[0]);
+  resolve('192.0.2.1');
+  const allowed = await both();
+  forbid('db.example resolves to 169.254.169.254');
+  expect(await both()).toEqual(first);
+  expect(allowed[0]).not.toBe(first[0]);
+  // What is open goes to an address that was checked.
+  expect(verdicts.rejudge()).toEqual({ changed: [], revoked: new Map() });
 });
 
 test('verdicts are no part of a snapshot: a change does not remove them, and after a reconnect those that still hold are not sent again', async () => {
