@@ -6,7 +6,7 @@ import type { L4Match, L4Route, PolicyListener, PolicySet } from '#model';
 import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
 import { verdictOf } from '../../src/telemetry/recorder/verdict.ts';
 import { eventually } from './harness.ts';
-import { BAD_CERTIFICATES, writeBadCertificates } from './support/bad-certificates.ts';
+import { BAD_CERTIFICATES, KEYS, writeBadCertificates } from './support/bad-certificates.ts';
 import { aiRoute, denialOf, EgressLab, OPENAI, pairOf } from './support/egress-lab.ts';
 import type { StepAnswer } from './support/sandbox-client.ts';
 import { clientHello } from './support/client-hello.ts';
@@ -31,7 +31,15 @@ const l4 = (name: string, matches: readonly L4Match[], change: Partial<L4Route> 
   rules: [{ index: 0, matches }],
   ...change,
 });
-const NAMES = ['web.example', 'db.example', 'other.example', 'a.wild.example', 'deep.a.wild.example', 'plain.example', ...Object.keys(BAD_CERTIFICATES)];
+const NAMES = [
+  'web.example',
+  'db.example',
+  'other.example',
+  'a.wild.example',
+  'deep.a.wild.example',
+  'plain.example',
+  ...Object.keys({ ...BAD_CERTIFICATES, ...KEYS }),
+];
 
 let lab: EgressLab;
 let other: SandboxNetwork;
@@ -64,7 +72,7 @@ const policy = (change: Partial<PolicySet> = {}): PolicySet =>
           agents: ['default/agent'],
         },
       ]),
-      l4('bad', [{ hosts: Object.keys(BAD_CERTIFICATES), ports: [{ from: 8443, to: 8443 }] }]),
+      l4('bad', [{ hosts: [...Object.keys(BAD_CERTIFICATES), '*.key.example'], ports: [{ from: 8443, to: 8443 }] }]),
       l4('other', [{ hosts: ['other.example'], ports: [{ from: 9443, to: 9443 }] }]),
       l4('wild', [{ hosts: ['*.wild.example'], ports: [{ from: 5432, to: 5432 }] }]),
       l4('range', [{ cidrs: [`${FIXTURE}/32`], ports: [{ from: 7000, to: 7000 }] }]),
@@ -221,6 +229,23 @@ test('an upstream that does not prove its name: nothing is sent, the answer says
     expect(verdictOf(await lab.lineOf(denialOf(answer)['decision']!))).toEqual({ verdict: 'Allowed', reason: 'UpstreamCertificateInvalid' });
   }
   expect(upstreams.length).toBe(before);
+});
+
+test('an upstream with a weak key is refused, and the record has the reason; those with good keys are not', async () => {
+  const ask = async (name: string) => lab.inSandbox({ do: 'https', address: await lab.addressOf(name), port: 8443, sni: name, path: '/', ca: lab.rootPem });
+  for (const [name, { weak }] of Object.entries(KEYS)) {
+    const before = upstreams.length;
+    const answer = await ask(name);
+    expect([name, answer.status]).toEqual([name, weak ? 502 : 200]);
+    if (!weak) continue;
+    expect([name, denialOf(answer)['code']]).toEqual([name, 'UpstreamTLSFailed']);
+    const line = await lab.lineOf(denialOf(answer)['decision']!);
+    expect([verdictOf(line), line.upstreamFailure]).toEqual([
+      { verdict: 'Allowed', reason: 'UpstreamTLSFailed' },
+      expect.stringContaining('TLS_error') as string,
+    ]);
+    expect(upstreams.length).toBe(before);
+  }
 });
 
 test('TLS that is passed through: by its name, and only to the address of that name', async () => {

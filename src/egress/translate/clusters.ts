@@ -1,5 +1,5 @@
 import { AI_PORT, FORBIDDEN_ALIAS_CIDRS, FORBIDDEN_UPSTREAM_CIDRS } from '#policy';
-import type { AiRoute } from '#model';
+import type { AiRoute, PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import { ADS, any, cidr, extension, type Json } from './envoy.ts';
 import type { TranslateInput } from './input.ts';
@@ -8,13 +8,26 @@ import { aliasOf, clusterName, servedRoutes } from './serving.ts';
 /** SDS name of what upstream certificates are verified with. SNI names never contain a colon, so no client can name it. */
 export const UPSTREAM_CA = 'ca:upstream';
 
-/** TLS to an upstream that has to prove the name. */
-export const upstreamTls = (host: string): Json =>
+/**
+ * Signatures an upstream may prove its key with. Envoy has no bound for the size of a key, but PSS with SHA-512 needs 1,040 bits of
+ * RSA: where nothing else is taken of RSA, a key of 1,024 cannot sign.
+ */
+const OF_SIZED_KEYS = ['ecdsa_secp256r1_sha256', 'ecdsa_secp384r1_sha384', 'ed25519', 'rsa_pss_rsae_sha512'];
+/** Of RSA keys whose size others look after: public authorities certify none below 2,048 bits. Never with SHA-1. */
+const OF_ANY_KEY = ['rsa_pss_rsae_sha256', 'rsa_pkcs1_sha256', 'rsa_pss_rsae_sha384', 'rsa_pkcs1_sha384', 'rsa_pkcs1_sha512', ...OF_SIZED_KEYS];
+
+/** TLS to an upstream that has to prove the name. A gateway that trusts authorities of its own cannot rely on the rules of public ones. */
+export const upstreamTls = (host: string, { trustBundle }: Pick<PolicySet, 'trustBundle'>): Json =>
   extension('envoy.transport_sockets.tls', 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
     sni: host,
     common_tls_context: {
       alpn_protocols: ['h2', 'http/1.1'],
-      tls_params: { tls_minimum_protocol_version: 'TLSv1_2' },
+      tls_params: {
+        tls_minimum_protocol_version: 'TLSv1_2',
+        tls_maximum_protocol_version: 'TLSv1_3', // a client of Envoy's stops at 1.2 by default
+        ecdh_curves: ['X25519', 'P-256', 'P-384'],
+        signature_algorithms: trustBundle === '' ? OF_ANY_KEY : OF_SIZED_KEYS,
+      },
       combined_validation_context: {
         default_validation_context: { match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: host } }] },
         validation_context_sds_secret_config: { name: UPSTREAM_CA, sds_config: ADS },
@@ -64,7 +77,7 @@ const aiCluster = (input: TranslateInput, route: AiRoute, host: string): Resourc
     // No connection to an upstream is shared between two connections of sandboxes.
     connection_pool_per_downstream_connection: true,
     circuit_breakers: { thresholds: [{ max_connections: 4096, max_pending_requests: 4096, max_requests: 4096 }] },
-    transport_socket: upstreamTls(host),
+    transport_socket: upstreamTls(host, input.policy),
     typed_extension_protocol_options: {
       'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': any('envoy.extensions.upstreams.http.v3.HttpProtocolOptions', {
         auto_config: { http2_protocol_options: {} },
@@ -83,15 +96,16 @@ const aiCluster = (input: TranslateInput, route: AiRoute, host: string): Resourc
  * Where refused connections are proxied to: it has no endpoint, and they never get that far. Its TLS makes Envoy hold what
  * upstreams are verified with before the first verdict that needs it, also when no AI route does.
  */
-const NOWHERE = any('envoy.config.cluster.v3.Cluster', {
-  name: 'nowhere',
-  type: 'STATIC',
-  connect_timeout: '1s',
-  transport_socket: upstreamTls('nowhere.invalid'),
-});
+const nowhere = ({ policy }: TranslateInput): ResourceJson =>
+  any('envoy.config.cluster.v3.Cluster', {
+    name: 'nowhere',
+    type: 'STATIC',
+    connect_timeout: '1s',
+    transport_socket: upstreamTls('nowhere.invalid', policy),
+  });
 
 export const clusters = (input: TranslateInput): readonly ResourceJson[] => [
-  NOWHERE,
+  nowhere(input),
   ...servedRoutes(input).map(({ route, host }) => aiCluster(input, route, host)),
 ];
 

@@ -55,6 +55,13 @@ export const ROWS: readonly Row[] = [
     status: 503,
   },
   ...CERTIFICATE_ROWS,
+  {
+    when: `upstream.transport_failure_reason.contains('TLS_error')`,
+    code: 'UpstreamTLSFailed',
+    message:
+      'The upstream does not speak TLS as this gateway wants it: 1.2 or later, signed with ECDSA on P-256 or P-384, Ed25519, or RSA; where the gateway trusts authorities of its own, with RSA only as PSS with SHA-512.',
+    status: 502,
+  },
   { when: 'response.code == 504 || response.code == 408', code: 'Timeout', message: 'The request was not answered in time.' },
   { when: details('request_payload_too_large'), code: 'BodyTooLarge', message: 'The request body is larger than this gateway takes.' },
   { when: details('upgrade_failed'), code: 'UpgradeNotAllowed', message: 'No route allows a protocol upgrade.' },

@@ -1,3 +1,4 @@
+import type { PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import type { Judged } from '../verdicts/judge.ts';
 import type { VerdictKind } from '../verdicts/key.ts';
@@ -31,7 +32,13 @@ const endpointsOf = (name: string, { upstream }: Judged, service: string | undef
  * endpoint: a connection is closed at once, a request is answered with the reason. `service` names the endpoints of a host; a
  * denial that has one is of a name with forbidden addresses only, and Envoy goes on asking where it leads.
  */
-export const verdictCluster = (name: string, kind: VerdictKind, judged: Judged, service: string | undefined): ResourceJson => {
+export const verdictCluster = (
+  name: string,
+  kind: VerdictKind,
+  judged: Judged,
+  service: string | undefined,
+  policy: Pick<PolicySet, 'trustBundle'>,
+): ResourceJson => {
   const { verdict, reason, message, status, route, rule, policies, revision } = judged.decision;
   const about = { verdict, reason, route, rule: String(rule), policy: policies[0] ?? '', revision, host: judged.host };
   const allowed = verdict === 'Allowed';
@@ -45,7 +52,7 @@ export const verdictCluster = (name: string, kind: VerdictKind, judged: Judged, 
       connection_pool_per_downstream_connection: true,
       per_connection_buffer_limit_bytes: CONNECTION_BUFFER,
       circuit_breakers: { thresholds: [{ max_connections: 4096, max_pending_requests: 4096, max_requests: 4096 }] },
-      ...(judged.serverName !== undefined && { transport_socket: upstreamTls(judged.serverName) }),
+      ...(judged.serverName !== undefined && { transport_socket: upstreamTls(judged.serverName, policy) }),
       ...protocolOf(kind),
     }),
   });

@@ -186,10 +186,11 @@ export class Verdicts {
     const { upstream, serverName, decision } = judged;
     const service = upstream && 'host' in upstream ? this.#options.serviceOf(upstream) : '';
     const forbidden = service && this.#options.forbidden(service);
-    const content = JSON.stringify([{ ...decision, revision: '' }, service, serverName, forbidden]);
+    const { policy } = context;
+    const content = JSON.stringify([{ ...decision, revision: '' }, service, serverName, serverName !== undefined && policy.trustBundle === '', forbidden]);
     if (content === before?.content) return before;
     const found = forbidden ? { ...judged, decision: forbid(decision, forbidden) } : judged;
-    const body = encodeResource(verdictCluster(name, key.kind, found, service || undefined));
+    const body = encodeResource(verdictCluster(name, key.kind, found, service || undefined, policy));
     const version = createHash('sha256').update(body.value).digest('hex').slice(0, 16);
     return { key, resource: { version, body, ...(service && { service }) }, allowed: decision.verdict === 'Allowed', host: judged.host, content };
   }

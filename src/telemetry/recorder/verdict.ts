@@ -26,7 +26,7 @@ const NOTHING_SENT: readonly (readonly [string, string])[] = [
 /**
  * What a line of Envoy says was decided, in the words the agent was told (`code` of the JSON answer). "Allowed" means that
  * policy let the request through; whether it then worked is the reason: `Allowed`, `UpstreamUnavailable`,
- * `UpstreamCertificateInvalid`, `Timeout`, `ClientClosed`. In order, first match wins:
+ * `UpstreamCertificateInvalid`, `UpstreamTLSFailed`, `Timeout`, `ClientClosed`. In order, first match wins:
  *
  * 1. a connection no chain takes: Denied/`NotAdmitted`;
  *    a client hello that was refused before there was a verdict: the reason; a verdict that denies: its reason; a connection without a verdict, because nobody gave one in time: Denied/`GatewayNotReady`;
@@ -55,6 +55,7 @@ export const verdictOf = (line: AccessLine): Verdict => {
   if (line.route?.startsWith('AIProviderRoute/') && !line.engine) return denied(clientLeft ? 'ClientClosed' : 'EngineUnavailable');
   if (flags.has('NR')) return denied('NoRoute');
   if (line.upstreamFailure?.includes('CERTIFICATE_VERIFY_FAILED')) return allowed('UpstreamCertificateInvalid');
+  if (line.upstreamFailure?.includes('TLS_error')) return allowed('UpstreamTLSFailed');
   if (TIMEOUT_FLAGS.some((flag) => flags.has(flag))) return allowed('Timeout');
   if (line.upstreamFailure !== undefined || UPSTREAM_FLAGS.some((flag) => flags.has(flag))) return allowed('UpstreamUnavailable');
   if (clientLeft) return allowed('ClientClosed');

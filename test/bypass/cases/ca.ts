@@ -19,7 +19,11 @@ export default [
     { ...upstream('expired', 'An upstream whose certificate has expired gets no credential.'), slice: true },
     upstream('wrong-name', 'An upstream whose certificate is for another name.'),
     upstream('unknown-ca', 'An upstream whose certificate nobody known has signed.'),
-    upstream('weak', 'An upstream with a key and a signature that can be forged, below a trusted root.'),
+    {
+      ...upstream('weak', 'An upstream with a key and a signature that can be forged, below a trusted root.'),
+      expect: denied(502, ['UpstreamCertificateInvalid', 'UpstreamTLSFailed']),
+      record: { protocol: 'https', verdict: 'Allowed', reason: ['UpstreamCertificateInvalid', 'UpstreamTLSFailed'] },
+    },
   ]),
   ...table('ca', {}, [
     {

@@ -17,6 +17,28 @@ export const BAD_CERTIFICATES: Readonly<Record<string, RegExp>> = {
   'self.bad.example': /from no authority this gateway trusts/,
 };
 
+/** Names whose upstream has a key of this kind below the trusted root: those that are weak do not get as far as their certificate. */
+export const KEYS: Readonly<Record<string, { readonly key: readonly string[]; readonly weak?: true }>> = {
+  'rsa1024.key.example': { key: ['rsa:1024'], weak: true },
+  'rsa2048.key.example': { key: ['rsa:2048'] },
+  'p224.key.example': { key: ['ec', '-pkeyopt', 'ec_paramgen_curve:P-224'], weak: true },
+  'p384.key.example': { key: ['ec', '-pkeyopt', 'ec_paramgen_curve:P-384'] },
+  'ed25519.key.example': { key: ['ed25519'] },
+};
+
+const writeKeys = async (dir: string, root: CertifiedKey): Promise<void> => {
+  const ca = join(dir, 'ca-of-keys');
+  await writeFile(`${ca}.pem`, root.certPem);
+  await writeFile(`${ca}.key`, root.keyPem);
+  for (const [name, { key }] of Object.entries(KEYS)) {
+    const file = join(dir, name);
+    await writeFile(`${file}.ext`, `subjectAltName=DNS:${name}\n`);
+    await run('openssl', ['req', '-new', '-newkey', ...key, '-nodes', '-keyout', `${file}.key`, '-out', `${file}.csr`, '-subj', '/CN=x']);
+    const issuer = ['-CA', `${ca}.pem`, '-CAkey', `${ca}.key`, '-set_serial', '7'];
+    await run('openssl', ['x509', '-req', '-in', `${file}.csr`, ...issuer, '-days', '1', '-extfile', `${file}.ext`, '-out', `${file}.pem`]);
+  }
+};
+
 /** Writes the certificates where `upstreams.ts` looks for them; returns the root above some, as PEM. */
 export const writeBadCertificates = async (dir: string): Promise<string> => {
   const authority = (name: string) => createAuthority({ subject: `CN=${name}`, ca: { pathLength: 0 }, ...days(-9, 9) });
@@ -37,5 +59,6 @@ export const writeBadCertificates = async (dir: string): Promise<string> => {
   const self = join(dir, 'self.bad.example');
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${self}.key`];
   await run('openssl', ['req', '-x509', ...key, '-out', `${self}.pem`, '-days', '1', '-subj', '/CN=x', '-addext', 'subjectAltName=DNS:self.bad.example']);
+  await writeKeys(dir, root);
   return root.certPem;
 };

@@ -136,6 +136,11 @@ describe('verdict and reason', () => {
       { status: 502, flags: 'UF', upstreamFailure: 'TLS_error:CERTIFICATE_VERIFY_FAILED' },
       'Allowed/UpstreamCertificateInvalid',
     ],
+    [
+      'upstream cannot speak TLS',
+      { status: 502, flags: 'UF', upstreamFailure: 'TLS_error:|268435632:SSL routines:…:SSLV3_ALERT_HANDSHAKE_FAILURE' },
+      'Allowed/UpstreamTLSFailed',
+    ],
     ['upstream timeout', { status: 504, flags: 'UT', details: 'response_timeout' }, 'Allowed/Timeout'],
     ['the address is never dialled, whatever the engine said', { status: 403, details: 'rbac_access_denied_matched_policy[none]' }, 'Denied/ForbiddenAddress'],
     ['the credential is not there', { status: 503, details: 'failed_to_inject_credential' }, 'Denied/CredentialUnavailable'],
