@@ -37,8 +37,9 @@ export const watches = <T extends KubeObject>(
     for (const object of informer.list()) keys(object).forEach(enqueue);
     return informer.onChange((_, current, previous) => {
       if (!when(current, previous)) return;
-      // Both, because an object that changed its reference matters to the old target and the new one.
-      for (const object of [previous, current]) if (object) keys(object).forEach(enqueue);
+      // Both, because an object that changed its reference matters to the old target and the new one. Each key once: the first
+      // may start a run at once, and the second would ask for another.
+      for (const key of new Set([previous, current].flatMap((object) => (object ? keys(object) : [])))) enqueue(key);
     });
   },
 });

@@ -29,14 +29,42 @@ export interface NamespacePlan {
   readonly denyPolicies: ReadonlyMap<string, PolicyJudgement>;
 }
 
+/** `routes`: those whose state at a gateway of the namespace is another one now, or came or went, by `routeKey`. */
+export type PlanListener = (namespace: string, routes: readonly string[]) => void;
+
+interface RouteStates {
+  readonly route: string;
+  readonly text: string;
+}
+
+/** By gateway and route. */
+const statesOf = ({ gateways }: NamespacePlan): ReadonlyMap<string, RouteStates> =>
+  new Map(
+    [...gateways].flatMap(([gateway, { routes }]) =>
+      [...routes].map(([route, parents]): [string, RouteStates] => [`${gateway} ${route}`, { route, text: JSON.stringify(parents) }]),
+    ),
+  );
+
 /** The newest plan of each namespace: written by compilation, read by what tells about it. */
 export class Plans implements Roots {
   readonly #plans = new Map<string, NamespacePlan>();
-  readonly #listeners = new Set<(namespace: string) => void>();
+  /** By namespace: the states of routes at its gateways, as text. */
+  readonly #states = new Map<string, ReadonlyMap<string, RouteStates>>();
+  readonly #listeners = new Set<PlanListener>();
 
   set(namespace: string, plan: NamespacePlan): void {
     this.#plans.set(namespace, plan);
-    for (const listener of this.#listeners) listener(namespace);
+    // What was published with it goes out first: to tell about it may take longer than all that was before.
+    setImmediate(() => this.#tell(namespace, plan));
+  }
+
+  #tell(namespace: string, plan: NamespacePlan): void {
+    const before = this.#states.get(namespace) ?? new Map<string, RouteStates>();
+    const states = statesOf(plan);
+    this.#states.set(namespace, states);
+    const changed = [...new Set([...before.keys(), ...states.keys()])].filter((at) => before.get(at)?.text !== states.get(at)?.text);
+    const routes = [...new Set(changed.map((at) => (states.get(at) ?? before.get(at)!).route))];
+    for (const listener of this.#listeners) listener(namespace, routes);
   }
 
   of(namespace: string): NamespacePlan | undefined {
@@ -54,7 +82,8 @@ export class Plans implements Roots {
     );
   }
 
-  onChange(listener: (namespace: string) => void): () => void {
+  /** Hears of each plan, in order, when it is there already. */
+  onChange(listener: PlanListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }

@@ -87,11 +87,11 @@ export const gatewayStatusController = ({ caches, workers, egresses, statuses, c
         ),
       ),
       signals((enqueue) =>
-        plans.onChange((namespace) => {
+        plans.onChange((namespace, changed) => {
           for (const [what, cache] of Object.entries({ gateway: gateways, policy: policies, deny: denyPolicies }))
             for (const object of cache.list(namespace)) keyed(what)(object).forEach(enqueue);
-          for (const [kind, cache] of allRoutes)
-            for (const route of new Set([...cache.index('gateway', namespace), ...cache.list(namespace)])) keyed(kind)(route).forEach(enqueue);
+          // Not every route: what a plan says of the others is in their statuses, and there may be thousands.
+          for (const route of changed) enqueue(route.replace('/', ':'));
         }),
       ),
       signals((enqueue) => {
