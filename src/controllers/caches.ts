@@ -27,8 +27,15 @@ export const gatewayNamespacesOf = (route: AnyRoute): readonly string[] => [
 ];
 
 const byGateway = {
-  /** By namespace of a gateway it names. */
-  gateway: gatewayNamespacesOf,
+  /** By a gateway it names, `namespace/name`. */
+  gateway: (route: AnyRoute): readonly string[] => [
+    ...new Set(
+      route.spec.parentRefs.flatMap((ref) => {
+        const named = gatewayOfRef(ref, route);
+        return named ? [`${named.namespace}/${named.name}`] : [];
+      }),
+    ),
+  ],
   /** By own namespace, when it names a gateway of another one. */
   abroad: (route: AnyRoute): readonly string[] => {
     const { namespace = '' } = route.metadata;

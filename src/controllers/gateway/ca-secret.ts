@@ -81,12 +81,28 @@ const pathOf = (chain: readonly X509Certificate[], anchors: readonly X509Certifi
   return [...chain, anchor];
 };
 
+/** What a Secret was found to hold, with what it held then. */
+interface Read {
+  readonly data: readonly string[];
+  readonly found: CaAuthority | AuthorityUnusable;
+}
+const known = new WeakMap<Secret, Read>();
+
+/** As `readAuthority`, which verifies signatures, for the same content of the same Secret once. */
+export const authorityIn = (secret: Secret): CaAuthority => {
+  const data = [secret.metadata.name, ...['tls.crt', 'tls.key', 'ca.crt'].map((key) => secret.data?.[key] ?? '')];
+  let read = known.get(secret);
+  if (!read?.data.every((value, index) => value === data[index])) known.set(secret, (read = { data, found: readAuthority(secret) }));
+  if (read.found instanceof AuthorityUnusable) throw read.found;
+  return read.found;
+};
+
 /**
  * The authority in a Secret of type kubernetes.io/tls: `tls.crt` begins with the certificate that signs, its issuers may
  * follow; `tls.key` is its key; the self-signed root is the last certificate of `tls.crt`, or in `ca.crt`.
- * Throws AuthorityUnusable (`CertificateInvalid`).
+ * Otherwise what is wrong (`CertificateInvalid`).
  */
-export const authorityIn = (secret: Secret): CaAuthority => {
+const readAuthority = (secret: Secret): CaAuthority | AuthorityUnusable => {
   const [certPem, keyPem] = [textOf(secret, 'tls.crt'), textOf(secret, 'tls.key')];
   try {
     if (!certPem || !keyPem) throw new Error('it must have tls.crt and tls.key');
@@ -110,6 +126,6 @@ export const authorityIn = (secret: Secret): CaAuthority => {
       source: sha256Hex([...served, rootPem, keyPem].join('')),
     };
   } catch (error) {
-    throw new AuthorityUnusable('CertificateInvalid', `Secret ${secret.metadata.name} holds no authority to sign with: ${(error as Error).message}.`);
+    return new AuthorityUnusable('CertificateInvalid', `Secret ${secret.metadata.name} holds no authority to sign with: ${(error as Error).message}.`);
   }
 };

@@ -21,9 +21,9 @@ const agentsOf = ({ agents, daemons }: Caches, namespace: string): AgentLabels =
 /** Everything a gateway is compiled from, as the caches have it. */
 export const compileInput = (caches: Caches, gateway: EgressGateway): CompileInput => {
   const { namespace = '' } = gateway.metadata;
-  const aiRoutes = caches.routes.index('gateway', namespace);
-  const mcpRoutes = caches.mcpRoutes.index('gateway', namespace);
-  const l4Routes = caches.l4Routes.index('gateway', namespace);
+  const aiRoutes = caches.routes.index('gateway', keyOf(gateway));
+  const mcpRoutes = caches.mcpRoutes.index('gateway', keyOf(gateway));
+  const l4Routes = caches.l4Routes.index('gateway', keyOf(gateway));
   const homes = [...new Set([namespace, ...[...aiRoutes, ...mcpRoutes, ...l4Routes].map(({ metadata }) => metadata.namespace ?? '')])];
   return {
     gateway,

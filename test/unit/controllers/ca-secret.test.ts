@@ -119,3 +119,21 @@ test.each<[string, () => Promise<Readonly<Record<string, string>>>, RegExp]>([
   expect(() => read(secret)).toThrow(AuthorityUnusable);
   expect(() => read(secret)).toThrow(why);
 });
+
+test('what was read of a Secret holds for the content it was read from', async () => {
+  const [root, other] = [await authorityOf(), await authorityOf()];
+  const data: Record<string, string> = {};
+  const secret = { ...caSecret('ca', {}), data };
+  const put = ({ certPem, keyPem }: TestAuthority): void => {
+    data['tls.crt'] = Buffer.from(certPem).toString('base64');
+    data['tls.key'] = Buffer.from(keyPem).toString('base64');
+  };
+  expect(() => authorityIn(secret)).toThrow(AuthorityUnusable);
+  put(root);
+  const first = authorityIn(secret);
+  expect(authorityIn(secret)).toBe(first);
+  put(other);
+  expect(authorityIn(secret).source).not.toBe(first.source);
+  data['tls.key'] = Buffer.from(root.keyPem).toString('base64');
+  for (const again of [1, 2]) expect(() => authorityIn(secret), String(again)).toThrow('does not belong');
+});
