@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
+import { setImmediate } from 'node:timers/promises';
 import { rootCertificates } from 'node:tls';
-import { canonicalJson, fingerprintOf, type Clock, type Logger } from '#lib';
+import { canonicalJson, fingerprintOf, sha256Hex, type Clock, type Logger } from '#lib';
 import type { DesiredGateway, GatewayState, PolicySet, RequestFacts, WorkerLayout } from '#model';
 import { admitsName, admittedHosts, AI_PORT, answersDenied, namesOf } from '#policy';
 import { Leaves } from './leaves.ts';
@@ -15,7 +16,7 @@ import { bootstrap, translate } from './translate/index.ts';
 import type { UpstreamResolver, Wanted } from './upstream/index.ts';
 import { serviceName, Upstreams } from './upstreams.ts';
 import type { JudgeContext } from './verdicts/judge.ts';
-import { Verdicts, type Rejudged } from './verdicts/verdicts.ts';
+import { Verdicts } from './verdicts/verdicts.ts';
 import { XdsNode, type NodeState } from './xds/node.ts';
 import { snapshotOf } from './xds/snapshot.ts';
 
@@ -77,6 +78,8 @@ export class Gateway implements NamingGateway, Disposable {
   #credentials: ReadonlyMap<string, string> = new Map();
   #resolution = '';
   #relays: readonly UdpRelay[] = [];
+  /** Hash of what was applied last. */
+  #applied: string | undefined;
   #state: GatewayState;
 
   private constructor(options: GatewayOptions, addresses: NameAddresses) {
@@ -130,8 +133,16 @@ export class Gateway implements NamingGateway, Disposable {
     return this.#state;
   }
 
-  /** Takes what the controllers want, and starts bringing it to Envoy. */
+  /** Takes what the controllers want, and starts bringing it to Envoy. What it has already is not worked out again. */
   async apply(desired: DesiredGateway): Promise<void> {
+    const wanted = sha256Hex(JSON.stringify([desired, ownAddresses()]));
+    if (wanted === this.#applied) return;
+    this.#applied = undefined; // unknown, should it fail
+    await this.#take(desired);
+    this.#applied = wanted;
+  }
+
+  async #take(desired: DesiredGateway): Promise<void> {
     const policy = JSON.parse(desired.policySet) as PolicySet;
     await this.#addresses.admit(namesOf(policy).exact);
     this.#leaves.use({ certPem: desired.intermediatePem, keyPem: desired.intermediateKeyPem });
@@ -144,11 +155,14 @@ export class Gateway implements NamingGateway, Disposable {
     this.#resolution = resolution;
     const judged = this.#verdicts.rejudge();
     this.#revocations.found(policy, judged.revoked);
-    this.#publish(policy, await this.#relay(policy), judged);
+    // What is judged anew goes out before the rest is worked out; as long as Envoy lacks the rest, it has the revision before.
+    void this.node.change(judged);
+    await setImmediate();
+    this.#publish(policy, await this.#relay(policy));
   }
 
   /** Brings to Envoy what follows from the policy and the destinations over UDP. */
-  #publish(policy: PolicySet, relays: readonly UdpRelay[], judged?: Rejudged): void {
+  #publish(policy: PolicySet, relays: readonly UdpRelay[]): void {
     const { at, index, roots } = this.#options;
     const credentials = this.#credentials;
     this.#relays = relays;
@@ -164,7 +178,7 @@ export class Gateway implements NamingGateway, Disposable {
       serviceOf: (upstream) => this.#upstreams.serviceOf(upstream),
       forbidden: (service) => this.#upstreams.forbidden(service),
     });
-    this.node.set(snapshotOf(policy.revision, translated, { credentials, trustedCa: roots + policy.trustBundle }), judged);
+    this.node.set(snapshotOf(policy.revision, translated, { credentials, trustedCa: roots + policy.trustBundle }));
   }
 
   /** What a service leads to turned forbidden, or may be dialled again: its verdicts say so, and the routes of providers. */

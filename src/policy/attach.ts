@@ -43,7 +43,11 @@ const RESOLVED = yes('ResolvedRefs');
 export const keyOf = (object: KubeObject): ObjectKey => ({ namespace: object.metadata.namespace ?? '', name: object.metadata.name });
 export const createdAt = (object: KubeObject): number => Date.parse(object.metadata.creationTimestamp ?? '') || 0;
 /** Older first, then by name: the order of everything that competes. */
-export const byAge = (a: KubeObject, b: KubeObject): number => createdAt(a) - createdAt(b) || (keyOf(a).name < keyOf(b).name ? -1 : 1);
+export const sortedByAge = <T extends KubeObject>(objects: readonly T[]): readonly T[] =>
+  objects
+    .map((object) => ({ object, at: createdAt(object), name: object.metadata.name }))
+    .sort((a, b) => a.at - b.at || (a.name < b.name ? -1 : 1))
+    .map(({ object }) => object);
 
 /** Whether a reference means an object of `kind` in the namespace of the one that refers. */
 export const refersTo = (ref: ParentRef, from: KubeObject, kind: string, defaultKind?: string): boolean =>

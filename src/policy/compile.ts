@@ -2,7 +2,7 @@ import { egressGateways, notBuiltFields } from '#api';
 import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway, EgressL4Route, MCPRoute } from '#api';
 import { contentRevision } from '#lib';
 import type { AiRoute, Claim, CredentialValue, L4Route, ListenerShape, ObjectKey, PolicyListener, PolicySet } from '#model';
-import { byAge, createdAt, keyOf, no, notBuiltOfRoute, yes, type ConditionState, type Exists, type RouteParent, type SecretLookup } from './attach.ts';
+import { createdAt, keyOf, no, notBuiltOfRoute, sortedByAge, yes, type ConditionState, type Exists, type RouteParent, type SecretLookup } from './attach.ts';
 import { attach, type Fit, type GatewayListeners, type RouteKind } from './attach-listeners.ts';
 import { compileAiRule, hostsOf } from './compile-ai.ts';
 import { claimsOf } from './compile-claims.ts';
@@ -103,7 +103,7 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
   ai.routes.forEach((route) => count(route.listeners));
   const l4Routes = compileL4Routes(input, at, denials, routes);
   l4Routes.forEach((route) => count(route.listeners));
-  const claims = input.mcpRoutes.toSorted(byAge).flatMap((route): readonly Claim[] => {
+  const claims = sortedByAge(input.mcpRoutes).flatMap((route): readonly Claim[] => {
     const { parents, listeners: attached } = attach(route, at, MCP);
     if (parents.length === 0) return [];
     const resolvedRefs = yes('ResolvedRefs');
@@ -150,7 +150,7 @@ const compileAiRoutes = (
 ): { readonly routes: readonly AiRoute[]; readonly credentials: readonly CredentialValue[] } => {
   const claims = credentialClaims(credentialPolicies);
   const credentials = new Map<string, string>();
-  const compiled = aiRoutes.toSorted(byAge).flatMap((route): readonly AiRoute[] => {
+  const compiled = sortedByAge(aiRoutes).flatMap((route): readonly AiRoute[] => {
     const { parents, listeners } = attach(route, at, AI);
     if (parents.length === 0) return [];
     const unbuilt = notBuiltOfRoute(route).filter((path) => path.startsWith('spec.rules['));
@@ -184,7 +184,7 @@ const compileL4Routes = (
 ): readonly L4Route[] => {
   const agentsOf = agentFinder(agents);
   const udp = new Set(at.listeners.filter(({ shape }) => shape === 'udp').map(({ name }) => name));
-  return l4Routes.toSorted(byAge).flatMap((route): readonly L4Route[] => {
+  return sortedByAge(l4Routes).flatMap((route): readonly L4Route[] => {
     const { parents, listeners } = attach(route, at, fitOfL4(route));
     if (parents.length === 0) return [];
     const rules = compileL4Rules(route, agentsOf, exists, listeners.length > 0 && listeners.every((name) => udp.has(name)));

@@ -1,7 +1,7 @@
 import { credentialInjectionPolicies, notBuiltFields } from '#api';
 import type { AIProviderRoute, CredentialInjectionPolicy, ParentRef } from '#api';
 import type { CredentialUse, ObjectKey } from '#model';
-import { byAge, keyOf, no, refersTo, yes, type Exists, type PolicyAncestor, type PolicyJudgement, type SecretLookup } from './attach.ts';
+import { sortedByAge, keyOf, no, refersTo, yes, type Exists, type PolicyAncestor, type PolicyJudgement, type SecretLookup } from './attach.ts';
 
 /** What CredentialInjectionPolicies inject, and where. */
 
@@ -59,7 +59,7 @@ const claimKey = (kind: string, { namespace, name }: ObjectKey): string => `${ki
 
 export const credentialClaims = (policies: readonly CredentialInjectionPolicy[]): CredentialClaims => {
   const claims = new Map<string, Claim[]>();
-  for (const policy of policies.toSorted(byAge)) {
+  for (const policy of sortedByAge(policies)) {
     for (const ref of targetsOf(policy)) {
       const kind = ['AIProviderRoute', 'EgressGateway'].find((candidate) => refersTo(ref, policy, candidate));
       if (!kind) continue;

@@ -1,6 +1,6 @@
 import type { EgressDenyPolicy, KubeObject, ParentRef, PolicyTargetRef } from '#api';
 import type { Denial } from '#model';
-import { byAge, keyOf, no, yes, type Exists, type PolicyJudgement } from './attach.ts';
+import { sortedByAge, keyOf, no, yes, type Exists, type PolicyJudgement } from './attach.ts';
 
 /** What EgressDenyPolicies do: each takes whole routes out of force, whatever these would let through. */
 
@@ -16,7 +16,7 @@ const targetKey = (kind: string, namespace: string, name: string): string => `${
 
 export const denialsOf = (policies: readonly EgressDenyPolicy[]): Denials => {
   const denials = new Map<string, EgressDenyPolicy>();
-  for (const policy of policies.toSorted(byAge)) {
+  for (const policy of sortedByAge(policies)) {
     for (const { kind, name } of targetsOf(policy)) {
       const key = targetKey(kind, keyOf(policy).namespace, name);
       if (!denials.has(key)) denials.set(key, policy);

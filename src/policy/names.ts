@@ -1,6 +1,7 @@
 import type { L4Route, PolicySet } from '#model';
 import { claimantsOf } from './claimed.ts';
 import { entriesForHost, entriesOf } from './l4.ts';
+import { once } from './memo.ts';
 
 /** Which names the routes of a gateway are about, for DNS and for leaves. */
 
@@ -31,7 +32,7 @@ export interface Names {
 }
 
 /** Every name and pattern that `admitsName` can hold for, of whatever agent. */
-export const namesOf = (set: PolicySet): Names => {
+export const namesOf = once((set: PolicySet): Names => {
   const entries = entriesOf(set).filter(({ route, match }) => canServe(set, route, match.protocol));
   const all = new Set([
     ...set.aiRoutes.flatMap(({ hosts }) => hosts),
@@ -44,4 +45,4 @@ export const namesOf = (set: PolicySet): Names => {
     suffixes: sorted.filter((name) => name.startsWith('*.')),
     any: set.defaultPolicy === 'allow-all' || entries.some(({ match }) => !match.hosts && !match.cidrs),
   };
-};
+});

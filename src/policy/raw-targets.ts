@@ -3,6 +3,7 @@ import { Blockers } from './blockers.ts';
 import { parseCidr } from './cidr.ts';
 import { entriesOf, rangesOf } from './l4.ts';
 import { groupsAt } from './listeners.ts';
+import { once } from './memo.ts';
 import { ALL_PORTS, intersectPorts, portsOf, subtractPorts, unitePorts } from './ports.ts';
 import { ANY_HOST, ANYWHERE, portsOfEntry, type Target } from './targets.ts';
 
@@ -57,7 +58,7 @@ const blockersOf = (set: PolicySet, reading: readonly string[], lengths: Readonl
  * which there is no other listener, and what only routes at tcp listeners are about, whoever the agent is. Destinations that overlap with what routes at
  * other listeners are about (`*.x` here, `a.x` there) are left out, on these ports: to look first is always right.
  */
-export const rawTargets = (set: PolicySet): readonly Target[] => {
+export const rawTargets = once((set: PolicySet): readonly Target[] => {
   const tcp = set.listeners.filter(({ shape }) => shape === 'tcp').map(({ name }) => name);
   if (tcp.length === 0) return [];
   const reading = set.listeners.filter(({ shape }) => shape !== 'tcp' && shape !== 'udp').map(({ name }) => name);
@@ -77,4 +78,4 @@ export const rawTargets = (set: PolicySet): readonly Target[] => {
     return targets.filter((target) => target.ports.length > 0);
   });
   return [...whole, ...routed];
-};
+});

@@ -1,6 +1,7 @@
 import type { L4Ports, PolicySet } from '#model';
 import { claimantsOf } from './claimed.ts';
 import { entriesOf, tooWideForUdp, type Entry } from './l4.ts';
+import { once } from './memo.ts';
 import { ALL_PORTS, intersectPorts, portsOf, unitePorts } from './ports.ts';
 
 /** Destinations by kind of treatment, for what steers packets before anything is known of a connection but where it goes. */
@@ -33,7 +34,7 @@ export const portsOfEntry = (set: PolicySet, { route, match }: Entry, transport:
  * Addresses that this gateway has something to say about when they are dialled without DNS: several gateways of one agent are asked in
  * order, and the first with such a range gets the connection.
  */
-export const cidrTargets = (set: PolicySet): readonly CidrTarget[] => {
+export const cidrTargets = once((set: PolicySet): readonly CidrTarget[] => {
   const open =
     set.defaultPolicy === 'allow-all'
       ? ANYWHERE.map((cidr) => ({
@@ -57,10 +58,10 @@ export const cidrTargets = (set: PolicySet): readonly CidrTarget[] => {
       }),
     );
   return [...routed, ...open.filter(({ ports }) => ports.length > 0)];
-};
+});
 
 /** Destinations over UDP that some rule lets through: each (address, port) is relayed by a listener of its own. */
-export const udpTargets = (set: PolicySet): readonly Target[] => {
+export const udpTargets = once((set: PolicySet): readonly Target[] => {
   const named = set.listeners.flatMap(({ shape, port }) => (shape === 'udp' && port !== undefined ? [{ from: port, to: port }] : []));
   const open = set.defaultPolicy === 'allow-all' && named.length > 0 ? [{ hosts: [ANY_HOST], cidrs: [], ports: unitePorts(named) }] : [];
   const routed = entriesOf(set)
@@ -74,4 +75,4 @@ export const udpTargets = (set: PolicySet): readonly Target[] => {
       return unclaimed.length === 0 ? [] : [{ hosts: unclaimed, cidrs: [], ports, ...(agents && { agents }) }];
     });
   return [...routed, ...open];
-};
+});

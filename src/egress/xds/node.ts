@@ -57,15 +57,14 @@ export class XdsNode implements Disposable {
     return this.#state;
   }
 
-  /** The revision Envoy should have, with the verdicts that are other ones under it. */
-  set(snapshot: Snapshot, { changed }: Pick<Rejudged, 'changed'> = { changed: [] }): void {
+  /** The revision Envoy should have; `change` comes before, with the verdicts that are other ones under it. */
+  set(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
-    void this.#stream?.sendVerdicts(changed); // its end is part of `progress`
     this.#stream?.flush(snapshot);
     this.#report();
   }
 
-  /** Resolves when Envoy has the verdicts that changed, or is not there. */
+  /** Resolves when Envoy has the verdicts that changed, or is not there. Until then no revision is in force: `progress`. */
   async change({ changed }: Pick<Rejudged, 'changed'>): Promise<void> {
     await this.#stream?.sendVerdicts(changed);
   }

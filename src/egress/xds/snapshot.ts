@@ -1,6 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { encodeResource, type Encoded, type ResourceJson } from '#wire/xds';
 import { any } from '../translate/envoy.ts';
+import { MAX_GATEWAYS } from '../slices.ts';
 import { UPSTREAM_CA, type Translated } from '../translate/index.ts';
 
 export const TYPE = {
@@ -49,10 +50,21 @@ export interface SecretValues {
   readonly trustedCa: string;
 }
 
-const secretOf = (name: string, values: SecretValues): ResourceJson =>
-  name === UPSTREAM_CA
-    ? secret(name, { validation_context: { trusted_ca: { inline_string: values.trustedCa } } })
-    : secret(name, { generic_secret: { secret: { inline_string: values.credentials.get(name) ?? '' } } });
+/** What upstreams are verified with is a thousand times as long as anything else here: it is encoded once for each content. */
+const trusted = new Map<string, VersionedResource>();
+
+const trustedCa = (pem: string): VersionedResource => {
+  let known = trusted.get(pem);
+  if (!known) {
+    known = versioned(secret(UPSTREAM_CA, { validation_context: { trusted_ca: { inline_string: pem } } }));
+    if (trusted.size >= MAX_GATEWAYS) trusted.delete(trusted.keys().next().value!);
+    trusted.set(pem, known);
+  }
+  return known;
+};
+
+const secretOf = (name: string, { credentials, trustedCa: pem }: SecretValues): VersionedResource =>
+  name === UPSTREAM_CA ? trustedCa(pem) : versioned(secret(name, { generic_secret: { secret: { inline_string: credentials.get(name) ?? '' } } }));
 
 export const snapshotOf = (revision: string, translated: Translated, values: SecretValues): Snapshot => ({
   revision,
@@ -61,10 +73,10 @@ export const snapshotOf = (revision: string, translated: Translated, values: Sec
     [TYPE.endpoint]: new Map(),
     [TYPE.listener]: byName(translated.listeners),
     [TYPE.route]: byName(translated.routes),
-    [TYPE.secret]: byName(translated.secrets.map((name) => secretOf(name, values))),
+    [TYPE.secret]: new Map(translated.secrets.map((name) => [name, secretOf(name, values)])),
   },
   // Verdicts verify upstreams too, also where no other cluster does.
-  verdictSecrets: byName([secretOf(UPSTREAM_CA, values)]),
+  verdictSecrets: new Map([[UPSTREAM_CA, trustedCa(values.trustedCa)]]),
 });
 
 /** The secret of a leaf: its chain and key. */

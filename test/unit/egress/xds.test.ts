@@ -357,7 +357,8 @@ test('verdicts: made when asked, with endpoints as the name resolves; a change o
   policy = policyOf('r2', false);
   const judged = verdicts.rejudge();
   expect([...judged.revoked]).toEqual([['100.64.0.0/20', new Set(['198.18.0.1:5432'])]]);
-  node.set(snapshot('r2', ['a']), judged);
+  void node.change(judged);
+  node.set(snapshot('r2', ['a']));
   const denied = await envoy.next();
   expect(denied).toMatchObject({ type: TYPE.cluster, names: [key] });
   expect(node.state.revision).toBe('r1');

@@ -1,0 +1,124 @@
+import { mkdirSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { silentLogger, systemClock } from '#lib';
+import { workerLayout, type DesiredGateway, type PolicySet } from '#model';
+import type { DeltaDiscoveryRequest, DeltaResponse } from '#wire/xds';
+import { Gateway } from '../../../src/egress/gateway.ts';
+import { UdpRelays } from '../../../src/egress/steering/index.ts';
+import { hourOf } from '../../../src/egress/verdicts/key.ts';
+import { TYPE } from '../../../src/egress/xds/snapshot.ts';
+
+const setOf = (revision: string, hosts: readonly string[]): PolicySet => ({
+  gateway: { namespace: 'n', name: 'gw' },
+  revision,
+  defaultPolicy: 'deny-all',
+  listeners: [{ name: 'tcp', shape: 'tcp' }],
+  requestTimeoutMs: 1_000,
+  lookupFamily: 'V4Only',
+  hostAliases: [],
+  trustBundle: '',
+  aiRoutes: [],
+  l4Routes: [{ route: { namespace: 'n', name: 'db' }, createdAt: 1, listeners: ['tcp'], rules: [{ index: 0, matches: [{ hosts }] }] }],
+  claims: [],
+});
+const pem = (text: string): string => `-----BEGIN CERTIFICATE-----\n${Buffer.from(text).toString('base64')}\n-----END CERTIFICATE-----\n`;
+const desired = (set: PolicySet, more: Partial<DesiredGateway> = {}): DesiredGateway => ({
+  gateway: 'n/gw',
+  policySet: JSON.stringify(set),
+  rootPem: pem('root'),
+  intermediatePem: pem('intermediate'),
+  intermediateKeyPem: 'key',
+  credentials: [],
+  ...more,
+});
+
+let gateway: Gateway;
+let failing: boolean;
+let sent: DeltaResponse[];
+beforeEach(async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'gw-'));
+  const at = workerLayout(dir, dir, '0');
+  mkdirSync(at.names, { recursive: true });
+  const relays = await UdpRelays.open(join(dir, 'relays.json'));
+  failing = false;
+  gateway = await Gateway.open({
+    name: 'n/gw',
+    index: 0,
+    at,
+    roots: '',
+    upstream: { watch: () => ({ [Symbol.dispose]() {} }) },
+    agentOf: () => 'n/agent',
+    relays: {
+      assign: async (...args: Parameters<UdpRelays['assign']>) => {
+        if (failing) throw new Error('no room on the disk');
+        return relays.assign(...args);
+      },
+      of: (...args: Parameters<UdpRelays['of']>) => relays.of(...args),
+    } as UdpRelays,
+    steer: async () => {},
+    clock: systemClock,
+    log: silentLogger,
+    changed: () => {},
+    flooded: () => {},
+    revoked: () => {},
+  });
+  sent = [];
+});
+afterEach(() => gateway[Symbol.dispose]());
+
+test('what is wanted already is not worked out again; any part of it that differs is, and so is what failed', async () => {
+  const first = desired(setOf('r1', ['db.example']));
+  await gateway.apply(first);
+  const { policy } = gateway;
+  await gateway.apply({ ...first });
+  expect(gateway.policy).toBe(policy);
+  for (const other of [
+    desired(setOf('r2', ['db.example', 'db2.example'])),
+    { ...first, rootPem: pem('another root') },
+    { ...first, intermediatePem: pem('another') },
+    { ...first, intermediateKeyPem: 'another' },
+    { ...first, credentials: [{ name: 'cred:n/c', value: 'rotated' }] },
+    first,
+  ]) {
+    const before = gateway.policy;
+    await gateway.apply(other);
+    expect(gateway.policy).not.toBe(before);
+  }
+  failing = true;
+  const next = desired(setOf('r3', []));
+  await expect(gateway.apply(next)).rejects.toThrow('no room');
+  const failed = gateway.policy;
+  failing = false;
+  await gateway.apply(next);
+  expect(gateway.policy).not.toBe(failed);
+  // Half of another one was taken: the one before is not what is there.
+  failing = true;
+  await expect(gateway.apply(first)).rejects.toThrow('no room');
+  failing = false;
+  await gateway.apply(next);
+  expect(gateway.policy).toMatchObject({ revision: 'r3' });
+});
+
+test('a verdict that is another one is sent before the rest of the revision is worked out', async () => {
+  await gateway.apply(desired(setOf('r1', ['db.example'])));
+  const connection = gateway.node.connect((response) => sent.push(response));
+  const ask = (typeUrl: string, ...names: readonly string[]): void =>
+    connection.handle({
+      typeUrl,
+      resourceNamesSubscribe: [...names],
+      resourceNamesUnsubscribe: [],
+      initialResourceVersions: {},
+      responseNonce: '',
+    } as unknown as DeltaDiscoveryRequest);
+  const address = (await gateway.addressOf('db.example'))!;
+  const key = `tcp/100.64.0.0/20/${address}:5432/-/${hourOf(Date.now())}`;
+  ask(TYPE.cluster, key);
+  sent.length = 0;
+
+  failing = true; // the rest never comes
+  await expect(gateway.apply(desired(setOf('r2', ['other.example'])))).rejects.toThrow('no room');
+  expect(sent.flatMap(({ typeUrl, resources }) => (resources ?? []).map(({ name }) => [typeUrl, name]))).toEqual([[TYPE.cluster, key]]);
+  expect(gateway.node.state.revision).toBe('');
+});
