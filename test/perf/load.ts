@@ -52,8 +52,9 @@ const withDir = async <T>(work: (dir: string) => Promise<T>): Promise<T> => {
   return work(dir).finally(() => rm(dir, { recursive: true, force: true }));
 };
 
-const script = (body: string, headers: Readonly<Record<string, string>>): string => `
+const script = (body: string, headers: Readonly<Record<string, string>>, pauseMs: number): string => `
 wrk.method = "POST"
+${pauseMs > 0 ? `delay = function() return ${pauseMs} end` : ''}
 wrk.body = ${JSON.stringify(body)}
 ${Object.entries({ 'content-type': 'application/json', ...headers })
   .map(([name, value]) => `wrk.headers[${JSON.stringify(name)}] = ${JSON.stringify(value)}`)
@@ -74,6 +75,8 @@ export interface Question {
 export interface Load extends Question {
   readonly connections: number;
   readonly seconds: number;
+  /** A connection waits this long before each request: whole ms, none by default. */
+  readonly pauseMs?: number;
 }
 
 /** Asks once; throws with what was answered when that is not the answer of the upstream. */
@@ -97,10 +100,10 @@ export const ask = (target: Target, { path, body }: Question): Promise<void> =>
   });
 
 /** Requests on connections kept alive. An answer other than 2xx is an error of the bench: what refuses is fast. */
-export const measure = (target: Target, { path, body, connections, seconds }: Load): Promise<Measured> =>
+export const measure = (target: Target, { path, body, connections, seconds, pauseMs = 0 }: Load): Promise<Measured> =>
   withDir(async (dir) => {
     const lua = join(dir, 'load.lua');
-    await writeFile(lua, script(body, target.headers));
+    await writeFile(lua, script(body, target.headers, pauseMs));
     const url = urlOf(target, target.host, path);
     const wrk = ['wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '20s', '-s', lua, url];
     const [stdout, cpu] = await withCpu(await target.processes(), () => inside(target, [target.host], dir, wrk));
