@@ -3,6 +3,9 @@ import { createInterface } from 'node:readline';
 import { RecordFile, systemCode, type Clock } from '#lib';
 import type { Binding, BindingLine, Parking } from '#model';
 
+/** How long a run that is over is remembered: a packet the kernel refused is told of about a second later, and no address is given out again before. */
+const KEEP_RELEASED_MS = 60_000;
+
 const NO_RUN = { invocation: '', traceId: '', spanId: '' };
 
 const lineOf = (
@@ -42,6 +45,8 @@ export interface Parked extends Parking {
  */
 export class Bindings implements AsyncDisposable {
   readonly #byAddress = new Map<string, Binding>();
+  /** Runs that are over, by the address they had, the oldest first. */
+  readonly #released = new Map<string, { readonly binding: Binding; readonly at: number }>();
   readonly #parked = new Map<string, Parked & { readonly notify: (what: string) => void }>();
   /** Agent that had each block last, `namespace/name`. */
   readonly #agents = new Map<string, string>();
@@ -87,6 +92,12 @@ export class Bindings implements AsyncDisposable {
 
   get(address: string): Binding | undefined {
     return this.#byAddress.get(address);
+  }
+
+  /** The run that had an address at a time, ms since the epoch; it may be over by now. */
+  at(address: string, time: number): Binding | undefined {
+    const released = this.#released.get(address);
+    return released && time <= released.at ? released.binding : this.#byAddress.get(address);
   }
 
   get all(): readonly Binding[] {
@@ -148,13 +159,24 @@ export class Bindings implements AsyncDisposable {
     const held = this.#byAddress.get(address);
     if (held?.invocation !== invocation) return;
     this.#byAddress.delete(address);
+    const at = this.#clock.now();
+    this.#keep(held, at);
     try {
-      await this.#file.append(lineOf('release', held, this.#clock.now()));
+      await this.#file.append(lineOf('release', held, at));
     } catch (error) {
       // Not on disk, so it did not happen: whoever asked asks again.
       if (!this.#byAddress.has(address)) this.#byAddress.set(address, held);
       throw error;
     }
+  }
+
+  #keep(binding: Binding, at: number): void {
+    for (const [address, released] of this.#released) {
+      if (Math.abs(at - released.at) < KEEP_RELEASED_MS) break;
+      this.#released.delete(address);
+    }
+    this.#released.delete(binding.address);
+    this.#released.set(binding.address, { binding, at });
   }
 
   /**

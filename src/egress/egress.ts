@@ -295,7 +295,7 @@ export class Egress implements AsyncDisposable {
   async refused(packet: RefusedPacket): Promise<void> {
     const { source, time } = packet;
     const line = refusedPacketLine(packet, {
-      binding: this.#bindings.get(source),
+      binding: this.#bindings.at(source, time),
       parked: this.#bindings.parked(source),
       nameOf: (gateway, address) => this.#gateways.get(gateway)?.nameOf(address),
     });

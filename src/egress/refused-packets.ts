@@ -16,6 +16,7 @@ export interface RefusedPacket {
 export const refusedPacketLine = (
   { source, protocol, destination, port, time }: RefusedPacket,
   known: {
+    /** Of the run that had the source then. */
     readonly binding: Binding | undefined;
     readonly parked: Parking | undefined;
     readonly nameOf: (gateway: string, address: string) => string | undefined;

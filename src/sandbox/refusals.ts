@@ -50,18 +50,22 @@ export async function* refusals(nft: Nft, signal: AbortSignal): AsyncGenerator<R
       const count = /packets (\d+)/.exec(await nft.ask(`list counter ${TABLE} refusals`))?.[1] ?? '';
       if (count !== counted) {
         counted = count;
-        const listed: string[] = [];
-        for (const set of SETS) listed.push(await nft.ask(`list set ${TABLE} ${set}`));
-        const now = performance.now();
-        for (const { fields, expiresMs } of parseElements(listed.join(''))) {
+        const listed: (Element & { readonly now: number; readonly clock: number })[] = [];
+        // What an element has left is counted from when its own list was read.
+        for (const set of SETS) {
+          const elements = parseElements(await nft.ask(`list set ${TABLE} ${set}`));
+          const [now, clock] = [performance.now(), Date.now()];
+          listed.push(...elements.map((element) => ({ ...element, now, clock })));
+        }
+        for (const { fields, expiresMs, now, clock } of listed) {
           const key = fields.join(' ');
           if (now + expiresMs < (seen.get(key) ?? 0) + JITTER_MS) continue;
           seen.set(key, now + expiresMs);
           const [source = '', protocol = '', destination = '', port = '0'] = fields;
-          const time = Date.now() - Math.max(0, REFUSED_AGAIN_S * 1000 - expiresMs);
+          const time = clock - Math.max(0, REFUSED_AGAIN_S * 1000 - expiresMs);
           yield { source, protocol, destination, port: Number(port), time };
         }
-        for (const [key, ends] of seen) if (ends < now) seen.delete(key);
+        for (const [key, ends] of seen) if (ends < performance.now()) seen.delete(key);
       }
       await sleep(EVERY_MS, signal);
     }

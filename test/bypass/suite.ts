@@ -1,6 +1,7 @@
 import { RESOLVABLE } from '../fixtures/canary/dns.ts';
 import type { Sighting } from '../fixtures/canary/places.ts';
 import type { Attempt, Case } from './case.ts';
+import { attemptOf, SLACK_MS } from './attribution.ts';
 import { fill, matchesRecord, newToken, type Job, type JobResult } from './job.ts';
 import { judge, type CaseResult } from './judge.ts';
 import { outcomeOf } from './outcome.ts';
@@ -16,8 +17,6 @@ interface Timed {
 
 /** Attempts of one sandbox. More would come near the limits a sandbox has, for new names above all. */
 const BATCH = 12;
-/** What carries no token is put to an attempt by time; clocks of sandbox and machine differ by less than this. */
-const SLACK_MS = 20;
 const GAP: Step = { sleep: 2 * SLACK_MS };
 
 /** Resolving admitted names is a proxy's own business; every other question is a sighting, and so is any other packet to a DNS port. */
@@ -96,13 +95,10 @@ export class Suite {
     const run = await (from === 'outside' ? this.#target.outside(steps) : from === 'early' ? this.#target.early(given, steps) : this.#target.run(given, steps));
     const timed = (run.results as readonly (readonly [Timed, unknown])[]).map(([result]) => result);
     const outcomes = jobs.map(({ attempt: { judge: judged } }, index) => outcomeOf(timed[index]!.result.at(judged ?? -1)));
+    const tried = jobs.map(({ attempt }, index) => ({ ...timed[index]!, text: JSON.stringify(fill(attempt.steps, this.#target.values)) }));
     const recordsOf = (all: readonly TargetRecord[], index: number): readonly TargetRecord[] => {
-      const { at, ms } = timed[index]!;
       const { decision } = outcomes[index]!;
-      return all.filter(({ decisionId, time }) => {
-        const when = Date.parse(time);
-        return decision === undefined ? when >= at - SLACK_MS && when <= at + ms + SLACK_MS : decisionId === decision;
-      });
+      return all.filter((record) => (decision === undefined ? attemptOf(record, tried) === index : record.decisionId === decision));
     };
     const complete = (all: readonly TargetRecord[]): boolean =>
       jobs.every(({ record }, index) => !record || recordsOf(all, index).some((each) => matchesRecord(each, record)));

@@ -16,6 +16,8 @@ export interface TargetRecord {
   readonly time: string;
   readonly protocol: string;
   readonly host: string;
+  /** As it was dialled, `address:port` where there is a port. */
+  readonly destination: string;
   readonly path: string;
   readonly status: number;
   readonly verdict: string;

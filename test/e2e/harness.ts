@@ -34,6 +34,7 @@ export interface Exchange {
   readonly protocol: string;
   readonly method: string;
   readonly host: string;
+  readonly destination: string;
   readonly path: string;
   readonly status: number;
   readonly verdict: 'Allowed' | 'Denied';

@@ -1,6 +1,6 @@
 import { PORTS, SITE, SITE6 } from '../../fixtures/canary/places.ts';
 import { ask, headers2, http1, OPENAI, plain, tcp, type Step } from '../steps.ts';
-import { ANSWERED, asked, CLOSED, CUT, notAdmitted, OK, outside, PROVIDER, siteRequest, table } from './build.ts';
+import { ANSWERED, asked, CLOSED, CUT, notAdmitted, OK, outside, PROVIDER, refused, siteRequest, table } from './build.ts';
 
 const udp = (host: string, port: number): Step => ({ udp: { host, port, text: '{{token}}' } });
 const site = { canary: { name: 'site' } } as const;
@@ -180,6 +180,7 @@ export default [
       what: 'A datagram to a public address.',
       steps: [udp(SITE, PORTS.echo)],
       expect: REFUSED,
+      record: refused('NotAdmitted', 'udp'),
       ...site,
       twin: outside([udp(SITE, PORTS.echo)]),
       slice: true,

@@ -25,6 +25,8 @@ const PROCESSES: Readonly<Record<Part, string>> = {
   recorder: 'recorder',
 };
 const NEIGHBOUR_PORT = 7070;
+/** Records take a second to the store, and much longer where the machine has too much to do. */
+const RECORDS_MS = 20_000;
 
 const fromProvider = ({ time, method, path, headers, body, sni, source }: SeenRequest): Sighting => ({
   time: Date.parse(time),
@@ -147,11 +149,11 @@ class ClrkTarget implements Target {
     let last: readonly Exchange[] = [];
     const wanted = (records: readonly Exchange[]): boolean => complete((last = records));
     try {
-      if (!run.id.startsWith('agents ')) return await this.stack.egressLog(run.id, wanted, 6_000);
+      if (!run.id.startsWith('agents ')) return await this.stack.egressLog(run.id, wanted, RECORDS_MS);
       return await eventually(
         'records of parked sandboxes',
         async () => ((await this.#ofAgents(run.id.split(' ').slice(1), wanted)) ? last : undefined),
-        6_000,
+        RECORDS_MS,
       );
     } catch {
       return last;

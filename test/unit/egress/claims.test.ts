@@ -219,6 +219,18 @@ test('a gateway that is not in force parks nothing, and no parked address outliv
   expect(await lines()).toMatchObject([{ event: 'park' }, { event: 'release', address: '100.64.0.5', invocation: '' }]);
 });
 
+test('a run that is over still had its address when it had it', async () => {
+  await using bindings = await Bindings.open(file, systemClock, true);
+  await bindings.bind(binding(5));
+  const during = Date.now();
+  await bindings.release('100.64.0.5', 'i5');
+  const after = Date.now() + 1;
+  expect(bindings.get('100.64.0.5')).toBeUndefined();
+  expect([bindings.at('100.64.0.5', during)?.invocation, bindings.at('100.64.0.5', after)]).toEqual(['i5', undefined]);
+  await bindings.bind(binding(5, 'next'));
+  expect([bindings.at('100.64.0.5', during)?.invocation, bindings.at('100.64.0.5', after)?.invocation]).toEqual(['i5', 'next']);
+});
+
 test('bindings outlive egress, not their worker', async () => {
   const first = await Bindings.open(file, systemClock, true);
   await Promise.all([first.bind(binding(5)), first.bind(binding(7)), first.bind(binding(9))]);
