@@ -1,7 +1,8 @@
 /**
  * HTTP/2 (RFC 9113) as a hostile agent would speak it, frame by frame, run inside its namespace: `h2-abuse.ts KIND ADDRESS PORT NAME CA`.
  * Sends what the kind says, then keeps the connection until standard input ends. Prints one line when all is sent or the other
- * side has ended it, and one at the end: `{"closed": …, "frames": …}`.
+ * side has ended it, and one at the end: `{"closed": …, "goaway": …, "refused": …, "frames": …}`; `refused` counts the streams that were reset
+ * or answered. Before that one it waits, 5 s at most, until the connection has ended (`closed` on standard input), or as many streams were refused as standard input said.
  */
 import { connect } from 'node:tls';
 import { once } from 'node:events';
@@ -15,6 +16,7 @@ const PRIORITY = 2;
 const RST_STREAM = 3;
 const SETTINGS = 4;
 const PING = 6;
+const GOAWAY = 7;
 const WINDOW_UPDATE = 8;
 const CONTINUATION = 9;
 const END_STREAM = 1;
@@ -106,11 +108,27 @@ const KINDS: Readonly<Record<string, () => Generator<Buffer>>> = {
 
 const socket = connect({ host: address, port: Number(port), servername: name, ca: readFileSync(ca), ALPNProtocols: ['h2'] });
 let closed = false;
+let goaway = false;
 let frames = 0;
+const refused = new Set<number>();
+/** Called when something of the above may have changed. */
+let changed = (): void => {};
+let received: Buffer = Buffer.alloc(0);
 socket.on('error', () => {});
-socket.once('close', () => (closed = true));
-socket.on('data', () => {});
-const say = (): void => void process.stdout.write(`${JSON.stringify({ closed, frames })}\n`);
+socket.once('close', () => {
+  closed = true;
+  changed();
+});
+socket.on('data', (data: Buffer) => {
+  received = Buffer.concat([received, data]);
+  for (let length = 0; received.length >= 9 && received.length >= (length = 9 + received.readUIntBE(0, 3)); received = received.subarray(length)) {
+    const type = received.readUInt8(3);
+    if (type === GOAWAY) goaway = true;
+    if (type === RST_STREAM || type === HEADERS) refused.add(received.readUInt32BE(5));
+  }
+  changed();
+});
+const say = (): void => void process.stdout.write(`${JSON.stringify({ closed, goaway, refused: refused.size, frames })}\n`);
 
 /** `once` of node:events would throw at the reset that is to be expected. */
 const drainedOrClosed = (): Promise<void> =>
@@ -131,7 +149,15 @@ for (const bytes of KINDS[kind]!()) {
   if (!socket.write(bytes)) await drainedOrClosed();
 }
 say();
-process.stdin.resume();
+let wanted = '';
+process.stdin.setEncoding('utf8').on('data', (text: string) => (wanted += text));
 await once(process.stdin, 'end');
+await new Promise<void>((resolve) => {
+  setTimeout(resolve, 5_000);
+  changed = () => {
+    if (closed || (wanted !== 'closed' && (goaway || refused.size >= Number(wanted)))) resolve();
+  };
+  changed();
+});
 say();
 process.exit(0);
