@@ -28,4 +28,6 @@ export const canonicalJson = (value: unknown): string =>
   );
 
 /** A revision of content: the first 12 hex digits of the SHA-256 of its canonical JSON. */
-export const contentRevision = (value: unknown): string => sha256Hex(canonicalJson(value)).slice(0, 12);
+export const contentRevision = (value: unknown): string => textRevision(canonicalJson(value));
+/** The same of content that is canonical JSON already. */
+export const textRevision = (canonical: string): string => sha256Hex(canonical).slice(0, 12);

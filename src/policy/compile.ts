@@ -1,12 +1,13 @@
 import { egressGateways, notBuiltFields } from '#api';
 import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway, EgressL4Route, MCPRoute } from '#api';
-import { contentRevision } from '#lib';
-import type { AiRoute, Claim, CredentialValue, L4Route, ListenerShape, ObjectKey, PolicyListener, PolicySet } from '#model';
+import { canonicalJson, textRevision } from '#lib';
+import type { AiRoute, Claim, CredentialValue, ListenerShape, ObjectKey, PolicyListener, PolicySet } from '#model';
 import { createdAt, keyOf, no, notBuiltOfRoute, sortedByAge, yes, type ConditionState, type Exists, type RouteParent, type SecretLookup } from './attach.ts';
 import { attach, type Fit, type GatewayListeners, type RouteKind } from './attach-listeners.ts';
 import { compileAiRule, hostsOf } from './compile-ai.ts';
 import { claimsOf } from './compile-claims.ts';
-import { agentFinder, compileL4Rules, l4Remarks, type AgentLabels } from './compile-l4.ts';
+import type { AgentLabels } from './compile-l4.ts';
+import { l4RouteCompiler, type CompiledL4Route } from './compile-l4-route.ts';
 import { aliasesOf, timeoutOf, trustBundleOf, type CompileProblem } from './compile-upstream.ts';
 import { credentialClaims, credentialOn } from './credentials.ts';
 import { denialOn, denialsOf } from './deny.ts';
@@ -59,18 +60,6 @@ export interface CompiledGateway {
 const AI: Fit = { kind: 'AIProviderRoute', fits: (shape) => TERMINATES.has(shape), needs: 'an AIProviderRoute needs one that terminates TLS' };
 const MCP: Fit = { kind: 'MCPRoute', fits: (shape) => TERMINATES.has(shape), needs: 'an MCPRoute needs one that terminates TLS' };
 
-/** A listener can serve an L4 route when it takes a protocol that some match is for. */
-const fitOfL4 = ({ spec }: EgressL4Route): Fit => {
-  const protocols = new Set(spec.rules.flatMap(({ matches = [] }) => matches.map(({ protocol }) => protocol)));
-  const [only] = protocols.size === 1 ? protocols : [];
-  return {
-    kind: 'EgressL4Route',
-    fits: (shape) => only === undefined || (shape === 'udp') === (only === 'UDP'),
-    needs:
-      only === 'UDP' ? 'rules with protocol UDP need a listener with protocol UDP' : 'rules with protocol TCP need a listener of another protocol than UDP',
-  };
-};
-
 const shapeOf = ({ protocol, tls }: EgressGateway['spec']['listeners'][number]): ListenerShape => {
   if (protocol === 'TLS') return tls?.mode === 'Terminate' ? 'tls-terminate' : 'tls-passthrough';
   return ({ HTTPS: 'https', HTTP: 'http', TCP: 'tcp', UDP: 'udp' } as const)[protocol];
@@ -101,7 +90,9 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
 
   const ai = compileAiRoutes(input, at, denials, routes);
   ai.routes.forEach((route) => count(route.listeners));
-  const l4Routes = compileL4Routes(input, at, denials, routes);
+  const l4 = compileL4Routes(input, at, denials);
+  routes.push(...l4.flatMap(({ states }) => states ?? []));
+  const l4Routes = l4.flatMap(({ route }) => route ?? []);
   l4Routes.forEach((route) => count(route.listeners));
   const claims = sortedByAge(input.mcpRoutes).flatMap((route): readonly Claim[] => {
     const { parents, listeners: attached } = attach(route, at, MCP);
@@ -125,7 +116,7 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
     l4Routes,
     claims,
   };
-  const policySet = { ...content, revision: contentRevision(content) };
+  const policySet = { ...content, revision: revisionOf(content, l4) };
   const idle = idleListeners(policySet);
   return {
     policySet,
@@ -180,28 +171,16 @@ const compileL4Routes = (
   { l4Routes, agents, exists }: CompileInput,
   at: GatewayListeners,
   denials: ReturnType<typeof denialsOf>,
-  routes: CompiledRoute[],
-): readonly L4Route[] => {
-  const agentsOf = agentFinder(agents);
-  const udp = new Set(at.listeners.filter(({ shape }) => shape === 'udp').map(({ name }) => name));
-  return sortedByAge(l4Routes).flatMap((route): readonly L4Route[] => {
-    const { parents, listeners } = attach(route, at, fitOfL4(route));
-    if (parents.length === 0) return [];
-    const rules = compileL4Rules(route, agentsOf, exists, listeners.length > 0 && listeners.every((name) => udp.has(name)));
-    const remarks = l4Remarks(rules);
-    const refused = rules.find((rule) => rule.refused && rule.refused.reason !== 'UnsupportedValue')?.refused;
-    const resolvedRefs = refused ? no(refused.reason, refused.message) : yes('ResolvedRefs');
-    const unsupported = rules.every((rule) => rule.refused?.reason === 'UnsupportedValue');
-    const told = (state: ConditionState): ConditionState => {
-      if (state.status === 'False') return state;
-      return unsupported ? no('UnsupportedValue', remarks) : yes(state.reason, [state.message, remarks].filter(Boolean).join(' '));
-    };
-    routes.push({
-      kind: 'EgressL4Route',
-      key: keyOf(route),
-      parents: parents.map(({ parentRef, accepted }) => ({ parentRef, accepted: told(accepted), resolvedRefs })),
-    });
-    const denied = denialOn('EgressL4Route', route, denials);
-    return listeners.length === 0 ? [] : [{ route: keyOf(route), createdAt: createdAt(route), listeners, rules, ...(denied && { denied }) }];
-  });
+): readonly CompiledL4Route[] => {
+  const compile = l4RouteCompiler({ at, agents, exists });
+  return sortedByAge(l4Routes).map((route) => compile(route, denialOn('EgressL4Route', route, denials)));
+};
+
+/** `contentRevision` of the content, with the text of each L4 route as it is known already. */
+const revisionOf = (content: Omit<PolicySet, 'revision'>, l4: readonly CompiledL4Route[]): string => {
+  const texts = l4.flatMap(({ route, text }) => (route ? [text] : []));
+  const fields = Object.entries(content)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([field, value]) => `${JSON.stringify(field)}:${field === 'l4Routes' ? `[${texts.join(',')}]` : canonicalJson(value)}`);
+  return textRevision(`{${fields.join(',')}}`);
 };
