@@ -45,7 +45,22 @@ export interface AccessLine {
   /** From dynamic metadata `clrk.engine`, set when the engine judged the request. */
   readonly engine?: EngineMetadata;
   /** From dynamic metadata `clrk.usage`: what the provider reported. */
-  readonly usage?: { readonly input?: number; readonly output?: number };
+  readonly usage?: ReportedUsage;
+}
+
+/** What a provider reported, by its own way of counting: `totals` of its file in `policy/providers` says what that is in all. */
+export interface ReportedUsage {
+  readonly input?: number;
+  readonly output?: number;
+  readonly total?: number;
+  readonly cachedInput?: number;
+  readonly cacheCreation?: number;
+  readonly reasoning?: number;
+  /** What answered. */
+  readonly responseModel?: string;
+  readonly finishReason?: string;
+  /** The provider's own name for the answer. */
+  readonly responseId?: string;
 }
 
 /** Metadata `clrk` of the cluster that is a verdict. */

@@ -147,6 +147,8 @@ export interface RequestFacts {
   readonly method: string;
   /** Path without query. */
   readonly path: string;
+  /** What follows the `?`; absent = unknown or nothing. */
+  readonly query?: string;
   /** Facts of the body, when a provider file understood it. */
   readonly provider?: string;
   readonly model?: string;

@@ -1,7 +1,7 @@
 import { globMatch } from '#lib';
 import type { AiMatch, AiRoute, AiRule, Decision, PolicySet, RequestFacts } from '#model';
 import { routesFor } from './claimed.ts';
-import { providerOfHost } from './providers/index.ts';
+import { providerOfHost, type RequestTarget } from './providers/index.ts';
 
 export const aiName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
 
@@ -11,6 +11,9 @@ export const ruleOf = (set: PolicySet, decision: Decision): { readonly route: Ai
   const rule = route?.rules.find(({ index }) => index === decision.rule);
   return route && rule && { route, rule };
 };
+
+/** What a provider file recognises an operation by. */
+export const targetOf = ({ method, host, path, query = '' }: RequestFacts): RequestTarget => ({ method, host, path, query });
 
 /** How far a match got, so that a refusal can name the nearest miss. */
 type Miss = 'Provider' | 'Endpoint' | 'Model';
@@ -60,7 +63,7 @@ const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestF
   const name = aiName(route);
   const refuse = (reason: string, message: string, status = 403): Decision => deny(set, reason, message, route, rule.index, status);
   if (rule.notBuilt.length > 0) return refuse('NotBuilt', `Rule ${rule.index} of ${name} uses what is not built yet: ${rule.notBuilt.join(', ')}.`);
-  if (providerOfHost(facts.host)?.operation(facts.method, facts.path) === undefined)
+  if (providerOfHost(facts.host)?.operation(targetOf(facts)) === undefined)
     return refuse('EndpointNotBuilt', `${name} allows ${facts.method} ${facts.path}, but calls to it cannot be metered yet.`);
   const missing = route.credential?.missing;
   if (missing) {

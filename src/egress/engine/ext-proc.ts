@@ -36,6 +36,7 @@ const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
   const headers = headersOf(message);
   const id = headers.get('x-clrk-id');
   const source = headers.get('x-clrk-source');
+  const path = headers.get(':path') ?? '';
   // Without these the request cannot be attributed: the stream fails, and Envoy refuses the request.
   if (!gateway || !id || !source) throw new RpcError('INVALID_ARGUMENT', 'stream without gateway, decision id or source');
   return {
@@ -45,7 +46,8 @@ const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
     destination: headers.get('x-clrk-destination') ?? '',
     method: headers.get(':method') ?? '',
     authority: headers.get(':authority') ?? '',
-    path: (headers.get(':path') ?? '').replace(/\?.*$/s, ''),
+    path: path.replace(/\?.*$/s, ''),
+    query: path.includes('?') ? path.slice(path.indexOf('?') + 1) : '',
     contentType: headers.get('content-type') ?? '',
     contentEncoding: headers.get('content-encoding') ?? '',
   };
@@ -67,20 +69,16 @@ const denial = ({ status, reason, headers, body, metadata: engine }: Denied): Re
   dynamicMetadata: metadata(engine),
 });
 
-const admission = ({ body, setHeaders: set, removeHeaders, metadata: engine }: Admitted): Response => ({
-  response: {
-    case: 'requestBody',
-    value: {
-      response: {
-        status: CommonResponse_ResponseStatus.CONTINUE,
-        headerMutation: { setHeaders: setHeaders(set), removeHeaders: [...removeHeaders] },
-        clearRouteCache: true,
-        bodyMutation: { mutation: { case: 'body', value: body } },
-      },
-    },
-  },
-  dynamicMetadata: metadata(engine),
-});
+/** `bodiless`: Envoy waits for an answer about the headers, since no body follows them. */
+const admission = ({ body, setHeaders: set, removeHeaders, metadata: engine }: Admitted, bodiless: boolean): Response => {
+  const response = {
+    status: CommonResponse_ResponseStatus.CONTINUE,
+    headerMutation: { setHeaders: setHeaders(set), removeHeaders: [...removeHeaders] },
+    clearRouteCache: true,
+    ...(body && { bodyMutation: { mutation: { case: 'body' as const, value: body } } }),
+  };
+  return { response: { case: bodiless ? 'requestHeaders' : 'requestBody', value: { response } }, dynamicMetadata: metadata(engine) };
+};
 
 const PROCEED: Response = { response: { case: 'requestHeaders', value: { response: { status: CommonResponse_ResponseStatus.CONTINUE } } } };
 const NO_BODY = new Uint8Array();
@@ -92,9 +90,9 @@ const NO_BODY = new Uint8Array();
 export const createEngine = (options: EngineOptions): Engine => {
   const judge = createJudge(options);
 
-  const verdict = async (head: RequestHead, body: Uint8Array, signal: AbortSignal): Promise<Response> => {
-    const outcome = await judge.whole(head, body, signal);
-    return outcome.verdict === 'Denied' ? denial(outcome) : admission(outcome);
+  const verdict = async (head: RequestHead, body: Uint8Array | undefined, signal: AbortSignal): Promise<Response> => {
+    const outcome = await judge.whole(head, body ?? NO_BODY, signal);
+    return outcome.verdict === 'Denied' ? denial(outcome) : admission(outcome, body === undefined);
   };
 
   return {
@@ -106,8 +104,7 @@ export const createEngine = (options: EngineOptions): Engine => {
             head = headOf(request.value, context.metadata(GATEWAY_METADATA) ?? '');
             const refused = await judge.head(head);
             if (refused) return yield denial(refused);
-            // A request without a body never gets a body message; none of the operations we admit is one.
-            if (request.value.endOfStream) return yield await verdict(head, NO_BODY, context.signal);
+            if (request.value.endOfStream) return yield await verdict(head, undefined, context.signal);
             yield PROCEED;
           } else if (request.case === 'requestBody' && head) {
             return yield await verdict(head, request.value.body, context.signal);

@@ -1,7 +1,8 @@
 import { messageOf, newSpanId, type Clock, type Logger } from '#lib';
 import type { Binding, Decision, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
-import { admitsHost, canonicalHost, decide, providerOfHost, ruleOf, type BodyFacts, type Provider } from '#policy';
-import { checkBodyHeaders, hostOf, readBody, Refusal, type RequestHead } from './request.ts';
+import { admitsHost, canonicalHost, decide, providerOfHost, ruleOf, targetOf, type BodyFacts, type Operation, type Provider, type RefusalBody } from '#policy';
+import { checkBodyHeaders, readBody } from './body.ts';
+import { checkSize, hostOf, Refusal, type RequestHead } from './request.ts';
 import { boundsOf, BudgetExhausted, giveBack, reserve } from './reserve.ts';
 
 export interface EngineOptions {
@@ -34,8 +35,8 @@ export interface Denied {
 
 export interface Admitted {
   readonly verdict: 'Allowed';
-  /** What is forwarded: the JSON that was judged, written anew. */
-  readonly body: Uint8Array;
+  /** What is forwarded: what was judged, written anew. Absent when the request has no body. */
+  readonly body?: Uint8Array;
   readonly setHeaders: Readonly<Record<string, string>>;
   readonly removeHeaders: readonly string[];
   readonly metadata: EngineMetadata;
@@ -55,7 +56,7 @@ interface Known {
   set?: PolicySet;
   decision?: Decision;
   provider?: Provider;
-  operation?: string;
+  operation?: Operation;
   facts?: BodyFacts;
 }
 
@@ -83,14 +84,12 @@ export const createJudge = (options: EngineOptions): Judge => {
     if (dialled !== host)
       throw new Refusal(421, 'AddressMismatch', `The request is for ${host}, and the address that was dialled stands for ${dialled ?? 'no name'}.`);
     const provider = providerOfHost(host);
-    const operation = provider?.operation(head.method, head.path);
+    const { method, path, query } = head;
+    const facts = { host, port: Number(head.destination.slice(colon + 1)), method, path, query, ...(provider && { provider: provider.name }) };
+    const operation = provider?.operation(targetOf(facts));
     if (provider) known.provider = provider;
     if (operation) known.operation = operation;
-    return {
-      set,
-      binding,
-      facts: { host, port: Number(head.destination.slice(colon + 1)), method: head.method, path: head.path, ...(provider && { provider: provider.name }) },
-    };
+    return { set, binding, facts };
   };
 
   const decided = (set: PolicySet, facts: RequestFacts, known: Known): Decision => {
@@ -106,12 +105,14 @@ export const createJudge = (options: EngineOptions): Judge => {
     const { provider, operation } = known;
     // Nobody understands such a request: the decision can only refuse it, and says why.
     if (!provider || operation === undefined) throw impossible(decided(set, facts, known));
-    checkBodyHeaders(head);
-    const json = readBody(body);
-    const read = provider.read(operation, json);
+    checkSize(body);
+    checkBodyHeaders(head, operation);
+    const content = readBody(operation, { head, target: targetOf(facts), bytes: body });
+    const read = content.facts;
     if ('reason' in read) throw new Refusal(400, read.reason, read.message);
     known.facts = read;
-    const decision = decided(set, { ...facts, model: read.model }, known);
+    const served = { ...facts, ...(read.model !== undefined && { model: read.model }) };
+    const decision = decided(set, served, known);
     const { rule } = ruleOf(set, decision)!;
     const fetched = read.fetches.find((host) => !admitsHost(set, canonicalHost(host) ?? ''));
     if (fetched !== undefined)
@@ -122,8 +123,8 @@ export const createJudge = (options: EngineOptions): Judge => {
       );
 
     const now = clock.now();
-    const bounds = boundsOf(read, provider.limits(read.model), Buffer.byteLength(JSON.stringify(json)));
-    const metered = rule.budgets.length > 0;
+    const bounds = boundsOf(read, provider.limits(read.model ?? ''), content.bytes);
+    const metered = rule.budgets.length > 0 && !operation.free;
     const deadline = now + set.requestTimeoutMs + SETTLE_GRACE_MS;
     const output = metered
       ? await reserve({ id: head.id, budgets: rule.budgets, bounds, now, deadline }, { ledger, log, holdMs: options.holdMs ?? 1_500, signal })
@@ -145,12 +146,17 @@ export const createJudge = (options: EngineOptions): Judge => {
       log.error('cannot record a request, refusing it', { err: error, decision: head.id });
       throw new Refusal(503, 'RecordUnavailable', 'The request cannot be recorded right now.');
     }
-    options.admitted(head.gateway, head.source, { ...facts, model: read.model });
-    const forwarded = Buffer.from(JSON.stringify(provider.edit(operation, json, output)));
+    options.admitted(head.gateway, head.source, served);
+    const forwarded = content.forwarded(output);
     return {
       verdict: 'Allowed',
-      body: forwarded,
-      setHeaders: { 'content-length': String(forwarded.byteLength), traceparent: `00-${binding.traceId}-${spanId}-01`, [ROUTE_HEADER]: decision.route },
+      ...(forwarded && { body: forwarded.bytes }),
+      setHeaders: {
+        ...(forwarded && { 'content-length': String(forwarded.bytes.byteLength) }),
+        ...(forwarded?.contentType !== undefined && { 'content-type': forwarded.contentType }),
+        traceparent: `00-${binding.traceId}-${spanId}-01`,
+        [ROUTE_HEADER]: decision.route,
+      },
       removeHeaders: REMOVED_HEADERS,
       metadata,
     };
@@ -163,22 +169,21 @@ export const createJudge = (options: EngineOptions): Judge => {
     } catch (error) {
       log.error('cannot record a refusal', { decision: head.id, reason: refusal.reason, err: messageOf(error) });
     }
+    const error: RefusalBody = {
+      code: refusal.reason,
+      message: refusal.message,
+      decision: head.id,
+      policy: known.decision?.policies[0] ?? '',
+      route: known.decision?.route ?? '',
+      gateway: head.gateway,
+      revision: known.set?.revision ?? '',
+    };
     return {
       verdict: 'Denied',
       status: refusal.status,
       reason: refusal.reason,
       headers: { 'content-type': 'application/json', ...(refusal instanceof BudgetExhausted && refusal.headers) },
-      body: JSON.stringify({
-        error: {
-          code: refusal.reason,
-          message: refusal.message,
-          decision: head.id,
-          policy: known.decision?.policies[0] ?? '',
-          route: known.decision?.route ?? '',
-          gateway: head.gateway,
-          revision: known.set?.revision ?? '',
-        },
-      }),
+      body: JSON.stringify(known.provider?.errorBody(error, refusal.status) ?? { error }),
       metadata,
     };
   };
@@ -198,7 +203,7 @@ export const createJudge = (options: EngineOptions): Judge => {
       guarded(head, async (known) => {
         const { set, facts } = recognise(head, known);
         if (known.operation === undefined) throw impossible(decided(set, facts, known));
-        checkBodyHeaders(head);
+        checkBodyHeaders(head, known.operation);
         return undefined;
       }),
     whole: (head, body, signal) =>
@@ -225,8 +230,9 @@ const metadataOf = (verdict: EngineMetadata['verdict'], reason: string, { set, d
   rule: decision?.rule ?? -1,
   revision: set?.revision ?? '',
   ...(provider && { provider: provider.name }),
-  ...(operation && { operation }),
-  ...(facts && { model: facts.model, stream: facts.stream }),
+  ...(operation && { operation: operation.name }),
+  ...(facts?.model !== undefined && { model: facts.model }),
+  ...(facts && { stream: facts.stream }),
 });
 
 const lineOf = (event: 'admit' | 'refused', head: RequestHead, metadata: EngineMetadata, time: number): EgressLine => ({

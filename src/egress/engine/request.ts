@@ -14,6 +14,8 @@ export interface RequestHead {
   readonly authority: string;
   /** Path without query. */
   readonly path: string;
+  /** What follows the `?`; empty when there is none. */
+  readonly query: string;
   /** As sent; several header lines are joined by a comma. */
   readonly contentType: string;
   readonly contentEncoding: string;
@@ -32,6 +34,11 @@ export class Refusal extends Error {
 
 export const MAX_BODY_BYTES = 32 * 1024 * 1024;
 
+/** Refuses what is too large to be judged whole. */
+export const checkSize = (body: Uint8Array): void => {
+  if (body.byteLength > MAX_BODY_BYTES) throw new Refusal(413, 'BodyTooLarge', `The body is larger than ${MAX_BODY_BYTES / 1024 / 1024} MiB.`);
+};
+
 /** The canonical host a request is for; an authority that is spelled as anything else is refused. */
 export const hostOf = ({ authority }: RequestHead): string => {
   const host = canonicalHost(authority);
@@ -43,18 +50,21 @@ export const hostOf = ({ authority }: RequestHead): string => {
 // Parameters other than the charset would let a server read the body in another way.
 const JSON_TYPE = /^application\/json(?:\s*;\s*charset="?utf-8"?)?\s*$/i;
 
-/** Refuses a body that could be read as something other than the JSON it is judged as. */
-export const checkBodyHeaders = ({ contentType, contentEncoding }: RequestHead): void => {
+/** Refuses a body that is not sent as it is. */
+export const checkIdentity = ({ contentEncoding }: RequestHead): void => {
   if (contentEncoding !== '' && contentEncoding.toLowerCase() !== 'identity')
     throw new Refusal(415, 'EncodedBody', 'The body must be sent without content-encoding.');
+};
+
+/** Refuses a body that could be read as something other than the JSON it is judged as. */
+export const checkContentType = ({ contentType }: RequestHead): void => {
   if (!JSON_TYPE.test(contentType)) throw new Refusal(415, 'UnsupportedMediaType', 'The body must be application/json.');
 };
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The body as JSON without any ambiguity, or a Refusal. */
-export const readBody = (body: Uint8Array): JsonObject => {
-  if (body.byteLength > MAX_BODY_BYTES) throw new Refusal(413, 'BodyTooLarge', `The body is larger than ${MAX_BODY_BYTES / 1024 / 1024} MiB.`);
+export const readJson = (body: Uint8Array): JsonObject => {
   try {
     const value = parseStrictJson(utf8.decode(body));
     if (isJsonObject(value)) return value;

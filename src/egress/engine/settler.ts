@@ -42,13 +42,15 @@ export const settlementOf = (line: AccessLine): Settlement | undefined => {
   if (!engine && line.chain === 'http' && line.route?.startsWith('AIProviderRoute/') && !upstream) return { id, used: 0 };
   if (engine?.reservedInput === undefined) return undefined;
   const bound = { input: engine.reservedInput, output: engine.reservedOutput ?? 0 };
-  const input = tokens(usage?.input);
-  const output = tokens(usage?.output);
+  const provider = providerNamed(engine.provider ?? '');
+  const used = usage && (provider?.totals(usage) ?? usage);
+  const input = tokens(used?.input);
+  const output = tokens(used?.output);
   if (input !== undefined || output !== undefined) return { id, used: (input ?? bound.input) + (output ?? bound.output) };
   const flags = (line.flags ?? '').split(',').filter((flag) => flag !== '' && flag !== '-');
   if (!upstream || flags.some((flag) => NOTHING_SENT.has(flag))) return { id, used: 0 };
   if (status >= 400 && status < 500 && flags.length === 0) return { id, used: 0 };
-  const hidden = providerNamed(engine.provider ?? '')?.limits(engine.model ?? '').hiddenReasoning ?? true;
+  const hidden = provider?.limits(engine.model ?? '').hiddenReasoning ?? true;
   if (status >= 200 && status < 300 && engine.stream && !hidden) return { id, used: bound.input + Math.min(bound.output, line.responseBytes ?? bound.output) };
   return { id, used: bound.input + bound.output };
 };

@@ -1,4 +1,4 @@
-import { usageRules } from '#policy';
+import { usageRules, type UsageRule } from '#policy';
 import { keyFormat } from '../verdicts/key.ts';
 import { accessLog, HTTP_FORMAT } from './access-log.ts';
 import { ADS, any, extension, VERDICT_TIMEOUT, type Json } from './envoy.ts';
@@ -112,24 +112,26 @@ const engine = (input: TranslateInput): Json =>
     },
   });
 
+/** What is not counted. */
+const TEXTS: ReadonlySet<UsageRule['key']> = new Set(['responseModel', 'finishReason', 'responseId']);
+
 /** Usage as the provider reports it, read in Envoy: no byte of an answer goes through the engine. */
 const usageFilters = (): readonly Json[] => {
   const rules = usageRules().map(({ selectors, key }) => ({
     selectors: selectors.map((selector) => ({ key: selector })),
-    on_present: { metadata_namespace: USAGE_NAMESPACE, key, type: 'NUMBER' },
+    on_present: { metadata_namespace: USAGE_NAMESPACE, key, type: TEXTS.has(key) ? 'STRING' : 'NUMBER' },
   }));
+  const content_parser = extension('envoy.content_parsers.json', 'envoy.extensions.content_parsers.json.v3.JsonContentParser', {
+    rules: rules.map((rule) => ({ rule })),
+  });
   return [
     extension('usage-json', 'envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata', {
       response_rules: { rules, allow_content_types: ['application/json'], allow_content_types_regex: { regex: 'application/json *;.*' } },
     }),
     extension('usage-sse', 'envoy.extensions.filters.http.sse_to_metadata.v3.SseToMetadata', {
-      response_rules: {
-        max_event_size: MAX_SSE_EVENT,
-        content_parser: extension('envoy.content_parsers.json', 'envoy.extensions.content_parsers.json.v3.JsonContentParser', {
-          rules: rules.map((rule) => ({ rule })),
-        }),
-      },
+      response_rules: { max_event_size: MAX_SSE_EVENT, content_parser },
     }),
+    extension('usage-aws', 'envoy.extensions.filters.http.aws_eventstream_parser.v3.AwsEventstreamParser', { response_rules: { content_parser } }),
   ];
 };
 
@@ -191,4 +193,5 @@ export const WITHOUT_ENGINE: Json = {
   engine: any('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute', { disabled: true }),
   'usage-json': OFF,
   'usage-sse': OFF,
+  'usage-aws': OFF,
 };

@@ -1,3 +1,4 @@
+import { hostMatches } from '../host-glob.ts';
 import { openai } from './openai.ts';
 import type { Provider, UsageRule } from './provider.ts';
 
@@ -7,13 +8,14 @@ export type * from './provider.ts';
 export const REGISTRY: readonly Provider[] = [openai];
 
 const byName = new Map<string, Provider>(REGISTRY.map((provider) => [provider.name, provider]));
-const byHost = new Map<string, Provider>(REGISTRY.flatMap((provider) => provider.hosts.map((host) => [host, provider] as const)));
 
 /** By canonical provider name. */
 export const providerNamed = (name: string): Provider | undefined => byName.get(name);
 
-/** By canonical host. */
-export const providerOfHost = (host: string): Provider | undefined => byHost.get(host);
+/** The provider that has a canonical host, whatever policy says. */
+export const providerOfHost = (host: string): Provider | undefined => REGISTRY.find(({ hosts }) => hosts.some((glob) => hostMatches(glob, host)));
 
-/** Where usage is found in answers, over all providers: one list for Envoy's JSON and SSE extraction. */
-export const usageRules = (): readonly UsageRule[] => REGISTRY.flatMap(({ usage }) => usage);
+/** Where usage is found in answers, over all providers: one list for Envoy's extraction. */
+export const usageRules = (): readonly UsageRule[] => [
+  ...new Map(REGISTRY.flatMap(({ usage }) => usage).map((rule) => [JSON.stringify([rule.selectors, rule.key]), rule])).values(),
+];

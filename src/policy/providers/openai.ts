@@ -1,5 +1,5 @@
 import { isJsonObject as isObject, type Json, type JsonObject } from '../json.ts';
-import type { BodyFacts, Misread, ModelLimits, Provider } from './provider.ts';
+import type { BodyFacts, JsonOperation, Misread, ModelLimits, Provider, RequestTarget } from './provider.ts';
 
 /** OpenAI chat completions. Source: https://platform.openai.com/docs/api-reference/chat/create */
 
@@ -93,7 +93,7 @@ const readMessages = (messages: Json | undefined): Pick<BodyFacts, 'unknownInput
   };
 };
 
-const read = (_operation: string, body: JsonObject): BodyFacts | Misread => {
+const read = (_target: RequestTarget, body: JsonObject): BodyFacts | Misread => {
   const other = Object.keys(body).find((key) => !ACTED_ON.has(key) && ACTED_ON.has(key.toLowerCase()));
   if (other !== undefined) return { reason: 'AmbiguousField', message: `\`${other}\` differs from a known field only in case.` };
   const { model, stream, stream_options: streamOptions } = body;
@@ -121,7 +121,7 @@ const read = (_operation: string, body: JsonObject): BodyFacts | Misread => {
   };
 };
 
-const edit = (_operation: string, body: JsonObject, outputLimit?: number): JsonObject => {
+const edit = (_target: RequestTarget, body: JsonObject, outputLimit?: number): JsonObject => {
   const edited: Record<string, Json | undefined> = { ...body };
   if (outputLimit !== undefined) {
     const given = LIMIT_FIELDS.filter((field) => typeof body[field] === 'number');
@@ -132,16 +132,33 @@ const edit = (_operation: string, body: JsonObject, outputLimit?: number): JsonO
   return edited;
 };
 
+const chat: JsonOperation = { name: 'chat', body: 'json', read, edit };
+
 export const openai: Provider = {
   name: 'openai',
+  genAiName: 'openai',
   hosts: ['api.openai.com'],
-  operation: (method, path) => (method === 'POST' && path === '/v1/chat/completions' ? 'chat' : undefined),
-  read,
+  operation: ({ method, path }) => (method === 'POST' && path === '/v1/chat/completions' ? chat : undefined),
   limits,
-  edit,
   usage: [
     { selectors: ['usage', 'prompt_tokens'], key: 'input' },
     { selectors: ['usage', 'completion_tokens'], key: 'output' },
+    { selectors: ['usage', 'total_tokens'], key: 'total' },
+    { selectors: ['usage', 'prompt_tokens_details', 'cached_tokens'], key: 'cachedInput' },
+    { selectors: ['usage', 'completion_tokens_details', 'reasoning_tokens'], key: 'reasoning' },
+    { selectors: ['model'], key: 'responseModel' },
+    { selectors: ['id'], key: 'responseId' },
   ],
+  // Cached tokens are part of `prompt_tokens`, reasoning is part of `completion_tokens`.
+  totals: ({ input, output, cachedInput, reasoning }) => ({
+    ...(input !== undefined && { input }),
+    ...(output !== undefined && { output }),
+    ...(cachedInput !== undefined && { cachedInput }),
+    ...(reasoning !== undefined && { reasoning }),
+  }),
   credentialHeaders: ['authorization', 'api-key', 'x-api-key', 'openai-organization', 'openai-project', 'cookie'],
+  credentialQuery: [],
+  credentialCookies: ['*'],
+  // The SDKs read `error.message`, `type`, `code` and `param`.
+  errorBody: (error) => ({ error: { ...error, type: 'clrk_refused', param: null } }),
 };

@@ -1,22 +1,39 @@
 import type { ProviderName } from '#api';
-import type { JsonObject } from '../json.ts';
+import type { ReportedUsage } from '#model';
+import type { Json, JsonObject } from '../json.ts';
 
-/** What the body of a request says that policy, budget or record act on. */
+/** What of a request is known before its body. */
+export interface RequestTarget {
+  readonly method: string;
+  /** Canonical name. */
+  readonly host: string;
+  /** As it was sent, without query: percent-encoding is not undone. */
+  readonly path: string;
+  /** What follows the `?`, as it was sent; empty when there is none. */
+  readonly query: string;
+}
+
+/** What a request says that policy, budget or record act on. */
 export interface BodyFacts {
-  readonly model: string;
+  /** Absent where a request names none (a list of models): it matches no rule that asks for a model. */
+  readonly model?: string;
   readonly stream: boolean;
   /** How many answers are asked for; the output bound is taken this many times. */
   readonly n: number;
-  /** The request's own cap on the output tokens of one answer. */
+  /** The request's own cap on the output tokens of one answer; 0 = it has no output that is counted in tokens. */
   readonly outputLimit?: number;
+  /** No field of the request could lower the output: it fits into the budget whole, or is refused. */
+  readonly fixedOutput?: true;
   /** True when a part's size in tokens cannot be read from the request: it counts as the context window. */
   readonly unknownInput: boolean;
   /** Hosts the provider would fetch from on the agent's behalf; `*` = wherever it likes. */
   readonly fetches: readonly string[];
+  /** The answer may spend output the client never sees, whatever the model's limits say. */
+  readonly hiddenReasoning?: true;
 }
 
 export interface Misread {
-  /** A stable word: `InvalidRequest`, `AmbiguousField`. */
+  /** A stable word: `InvalidRequest`, `AmbiguousField`, `UnknownBound`. */
   readonly reason: string;
   readonly message: string;
 }
@@ -32,25 +49,98 @@ export interface ModelLimits {
   readonly hiddenReasoning: boolean;
 }
 
-/** Where a provider reports usage in a JSON body or SSE event. */
+/** One field of a `multipart/form-data` body, in the order sent. */
+export interface FormPart {
+  readonly name: string;
+  /** Present on files. */
+  readonly filename?: string;
+  /** Media type of the part; absent = text. */
+  readonly type?: string;
+  readonly data: Uint8Array;
+}
+
+/** Forms of a body, by the name operations give them. */
+export interface Bodies {
+  /** A JSON object, read without ambiguity and forwarded written anew. */
+  readonly json: JsonObject;
+  /** A form, read without ambiguity and forwarded written anew; no field comes twice unless its name ends with `[]`. */
+  readonly multipart: readonly FormPart[];
+  /** The request must have no body. */
+  readonly none: undefined;
+  /** Not understood, forwarded as it is. */
+  readonly opaque: Uint8Array;
+}
+export type BodyKind = keyof Bodies;
+
+interface OperationOf<Kind extends BodyKind> {
+  /** `gen_ai.operation.name`: `chat`, `text_completion`, `embeddings`, `generate_content`, … */
+  readonly name: string;
+  readonly body: Kind;
+  /** It uses no tokens and costs nothing: no budget is asked. */
+  readonly free?: true;
+  /** Whatever is ambiguous or cannot be read is refused. */
+  read(target: RequestTarget, body: Bodies[Kind]): BodyFacts | Misread;
+  /** The body to forward: output capped at `outputLimit` tokens an answer (when given), usage reported also when streaming. */
+  edit(target: RequestTarget, body: Bodies[Kind], outputLimit?: number): Bodies[Kind];
+}
+
+/** One call of a provider's API that is understood and metered. */
+export type Operation = { readonly [Kind in BodyKind]: OperationOf<Kind> }[BodyKind];
+export type JsonOperation = OperationOf<'json'>;
+export type FormOperation = OperationOf<'multipart'>;
+export type BodilessOperation = OperationOf<'none'>;
+export type OpaqueOperation = OperationOf<'opaque'>;
+
+/** Where a provider reports usage in a JSON body, an SSE event or an event of AWS's event stream. */
 export interface UsageRule {
-  /** Keys from the top: `['usage', 'prompt_tokens']`. */
+  /** Keys from the top: `['usage', 'prompt_tokens']`. There is no way into a list. */
   readonly selectors: readonly string[];
-  readonly key: 'input' | 'output';
+  readonly key: keyof ReportedUsage;
+}
+
+/** What a request used in all, whatever a provider's own fields count in or leave out. */
+export interface UsageTotals {
+  /** All tokens of input, those read from or written to a cache among them. */
+  readonly input?: number;
+  /** All tokens of output, hidden reasoning among them. */
+  readonly output?: number;
+  /** Of the input: read from a cache. */
+  readonly cachedInput?: number;
+  /** Of the input: written to a cache. */
+  readonly cacheCreation?: number;
+  /** Of the output: reasoning. */
+  readonly reasoning?: number;
+}
+
+/** Our own account of a refusal, part of every answer to a refused request. */
+export interface RefusalBody {
+  readonly code: string;
+  readonly message: string;
+  readonly decision: string;
+  readonly policy: string;
+  readonly route: string;
+  readonly gateway: string;
+  readonly revision: string;
 }
 
 /** One LLM provider: everything the product knows about it. */
 export interface Provider {
   readonly name: ProviderName;
-  /** Hosts it is reached at, on port 443. */
+  /** `gen_ai.provider.name` of records. */
+  readonly genAiName: string;
+  /** Hosts it is reached at, on port 443: names, or globs in which `*` stands for `[a-z0-9-]+` inside one label. */
   readonly hosts: readonly string[];
-  /** The operation of a request by method and path without query; undefined = not metered yet, so not let through. */
-  operation(method: string, path: string): string | undefined;
-  read(operation: string, body: JsonObject): BodyFacts | Misread;
+  /** What a request is, by all but its body; undefined = not metered yet, so not let through. */
+  operation(target: RequestTarget): Operation | undefined;
   limits(model: string): ModelLimits;
-  /** The body to forward: output capped at `outputLimit` tokens an answer (when given), usage reported also when streaming. */
-  edit(operation: string, body: JsonObject, outputLimit?: number): JsonObject;
   readonly usage: readonly UsageRule[];
+  totals(usage: ReportedUsage): UsageTotals;
   /** Lower-case headers that carry a credential or choose an account; removed before one is injected. */
   readonly credentialHeaders: readonly string[];
+  /** Query parameters that do, compared without case. */
+  readonly credentialQuery: readonly string[];
+  /** Cookies that do; `*` = every cookie. */
+  readonly credentialCookies: readonly string[];
+  /** The JSON of a refusal, in a shape that this provider's SDKs read, with our own account of it as `error`. */
+  errorBody(refusal: RefusalBody, status: number): { readonly error: RefusalBody } & Readonly<Record<string, Json | object>>;
 }

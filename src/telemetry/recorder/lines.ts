@@ -1,5 +1,5 @@
 import { sha256Hex } from '#lib';
-import type { AccessLine, BindingLine, ConnectionVerdict, EgressLine, EngineMetadata, StdioLine } from '#model';
+import type { AccessLine, BindingLine, ConnectionVerdict, EgressLine, EngineMetadata, ReportedUsage, StdioLine } from '#model';
 
 /**
  * Parsers of record lines. A line is untrusted: what is not of the expected type is absent, and a line without the facts
@@ -80,9 +80,18 @@ export const parseAccess = (line: string): AccessLine | undefined => {
     ...present(Object.fromEntries(numbers.map((name) => [name, number(json[name])]))),
     ...(verdict ? { verdict } : {}),
     ...(engine ? { engine } : {}),
-    ...(usage ? { usage: present({ input: number(usage['input']), output: number(usage['output']) }) } : {}),
+    ...(usage ? { usage: usageOf(usage) } : {}),
   };
 };
+
+const COUNTS = ['input', 'output', 'total', 'cachedInput', 'cacheCreation', 'reasoning'] as const;
+const TEXTS = ['responseModel', 'finishReason', 'responseId'] as const;
+
+const usageOf = (json: Readonly<Record<string, unknown>>): ReportedUsage =>
+  present({
+    ...Object.fromEntries(COUNTS.map((name) => [name, number(json[name])])),
+    ...Object.fromEntries(TEXTS.map((name) => [name, text(json[name])])),
+  });
 
 const engineOf = (value: unknown): EngineMetadata | undefined => {
   const json = object(value);

@@ -1,5 +1,6 @@
 import { rfc3339 } from '#lib';
 import type { AccessLine, BindingLine, EgressLine, EngineMetadata, ExchangeRecord } from '#model';
+import { providerNamed } from '#policy';
 import { plain, redact } from './redact.ts';
 import { verdictOf } from './verdict.ts';
 
@@ -16,11 +17,16 @@ const runOf = (binding: BindingLine | undefined, engine: EngineMetadata | undefi
 });
 
 const factsOf = (engine: EngineMetadata | undefined) => ({
-  provider: redact(engine?.provider ?? ''),
+  provider: redact(providerNamed(engine?.provider ?? '')?.genAiName ?? engine?.provider ?? ''),
   model: redact(engine?.model ?? ''),
   operation: redact(engine?.operation ?? ''),
   stream: engine?.stream ?? false,
 });
+
+const tokensOf = ({ usage, engine }: AccessLine): Pick<ExchangeRecord, 'inputTokens' | 'outputTokens'> => {
+  const { input, output } = (usage && (providerNamed(engine?.provider ?? '')?.totals(usage) ?? usage)) ?? {};
+  return { ...(input !== undefined && { inputTokens: input }), ...(output !== undefined && { outputTokens: output }) };
+};
 
 /** Lower case, without user, port and trailing dot: the form policy matches. An IPv6 literal keeps its brackets. */
 const canonicalHost = (host: string): string => host.toLowerCase().replace(/^.*@/s, '').replace(/:\d+$/, '').replace(/\.$/, '');
@@ -54,8 +60,7 @@ export const recordOfAccess = (line: AccessLine, binding: BindingLine | undefine
     verdict,
     reason: redact(reason),
     ...factsOf(line.engine),
-    ...(line.usage?.input === undefined ? {} : { inputTokens: line.usage.input }),
-    ...(line.usage?.output === undefined ? {} : { outputTokens: line.usage.output }),
+    ...tokensOf(line),
     durationMs: line.durationMs ?? 0,
     requestBytes: line.requestBytes ?? 0,
     responseBytes: line.responseBytes ?? 0,

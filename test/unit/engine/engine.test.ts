@@ -119,7 +119,7 @@ describe('a refused request', () => {
     expect(answer.status).toBe(status);
     expect(answer.headers['content-type']).toBe('application/json');
     const id = engine.lines[0]!.id;
-    expect(Object.keys(answer.json.error!)).toEqual(['code', 'message', 'decision', 'policy', 'route', 'gateway', 'revision']);
+    expect(Object.keys(answer.json.error!).slice(0, 7)).toEqual(['code', 'message', 'decision', 'policy', 'route', 'gateway', 'revision']);
     expect(answer.json.error).toMatchObject({ code, decision: id, gateway: 'demo/egress', revision: code === 'NotClaimed' ? '' : engine.policy!.revision });
     expect(answer.json.error!.message).not.toBe('');
     expect(answer.engine).toMatchObject({ verdict: 'Denied', reason: code });

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { openaiFacts } from './openai-facts.ts';
+import { CHAT_TARGET, chatOperation, openaiFacts } from './openai-facts.ts';
 import { providerNamed, type JsonObject } from '#policy';
 
 const openai = providerNamed('openai')!;
 const messages = [{ role: 'user', content: 'hi' }];
 
 test('knows chat completions and nothing else', () => {
-  expect(openai.operation('POST', '/v1/chat/completions')).toBe('chat');
+  expect(openai.operation(CHAT_TARGET)?.name).toBe('chat');
   for (const [method, path] of [
     ['GET', '/v1/chat/completions'],
     ['POST', '/v1/chat/completions/'],
@@ -15,7 +15,7 @@ test('knows chat completions and nothing else', () => {
     ['POST', '/v1/responses'],
     ['POST', '/v1/chat%2fcompletions'],
   ] as const)
-    expect(openai.operation(method, path)).toBeUndefined();
+    expect(openai.operation({ ...CHAT_TARGET, method, path })).toBeUndefined();
 });
 
 describe('facts of a body', () => {
@@ -71,7 +71,7 @@ describe('facts of a body', () => {
 });
 
 describe('the forwarded body', () => {
-  const edit = (body: object, limit?: number): JsonObject => openai.edit('chat', body as JsonObject, limit);
+  const edit = (body: object, limit?: number): JsonObject => chatOperation().edit(CHAT_TARGET, body as JsonObject, limit);
   test('asks a stream for usage and keeps its other options', () =>
     expect(edit({ stream: true, stream_options: { include_usage: false, x: 1 } })).toEqual({ stream: true, stream_options: { include_usage: true, x: 1 } }));
   test('leaves what is not streamed and not metered as it is', () => expect(edit({ model: 'm', max_tokens: 7 })).toEqual({ model: 'm', max_tokens: 7 }));
