@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createClient } from '#kube';
 import { ClrkError, messageOf, readIfExists, runProgram, writeFileAtomic, type Program } from '#lib';
 import { openLedger } from '#ledger';
-import { layout } from '#model';
+import { isTerminal, layout } from '#model';
 import { Scheduler, workService } from '#scheduler';
 import { Invoker, Journal, reviewer, startIngress } from '#trigger';
 import { createRpcServer, Ledger, Runs, Work } from '#wire';
@@ -32,7 +32,11 @@ const main = async (program: Program): Promise<void> => {
   invoker.recover();
 
   // Consumes reservations and settlements of egress; produces grants that never let a counter pass its cap.
-  const ledger = resources.use(openLedger(at.dispatchDb, { log }));
+  const alive = (execution: string): boolean => {
+    const invocation = journal.get(execution);
+    return invocation !== undefined && !isTerminal(invocation.phase);
+  };
+  const ledger = resources.use(openLedger(at.dispatchDb, { log, alive }));
   const sweeping = setInterval(() => {
     try {
       ledger.sweep();
@@ -44,7 +48,7 @@ const main = async (program: Program): Promise<void> => {
 
   // The same over the wire, one socket for one kind of client: workers, egress, the runtime API.
   const work = resources.use(createRpcServer().add(Work, workService(scheduler, log)));
-  const runs = resources.use(createRpcServer().add(Runs, runsService(invoker)));
+  const runs = resources.use(createRpcServer().add(Runs, runsService(invoker, ledger)));
   const budgets = resources.use(createRpcServer().add(Ledger, ledgerService(ledger)));
   await Promise.all([work.listen(at.workSocket), runs.listen(at.runsSocket), budgets.listen(at.ledgerSocket)]);
 

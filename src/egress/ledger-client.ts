@@ -24,8 +24,8 @@ export const createLedgerClient = (client: Sessions, { timeoutMs }: { readonly t
     return session.call(of);
   };
   return {
-    async reserve({ budgets, ...request }) {
-      const reply = await call({ case: 'reserve', value: { ...request, budgets: [...budgets] } });
+    async reserve({ entries, ...request }) {
+      const reply = await call({ case: 'reserve', value: { ...request, entries: [...entries] } });
       if (reply.case !== 'reserved') throw new Error(`the ledger answered ${reply.case}`);
       return reply.value satisfies ReserveAnswer;
     },

@@ -1,4 +1,4 @@
 // ledger: consumes reservations and settlements by id; produces grants that never let a counter pass its cap.
-// Owns: every counter that outlives a process (token budgets by UTC day), in tables of its own.
+// Owns: every counter that outlives a process (budgets of tokens and money, by UTC day and by run), in tables of its own.
 // Heavy dependencies: node:sqlite, through lib.
 export * from './ledger.ts';

@@ -1,3 +1,5 @@
+import type { BudgetUnit, BudgetWindow } from './ports.ts';
+
 /**
  * CONTRACT 2, the policy half: one gateway's rules as an immutable value. `policy.compile` makes it from kinds, Envoy
  * resources and the engine are made from it, and `policy.decide` is a function of it and the facts of one request.
@@ -17,10 +19,16 @@ export interface PolicyListener {
   readonly port?: number;
 }
 
-export interface TokenBudget {
-  /** Ledger key: `budget/<namespace>/<route>/<rule index>/<gateway>`; the ledger adds the UTC day. */
+/** A cap on a counter of the ledger. */
+export interface Budget {
+  /** `budget/<namespace>/<route>/<gateway>`, or `shared/<namespace>/<budgetRef>`; the ledger adds the UTC day or the run. */
   readonly key: string;
-  readonly maxTokensPerDay: number;
+  readonly unit: BudgetUnit;
+  readonly window: BudgetWindow;
+  /** 0 refuses everything. */
+  readonly cap: number;
+  /** The field of the route that says so: `spec.rules[0].filters[0].tokenBudget.maxTokensPerDay`. */
+  readonly field: string;
 }
 
 export interface CredentialUse {
@@ -47,7 +55,10 @@ export interface AiRule {
   readonly index: number;
   /** No match at all = every request of every provider is NOT implied: a rule without matches matches nothing. */
   readonly matches: readonly AiMatch[];
-  readonly budgets: readonly TokenBudget[];
+  /** One at most for each counter. */
+  readonly budgets: readonly Budget[];
+  /** Output tokens of one request at most, over all its answers. */
+  readonly maxOutputTokens?: number;
   /** Fields of this rule that are not built yet: whatever it would have allowed is denied with these names. */
   readonly notBuilt: readonly string[];
 }

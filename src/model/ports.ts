@@ -47,31 +47,76 @@ export interface Runs {
   watch(filter: InvocationFilter, signal: AbortSignal): AsyncIterable<Invocation>;
 }
 
+export type BudgetUnit = 'tokens' | 'microdollars';
+/** How long a counter counts: a UTC day, or one run. */
+export type BudgetWindow = 'day' | 'execution';
+
+/** What a request wants of one counter. */
+export interface BudgetEntry {
+  /** `budget/<namespace>/<route>/<gateway>`, or `shared/<namespace>/<name>`; with unit and window it names a counter. */
+  readonly key: string;
+  readonly unit: BudgetUnit;
+  readonly window: BudgetWindow;
+  /** 0 refuses everything. */
+  readonly cap: number;
+  /** A bound of what the request can use, in whole units. */
+  readonly amount: number;
+}
+
 export interface ReserveRequest {
   /** Decision id: reserving the same id twice is one reservation. */
   readonly id: string;
-  readonly budgets: readonly { readonly key: string; readonly cap: number }[];
-  /** Input bound + output bound, in tokens. */
-  readonly amount: number;
+  /** Invocation id of the run: whose counters entries with window `execution` mean. */
+  readonly execution: string;
+  /** Taken together or not at all. */
+  readonly entries: readonly BudgetEntry[];
   /** A reservation not settled by then (ms since the epoch) counts as spent. */
   readonly deadline: number;
 }
 
 export interface ReserveAnswer {
   readonly granted: boolean;
-  /** The budget that refused; empty when granted. */
-  readonly key: string;
-  readonly cap: number;
+  /** Index of the entry that refused; -1 when granted. */
+  readonly entry: number;
+  /** Of that entry's counter. */
   readonly used: number;
   readonly reserved: number;
-  /** When the day ends, ms since the epoch. */
+  /** When its day ends, ms since the epoch; 0 for an execution, which has no such moment. */
   readonly resetAt: number;
+}
+
+/** What a request used, in whole units; of each entry the one of its unit counts. */
+export interface Settlement {
+  readonly id: string;
+  readonly tokens: number;
+  readonly microdollars: number;
 }
 
 export interface LedgerPort {
   reserve(request: ReserveRequest): Promise<ReserveAnswer>;
   /** Replaces a reservation by what was used; idempotent by id. An unknown id is an error-free no-op. */
-  settle(settlement: { readonly id: string; readonly used: number }): Promise<void>;
+  settle(settlement: Settlement): Promise<void>;
+}
+
+/** A counter as it stands. */
+export interface BudgetCounter {
+  readonly key: string;
+  readonly unit: BudgetUnit;
+  readonly window: BudgetWindow;
+  /** Invocation id; empty for a day. */
+  readonly execution: string;
+  /** The newest cap a request was held against. */
+  readonly cap: number;
+  readonly used: number;
+  readonly reserved: number;
+  /** As in ReserveAnswer. */
+  readonly resetAt: number;
+}
+
+/** The ledger as the runtime API sees it. */
+export interface CountersPort {
+  /** Counters of today and of runs that are under way, of one namespace or (empty) all. */
+  counters(namespace: string): Promise<readonly BudgetCounter[]>;
 }
 
 export interface ExchangeQuery {

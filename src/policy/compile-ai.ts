@@ -1,20 +1,9 @@
 import { providerName } from '#api';
 import type { AIProviderRoute } from '#api';
-import type { AiRule, ObjectKey, TokenBudget } from '#model';
+import type { AiRule, ObjectKey } from '#model';
 import { keyOf } from './attach.ts';
+import { compileBudgets } from './compile-budgets.ts';
 import { REGISTRY } from './providers/index.ts';
-
-/** A gateway of another namespace may have the name of one of the route's own. */
-const gatewayPart = (route: ObjectKey, gateway: ObjectKey): string =>
-  gateway.namespace === route.namespace ? gateway.name : `${gateway.namespace}/${gateway.name}`;
-
-const budgetsOf = (route: ObjectKey, index: number, gateway: ObjectKey, rule: AIProviderRoute['spec']['rules'][number]): readonly TokenBudget[] => {
-  const caps = (rule.filters ?? []).flatMap((filter) => filter.tokenBudget?.maxTokensPerDay ?? []);
-  // Several caps of one rule count the same tokens, so the smallest decides.
-  return caps.length > 0
-    ? [{ key: `budget/${route.namespace}/${route.name}/${index}/${gatewayPart(route, gateway)}`, maxTokensPerDay: Math.min(...caps) }]
-    : [];
-};
 
 export const compileAiRule = (route: AIProviderRoute, index: number, gateway: ObjectKey, notBuilt: readonly string[]): AiRule => {
   const rule = route.spec.rules[index]!;
@@ -26,7 +15,7 @@ export const compileAiRule = (route: AIProviderRoute, index: number, gateway: Ob
       ...(models?.length && { models }),
       ...(endpoints?.length && { endpoints }),
     })),
-    budgets: budgetsOf(keyOf(route), index, gateway, rule),
+    ...compileBudgets(keyOf(route), index, gateway, rule),
     notBuilt: notBuilt.filter((path) => path.startsWith(`spec.rules[${index}].`) && !path.includes('.matches[')),
   };
 };

@@ -24,7 +24,7 @@ const RUNTIME = '/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/default';
 const CAPS = [300_000, 5_000_000];
 const RULES = CAPS.map((maxTokensPerDay, index) => ({
   matches: [{ provider: 'openai', models: index === 0 ? ['gpt-4.1-nano'] : ['gpt-4.1*'], endpoints: ['/v1/chat/completions'] }],
-  filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay } }],
+  filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay, budgetRef: `rule-${index}` } }],
 }));
 const VICTIMS = ['clrk', 'controller-manager', 'dispatcher', 'worker', 'egress', 'envoy', 'recorder', 'store', 'front'] as const;
 const POINTS = ['queued', 'sandbox being made', 'sandbox starting', 'stream', 'settlement'] as const;
@@ -62,7 +62,7 @@ beforeAll(async () => {
   await stack.condition('taskagents', 'single', 'Ready', 'True');
   await stack.programmed();
   books = openBooks(stack);
-  cap = watchCap(books, (key) => CAPS[Number(key.split('/')[3])] ?? 0);
+  cap = watchCap(books, (key) => CAPS[Number(key.split('rule-')[1])] ?? 0);
   canary = await startCanary(stack);
   sent = followLines(join(stack.dir, 'fixture', 'sent.jsonl'));
   admitted = followLines(layout(stack.state, stack.run).worker('0').egressLog);
@@ -238,7 +238,7 @@ describe('afterwards', () => {
       // Spent in full only where nobody can say: its Envoy was killed, or with it (by the worker's death) the engine before it wrote it down.
       if (state === 'spent') expect([id, used, record?.reason ?? 'GatewayDied'], 'spent').toEqual([id, amount, 'GatewayDied']);
     }
-    for (const { key, settled, reserved } of books.days()) {
+    for (const { key, settled, reserved } of books.counters()) {
       const used = books.reservations().filter((row) => row.key === key);
       expect({ settled, reserved }).toEqual({ settled: used.reduce((sum, row) => sum + (row.used ?? 0), 0), reserved: 0 });
     }

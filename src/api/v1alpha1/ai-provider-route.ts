@@ -36,15 +36,23 @@ const filter = object(
   { type: builtWhen(oneOf('Which of the fields below applies.', ['TokenBudget', 'ExtensionRef']), (value) => value === 'TokenBudget', 'TokenBudget only') },
   {
     tokenBudget: object(
-      'A cap on tokens.',
+      'Caps on tokens and money. Before a request leaves, the most it can use is held in every counter; what it did use replaces that. A request of which not even one token of output fits is answered 429. 0 lets nothing through.',
       {},
       {
-        maxTokensPerDay: int64('Input and output tokens of this rule and gateway in one UTC day.', { minimum: 0 }),
-        maxTokensPerExecution: unbuilt(int64('Input and output tokens of one run.', { minimum: 0 })),
-        maxOutputTokensPerRequest: unbuilt(int64('Output tokens of one request.', { minimum: 1 })),
+        maxTokensPerDay: int64('Input and output tokens in one UTC day, of all requests of this route at one gateway that a rule with this cap lets through.', {
+          minimum: 0,
+        }),
+        maxTokensPerExecution: int64('Input and output tokens of one run; counted like maxTokensPerDay, for each run by itself.', { minimum: 0 }),
+        maxOutputTokensPerRequest: int64(
+          'Output tokens of one request, over all its answers. Written into a request that asks for more or says nothing; one that cannot be held to it is answered 403.',
+          { minimum: 1 },
+        ),
         maxCostPerExecution: unbuilt(dollars('What one run may cost.')),
         maxCostPerDay: unbuilt(dollars('What this rule and gateway may cost in one UTC day.')),
-        budgetRef: unbuilt(string('Name of a budget that several routes share.', { minLength: 1, maxLength: 253 })),
+        budgetRef: string(
+          'Counts in the counters of this name instead: every rule of every route in the namespace that gives the name counts there, at all gateways. Each rule holds its own caps against them.',
+          { minLength: 1, maxLength: 253 },
+        ),
       },
     ),
     extensionRef: extensionRef(),

@@ -1,4 +1,4 @@
-import type { ExchangeRecord, InvokeAnswer, Invocation, Runs as RunsPort, StoredLog, StorePort } from '#model';
+import type { BudgetCounter, CountersPort, ExchangeRecord, InvokeAnswer, Invocation, Runs as RunsPort, StoredLog, StorePort } from '#model';
 import type { Client, Runs, Store } from '#wire';
 
 /** An ordinary question must be answered within this time. */
@@ -30,6 +30,14 @@ export const remoteRuns = (client: Client<typeof Runs>): RunsPort => ({
     return items as unknown as readonly Invocation[];
   },
   watch: (filter, signal) => client.watch(filter, { signal }) as unknown as AsyncIterable<Invocation>,
+});
+
+/** The ledger of the dispatcher over the wire. */
+export const remoteCounters = (client: Client<typeof Runs>): CountersPort => ({
+  async counters(namespace) {
+    const { items } = await client.budgets({ namespace }, { timeoutMs: TIMEOUT_MS });
+    return items as unknown as readonly BudgetCounter[];
+  },
 });
 
 /** The store over the wire, as the port StorePort. */

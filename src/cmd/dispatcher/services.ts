@@ -1,9 +1,11 @@
 import { AsyncQueue, messageOf } from '#lib';
-import type { LedgerPort, Runs as RunsPort } from '#model';
+import type { BudgetEntry, LedgerPort, Runs as RunsPort } from '#model';
+import type { Ledger as Books } from '#ledger';
 import { RpcError, type Implementation, type Ledger, type LedgerCall, type Runs } from '#wire';
 
-/** `Runs` over the port: what the runtime API calls. A body that fails ends the call with ABORTED. */
-export const runsService = (runs: RunsPort): Implementation<typeof Runs> => ({
+/** `Runs` over the ports: what the runtime API calls. A body that fails ends the call with ABORTED. */
+export const runsService = (runs: RunsPort, { counters }: Pick<Books, 'counters'>): Implementation<typeof Runs> => ({
+  budgets: async ({ namespace }) => ({ items: [...counters(namespace)] }),
   async *invoke(request, { signal }) {
     const { namespace, agent, headers: given, body: input, source } = request;
     // Whoever comes this way came through the runtime API; what it says of itself does not matter.
@@ -33,8 +35,11 @@ export const ledgerService = (ledger: LedgerPort): Implementation<typeof Ledger>
     const replies = new AsyncQueue<LedgerReply>();
     const answer = async ({ number, call }: LedgerCall): Promise<void> => {
       try {
-        if (call.case === 'reserve') replies.push({ number, reply: { case: 'reserved', value: await ledger.reserve(call.value) } });
-        else if (call.case === 'settle') {
+        if (call.case === 'reserve') {
+          // The ledger refuses units and windows it does not know.
+          const entries = call.value.entries as unknown as readonly BudgetEntry[];
+          replies.push({ number, reply: { case: 'reserved', value: await ledger.reserve({ ...call.value, entries }) } });
+        } else if (call.case === 'settle') {
           await ledger.settle(call.value);
           replies.push({ number, reply: { case: 'settled', value: {} } });
         } else throw new Error('a call this ledger does not know');

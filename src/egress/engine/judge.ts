@@ -3,7 +3,9 @@ import type { Binding, Decision, EgressLine, EngineMetadata, LedgerPort, PolicyS
 import { admitsHost, canonicalHost, decide, providerOfHost, ruleOf, targetOf, type BodyFacts, type Operation, type Provider, type RefusalBody } from '#policy';
 import { checkBodyHeaders, readBody } from './body.ts';
 import { checkSize, hostOf, Refusal, type RequestHead } from './request.ts';
-import { boundsOf, BudgetExhausted, giveBack, reserve } from './reserve.ts';
+import { boundsOf } from './bounds.ts';
+import { BudgetExhausted } from './exhausted.ts';
+import { giveBack, reserve } from './reserve.ts';
 
 export interface EngineOptions {
   /** The set to judge by; undefined while the gateway has none. */
@@ -123,16 +125,16 @@ export const createJudge = (options: EngineOptions): Judge => {
       );
 
     const now = clock.now();
-    const bounds = boundsOf(read, provider.limits(read.model ?? ''), content.bytes);
-    const metered = rule.budgets.length > 0 && !operation.free;
+    const { budgets, maxOutputTokens } = operation.free ? { budgets: [] } : rule;
+    const bounds = boundsOf({ facts: read, limits: provider.limits(read.model ?? ''), bodyBytes: content.bytes, maxOutputTokens });
+    const metered = budgets.length > 0;
     const deadline = now + set.requestTimeoutMs + SETTLE_GRACE_MS;
-    const output = metered
-      ? await reserve({ id: head.id, budgets: rule.budgets, bounds, now, deadline }, { ledger, log, holdMs: options.holdMs ?? 1_500, signal })
-      : undefined;
+    const asked = { id: head.id, execution: binding.invocation, route: decision.route, budgets, bounds, now, deadline };
+    const granted = metered ? await reserve(asked, { ledger, log, holdMs: options.holdMs ?? 1_500, signal }) : bounds.output;
     const spanId = newSpanId();
     const metadata: EngineMetadata = {
       ...metadataOf('Allowed', 'Allowed', known),
-      ...(output !== undefined && { reservedInput: bounds.input, reservedOutput: output * bounds.n }),
+      ...(metered && { reservedInput: bounds.input, reservedOutput: granted * bounds.n }),
       spanId,
     };
     if (signal.aborted) {
@@ -147,7 +149,7 @@ export const createJudge = (options: EngineOptions): Judge => {
       throw new Refusal(503, 'RecordUnavailable', 'The request cannot be recorded right now.');
     }
     options.admitted(head.gateway, head.source, served);
-    const forwarded = content.forwarded(output);
+    const forwarded = content.forwarded(metered || maxOutputTokens !== undefined ? granted : undefined);
     return {
       verdict: 'Allowed',
       ...(forwarded && { body: forwarded.bytes }),
@@ -177,6 +179,7 @@ export const createJudge = (options: EngineOptions): Judge => {
       route: known.decision?.route ?? '',
       gateway: head.gateway,
       revision: known.set?.revision ?? '',
+      ...(refusal instanceof BudgetExhausted && { budget: refusal.account }),
     };
     return {
       verdict: 'Denied',

@@ -1,28 +1,8 @@
 import { messageOf, retry, sleep, type Logger } from '#lib';
-import type { LedgerPort, ReserveAnswer, ReserveRequest, TokenBudget } from '#model';
-import type { BodyFacts, ModelLimits } from '#policy';
+import type { Budget, LedgerPort, ReserveAnswer, ReserveRequest } from '#model';
+import type { Bounds } from './bounds.ts';
+import { BudgetExhausted } from './exhausted.ts';
 import { Refusal } from './request.ts';
-
-/** Tokens a request can use at most. */
-export interface Bounds {
-  readonly input: number;
-  /** Of one answer; a request asks for `n`. */
-  readonly output: number;
-  readonly n: number;
-}
-
-/**
- * A token is at least one byte, and everything the provider counts as input is in the body, so the bytes of the body bound
- * the input; so does the context window of a known model. A part without a visible size counts as a whole window.
- */
-export const boundsOf = (facts: BodyFacts, limits: ModelLimits, bodyBytes: number): Bounds => {
-  const input = facts.unknownInput
-    ? Math.max(limits.contextWindow, limits.known ? 0 : bodyBytes)
-    : limits.known
-      ? Math.min(bodyBytes, limits.contextWindow)
-      : bodyBytes;
-  return { input, output: facts.outputLimit ?? limits.maxOutput, n: facts.n };
-};
 
 export interface ReserveOptions {
   readonly ledger: LedgerPort;
@@ -34,49 +14,35 @@ export interface ReserveOptions {
 
 export interface ReserveInput {
   readonly id: string;
-  readonly budgets: readonly TokenBudget[];
+  /** Invocation id of the run that asks. */
+  readonly execution: string;
+  /** `AIProviderRoute/<namespace>/<name>`, whose budgets they are. */
+  readonly route: string;
+  readonly budgets: readonly Budget[];
   readonly bounds: Bounds;
   /** Ms since the epoch. */
   readonly now: number;
   readonly deadline: number;
 }
 
-/** 429 with what a client needs to know about the budget. */
-export class BudgetExhausted extends Refusal {
-  readonly headers: Readonly<Record<string, string>>;
-  constructor({ cap, used, reserved, resetAt }: ReserveAnswer, needed: number, now: number) {
-    const remaining = Math.max(0, cap - used - reserved);
-    const resetSeconds = Math.max(1, Math.ceil((resetAt - now) / 1000));
-    super(429, 'BudgetExhausted', `The request needs at least ${needed} tokens; ${remaining} of ${cap} are left until ${new Date(resetAt).toISOString()}.`);
-    this.headers = {
-      'x-clrk-budget-limit': String(cap),
-      'x-clrk-budget-remaining': String(remaining),
-      'x-clrk-budget-reset': String(resetSeconds),
-      'retry-after': String(resetSeconds),
-      // The OpenAI SDKs would repeat a 429 at once; the day does not end that soon.
-      'x-should-retry': 'false',
-    };
-  }
-}
-
 /**
- * Reserves input + n answers of output, the output cut to what is left of the budget, and returns the output tokens granted
- * for one answer. Throws BudgetExhausted when not even one token of output fits, and a 503 when the ledger stays away.
+ * Reserves input + n answers of output in every budget, the output cut to what is left of the scarcest, and returns the output
+ * tokens granted for one answer. Throws BudgetExhausted when not even one token of output fits, and a 503 when the ledger stays away.
  */
 export const reserve = async (input: ReserveInput, options: ReserveOptions): Promise<number> => {
-  const { id, budgets, bounds, now, deadline } = input;
-  const caps = budgets.map(({ key, maxTokensPerDay }) => ({ key, cap: maxTokensPerDay }));
+  const { id, execution, budgets, bounds, deadline } = input;
   const hold = holdFor(options);
-  let output = bounds.output;
+  let { output } = bounds;
   try {
     for (;;) {
-      const amount = bounds.input + output * bounds.n;
-      const answer = await ask({ id, budgets: caps, amount, deadline }, hold, options);
+      const entries = budgets.map(({ key, unit, window, cap }) => ({ key, unit, window, cap, amount: bounds.amount(unit, output) }));
+      const answer = await ask({ id, execution, entries, deadline }, hold, options);
       if (answer.granted) return output;
+      const budget = budgets[answer.entry];
+      if (!budget) throw new Error(`the ledger refused entry ${answer.entry} of ${budgets.length}`);
       // Others reserve meanwhile, so what is left may shrink again; each turn asks for less, and this ends.
-      const left = answer.cap - answer.used - answer.reserved;
-      const fits = Math.min(output - 1, Math.floor((left - bounds.input) / bounds.n));
-      if (fits < 1) throw new BudgetExhausted(answer, bounds.input + bounds.n, now);
+      const fits = Math.min(output - 1, bounds.fitting(budget.unit, budget.cap - answer.used - answer.reserved));
+      if (bounds.fixed || fits < 1) throw new BudgetExhausted(budget, answer, input);
       output = fits;
     }
   } finally {
@@ -118,7 +84,7 @@ const GIVE_BACK_MS = 60_000;
 
 /** Frees a reservation whose request never left, or was never made: also when the ledger only comes back later. */
 export const giveBack = (id: string, ledger: LedgerPort): void => {
-  retry(() => ledger.settle({ id, used: 0 }), { signal: AbortSignal.timeout(GIVE_BACK_MS) }).catch(() => {});
+  retry(() => ledger.settle({ id, tokens: 0, microdollars: 0 }), { signal: AbortSignal.timeout(GIVE_BACK_MS) }).catch(() => {});
 };
 
 /** Asks until there is an answer or the time is over. The same id is one reservation, so asking again is safe. */
@@ -136,6 +102,6 @@ const ask = async (request: ReserveRequest, hold: Hold, { ledger, log, signal }:
   } catch (error) {
     giveBack(request.id, ledger); // it may have been granted without our hearing of it
     if (signal.aborted) throw error;
-    throw new Refusal(503, 'LedgerUnavailable', 'The token budget cannot be checked right now.');
+    throw new Refusal(503, 'LedgerUnavailable', 'The budget cannot be checked right now.');
   }
 };

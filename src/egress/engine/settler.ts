@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { messageOf, readIfExists, replaceFile, retry, sleep, Tail, type Logger, type Mark } from '#lib';
-import type { AccessLine, LedgerPort } from '#model';
+import type { AccessLine, LedgerPort, Settlement } from '#model';
 import { providerNamed } from '#policy';
 
 export interface SettlerOptions {
@@ -14,11 +14,6 @@ export interface SettlerOptions {
   readonly seen?: (line: AccessLine) => void;
   readonly log: Logger;
   readonly signal: AbortSignal;
-}
-
-export interface Settlement {
-  readonly id: string;
-  readonly used: number;
 }
 
 /**
@@ -39,20 +34,21 @@ export const settlementOf = (line: AccessLine): Settlement | undefined => {
   const { id, engine, usage, status = 0, upstream } = line;
   if (!id) return undefined;
   // The engine went away in the middle of its verdict: it may have reserved, but Envoy let nothing through.
-  if (!engine && line.chain === 'http' && line.route?.startsWith('AIProviderRoute/') && !upstream) return { id, used: 0 };
+  if (!engine && line.chain === 'http' && line.route?.startsWith('AIProviderRoute/') && !upstream) return { id, tokens: 0, microdollars: 0 };
   if (engine?.reservedInput === undefined) return undefined;
   const bound = { input: engine.reservedInput, output: engine.reservedOutput ?? 0 };
   const provider = providerNamed(engine.provider ?? '');
   const used = usage && (provider?.totals(usage) ?? usage);
+  const spent = (input: number, output: number): Settlement => ({ id, tokens: input + output, microdollars: 0 });
   const input = tokens(used?.input);
   const output = tokens(used?.output);
-  if (input !== undefined || output !== undefined) return { id, used: (input ?? bound.input) + (output ?? bound.output) };
+  if (input !== undefined || output !== undefined) return spent(input ?? bound.input, output ?? bound.output);
   const flags = (line.flags ?? '').split(',').filter((flag) => flag !== '' && flag !== '-');
-  if (!upstream || flags.some((flag) => NOTHING_SENT.has(flag))) return { id, used: 0 };
-  if (status >= 400 && status < 500 && flags.length === 0) return { id, used: 0 };
+  if (!upstream || flags.some((flag) => NOTHING_SENT.has(flag))) return { id, tokens: 0, microdollars: 0 };
+  if (status >= 400 && status < 500 && flags.length === 0) return { id, tokens: 0, microdollars: 0 };
   const hidden = provider?.limits(engine.model ?? '').hiddenReasoning ?? true;
-  if (status >= 200 && status < 300 && engine.stream && !hidden) return { id, used: bound.input + Math.min(bound.output, line.responseBytes ?? bound.output) };
-  return { id, used: bound.input + bound.output };
+  if (status >= 200 && status < 300 && engine.stream && !hidden) return spent(bound.input, Math.min(bound.output, line.responseBytes ?? bound.output));
+  return spent(bound.input, bound.output);
 };
 
 /** Beginning of the names of the files that hold positions. */
@@ -95,8 +91,8 @@ export const createSettler = (options: SettlerOptions): AsyncDisposable => {
     const settlement = settlementOf(line);
     if (!settlement) return undefined;
     const reserved = (line.engine?.reservedInput ?? 0) + (line.engine?.reservedOutput ?? 0);
-    if (settlement.used > reserved)
-      log.warn('a provider reported more than was reserved', { decision: settlement.id, reserved, used: settlement.used, reason: 'BudgetOverrun' });
+    if (settlement.tokens > reserved)
+      log.warn('a provider reported more than was reserved', { decision: settlement.id, reserved, tokens: settlement.tokens, reason: 'BudgetOverrun' });
     return retry(() => ledger.settle(settlement), {
       signal,
       onError: (error, n) => n === 0 && log.warn('cannot settle, trying again', { err: messageOf(error) }),

@@ -1,5 +1,5 @@
 import type { ProviderName } from '#api';
-import type { ReportedUsage } from '#model';
+import type { BudgetUnit, BudgetWindow, ReportedUsage } from '#model';
 import type { Json, JsonObject } from '../json.ts';
 
 /** What of a request is known before its body. */
@@ -112,6 +112,20 @@ export interface UsageTotals {
   readonly reasoning?: number;
 }
 
+/** How the budget stands that refused a request. */
+export interface BudgetAccount {
+  /** The field of the route: `spec.rules[0].filters[0].tokenBudget.maxTokensPerDay`. */
+  readonly field: string;
+  readonly unit: BudgetUnit;
+  readonly window: BudgetWindow;
+  readonly limit: number;
+  readonly remaining: number;
+  /** At least this much is needed. */
+  readonly needed: number;
+  /** When the counter begins anew, RFC 3339; absent for a run, whose counter never does. */
+  readonly reset?: string;
+}
+
 /** Our own account of a refusal, part of every answer to a refused request. */
 export interface RefusalBody {
   readonly code: string;
@@ -121,6 +135,8 @@ export interface RefusalBody {
   readonly route: string;
   readonly gateway: string;
   readonly revision: string;
+  /** Of a refusal for want of budget. */
+  readonly budget?: BudgetAccount;
 }
 
 /** One LLM provider: everything the product knows about it. */

@@ -37,12 +37,13 @@ const gateway = (
 
 const parentOf = (name: string) => ({ group: 'clrk.apoxy.dev', kind: 'EgressGateway', name });
 
+/** Each rule has a budget of its own. */
 const aiRoute = (name: string, of: string, models: readonly (readonly string[])[], maxTokensPerDay = 10_000_000): Manifest =>
   object('AIProviderRoute', name, {
     parentRefs: [parentOf(of)],
-    rules: models.map((some) => ({
+    rules: models.map((some, index) => ({
       matches: [{ provider: 'openai', models: some, endpoints: ['/v1/chat/completions'] }],
-      filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay } }],
+      filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay, budgetRef: `${name}-${index}` } }],
     })),
   });
 

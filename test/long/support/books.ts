@@ -10,9 +10,12 @@ export interface Reservation {
   readonly used: number | null;
 }
 
-export interface Day {
+export interface Counter {
   readonly key: string;
-  readonly day: string;
+  readonly unit: string;
+  readonly per: string;
+  /** The UTC day, or the invocation id. */
+  readonly span: string;
   readonly settled: number;
   readonly reserved: number;
 }
@@ -23,7 +26,7 @@ export interface Books extends Disposable {
   invocations(): Invocation[];
   reservation(id: string): Reservation | undefined;
   reservations(): Reservation[];
-  days(): Day[];
+  counters(): Counter[];
 }
 
 export const openBooks = (stack: TestStack): Books => {
@@ -34,7 +37,7 @@ export const openBooks = (stack: TestStack): Books => {
   const all = db.prepare('SELECT record FROM invocations ORDER BY seq');
   const reservation = db.prepare('SELECT * FROM ledger_reservations WHERE id = ?');
   const reservations = db.prepare('SELECT * FROM ledger_reservations');
-  const days = db.prepare('SELECT * FROM ledger_days');
+  const counters = db.prepare('SELECT * FROM ledger_counters');
   return {
     invocation: (id) => {
       const row = one.get(id);
@@ -43,19 +46,21 @@ export const openBooks = (stack: TestStack): Books => {
     invocations: () => all.all().map(record),
     reservation: (id) => reservation.get(id) as unknown as Reservation | undefined,
     reservations: () => reservations.all() as unknown as Reservation[],
-    days: () => days.all() as unknown as Day[],
+    counters: () => counters.all() as unknown as Counter[],
     [Symbol.dispose]: () => db.close(),
   };
 };
 
 /** Looks at every budget all the time: what was ever beyond the cap is in `broken`. */
-export const watchCap = (books: Books, capOf: (key: string) => number, everyMs = 20) => {
+export const watchCap = (books: Books, capOf: (key: string, counter: Counter) => number, everyMs = 20) => {
   const broken: string[] = [];
   let looks = 0;
   const look = (): void => {
     looks++;
-    for (const { key, day, settled, reserved } of books.days()) {
-      if (settled < 0 || reserved < 0 || settled + reserved > capOf(key)) broken.push(`${key} on ${day}: ${settled} settled + ${reserved} reserved`);
+    for (const counter of books.counters()) {
+      const { key, unit, span, settled, reserved } = counter;
+      if (settled < 0 || reserved < 0 || settled + reserved > capOf(key, counter))
+        broken.push(`${key} ${unit} in ${span}: ${settled} settled + ${reserved} reserved`);
     }
   };
   const timer = setInterval(look, everyMs);

@@ -301,11 +301,10 @@ const ROWS: readonly Row[] = [
   },
   {
     kind: aiProviderRoutes,
-    situation: 'a budget that is shared is not built',
-    spec: aiRoute({ filters: [{ type: 'TokenBudget', tokenBudget: { budgetRef: 'team' } }] }),
+    situation: 'a budget that is shared',
+    spec: aiRoute({ filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay: 5, budgetRef: 'team' } }] }),
     others: [GATEWAY],
-    conditions: ['ResolvedRefs=False/NotBuilt', 'Enforced=False/NotBuilt'],
-    text: 'spec.rules[0].filters[0].tokenBudget.budgetRef',
+    conditions: ['ResolvedRefs=True/ResolvedRefs', 'Enforced=True/Enforced'],
   },
   ...routeRows(
     mcpRoutes,

@@ -169,11 +169,21 @@ test('the services of the dispatcher answer: Runs carries the answer of the ingr
 
   const counters = connect(Ledger, at.ledgerSocket);
   const ledger = createLedgerClient(counters, { timeoutMs: 5_000 });
-  const reserve = (id: string) => ledger.reserve({ id, budgets: [{ key: 'b', cap: 10 }], amount: 6, deadline: Date.now() + 60_000 });
+  const reserve = (id: string) =>
+    ledger.reserve({
+      id,
+      execution: '',
+      entries: [{ key: 'budget/default/b/g', unit: 'tokens', window: 'day', cap: 10, amount: 6 }],
+      deadline: Date.now() + 60_000,
+    });
   expect(await reserve('1')).toMatchObject({ granted: true });
-  expect(await reserve('2')).toMatchObject({ granted: false, key: 'b', reserved: 6 });
-  await ledger.settle({ id: '1', used: 2 });
+  expect(await reserve('2')).toMatchObject({ granted: false, entry: 0, reserved: 6 });
+  await ledger.settle({ id: '1', tokens: 2, microdollars: 0 });
   expect(await reserve('3')).toMatchObject({ granted: true });
+  expect((await runs.budgets({ namespace: 'default' })).items).toMatchObject([
+    { key: 'budget/default/b/g', unit: 'tokens', window: 'day', cap: 10, used: 2, reserved: 6 },
+  ]);
+  expect((await runs.budgets({ namespace: 'other' })).items).toEqual([]);
   for (const open of [runs, counters]) open.close();
   worker.kill();
   await kill(child, 'SIGTERM');

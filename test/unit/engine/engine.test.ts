@@ -70,9 +70,7 @@ describe('an allowed request', () => {
     expect(order).toEqual(['recorded', 'answered']);
     const full = harness({ policy: policyWith(1000), record: () => Promise.reject(new Error('ENOSPC')) });
     expect(await full.send(CHAT)).toMatchObject({ status: 503, json: { error: { code: 'RecordUnavailable' } } });
-    expect((await full.ledger.reserve({ id: 'probe', budgets: [{ key: 'budget/demo/openai/0/egress', cap: 1000 }], amount: 1000, deadline: 0 })).granted).toBe(
-      true,
-    );
+    expect(full.ledger.counters('demo')).toMatchObject([{ key: 'budget/demo/openai/egress', used: 0, reserved: 0 }]);
   });
 
   test('is asked for usage when it streams', async () => {
@@ -174,9 +172,9 @@ test('a stream that ends before its verdict, or cannot be attributed, fails and 
 });
 
 describe('a day budget', () => {
-  const KEY = 'budget/demo/openai/0/egress';
-  const usage = async (engine: Harness) => {
-    const { used, reserved } = await engine.ledger.reserve({ id: 'probe', budgets: [{ key: KEY, cap: 0 }], amount: 1, deadline: 0 });
+  const KEY = 'budget/demo/openai/egress';
+  const usage = (engine: Harness) => {
+    const [{ used, reserved } = { used: 0, reserved: 0 }] = engine.ledger.counters('demo');
     return { used, reserved };
   };
 
@@ -186,7 +184,7 @@ describe('a day budget', () => {
     const input = Buffer.byteLength(JSON.stringify({ ...CHAT, max_completion_tokens: 50, n: 3 }));
     expect(answer.engine).toMatchObject({ reservedInput: input, reservedOutput: 150 });
     expect(answer.json).toMatchObject({ max_completion_tokens: 50, n: 3 });
-    expect(await usage(engine)).toEqual({ used: 0, reserved: input + 150 });
+    expect(usage(engine)).toEqual({ used: 0, reserved: input + 150 });
   });
 
   test('without an own limit the model maximum is written in', async () => {
@@ -213,7 +211,12 @@ describe('a day budget', () => {
 
   test('a spent budget is 429 with what is left and when it resets', async () => {
     const engine = harness({ policy: policyWith(100) });
-    await engine.ledger.reserve({ id: 'earlier', budgets: [{ key: KEY, cap: 100 }], amount: 90, deadline: Date.now() + 60_000 });
+    await engine.ledger.reserve({
+      id: 'earlier',
+      execution: '',
+      entries: [{ key: KEY, unit: 'tokens', window: 'day', cap: 100, amount: 90 }],
+      deadline: Date.now() + 60_000,
+    });
     const answer = await engine.send(CHAT);
     expect(answer).toMatchObject({ status: 429, json: { error: { code: 'BudgetExhausted', route: 'AIProviderRoute/demo/openai' } } });
     expect(answer.headers).toMatchObject({ 'x-clrk-budget-limit': '100', 'x-clrk-budget-remaining': '10' });
@@ -230,7 +233,7 @@ describe('a day budget', () => {
     const answers = await Promise.all(Array.from({ length: 200 }, () => engine.send(body)));
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(10);
     expect(answers.filter(({ status }) => status === 429)).toHaveLength(190);
-    expect(await usage(engine)).toEqual({ used: 0, reserved: each * 10 });
+    expect(usage(engine)).toEqual({ used: 0, reserved: each * 10 });
   });
 
   test('a request that was cancelled meanwhile gives its reservation back', async () => {
@@ -245,7 +248,7 @@ describe('a day budget', () => {
     };
     const engine: Harness = harness({ policy: policyWith(1_000_000), ledger });
     await expect(engine.send(CHAT, {}, { signal: abort.signal })).rejects.toThrow();
-    expect(await usage(engine)).toEqual({ used: 0, reserved: 0 });
+    expect(usage(engine)).toEqual({ used: 0, reserved: 0 });
     expect(engine.lines).toEqual([]);
   });
 
@@ -274,10 +277,13 @@ describe('a day budget', () => {
 
   test('a ledger that never answers is left, and what it may have granted is given back', async () => {
     const settled: string[] = [];
-    const silent: LedgerPort = { reserve: () => new Promise(() => {}), settle: async ({ id, used }) => void settled.push(`${id} ${used}`) };
+    const silent: LedgerPort = {
+      reserve: () => new Promise(() => {}),
+      settle: async ({ id, tokens, microdollars }) => void settled.push(`${id} ${tokens} ${microdollars}`),
+    };
     const engine = harness({ policy: policyWith(1_000_000), ledger: silent, holdMs: 50 });
     expect((await engine.send(CHAT, { 'x-clrk-id': 'held' })).status).toBe(503);
-    expect(settled).toEqual(['held 0']);
+    expect(settled).toEqual(['held 0 0']);
   });
 
   test('a ledger that comes back in time serves the request', async () => {
@@ -294,7 +300,7 @@ describe('a day budget', () => {
       },
     });
     expect((await engine.send(CHAT)).status).toBe(200);
-    expect(new Set(asked.map(({ id, amount }) => `${id} ${amount}`)).size).toBe(1);
+    expect(new Set(asked.map(({ id, entries }) => `${id} ${entries[0]!.amount}`)).size).toBe(1);
     expect(asked[0]!.deadline - Date.now()).toBeGreaterThan(320_000);
   });
 });

@@ -87,7 +87,7 @@ export const createHarness = (
   options: { policy?: PolicySet; ledger?: LedgerPort; record?: (line: EgressLine) => Promise<void>; holdMs?: number } = {},
 ): Harness => {
   const dir = mkdtempSync(join(tmpdir(), 'clrk-engine-'));
-  const ledger = openLedger(join(dir, 'ledger.db'), { log: silentLogger });
+  const ledger = openLedger(join(dir, 'ledger.db'), { log: silentLogger, alive: () => true });
   const lines: EgressLine[] = [];
   const admitted: Harness['admitted'] = [];
   const engine = createEngine({

@@ -66,7 +66,7 @@ describe('what a request used', () => {
       0,
     ],
     ['nothing to settle of a name no route admits', { ...line({ upstream: undefined, status: 403, route: '' }), engine: undefined }, undefined],
-  ])('%s', (_, access, used) => expect(settlementOf(access)?.used).toBe(used));
+  ])('%s', (_, access, used) => expect(settlementOf(access)?.tokens).toBe(used));
 });
 
 let dir: string;
@@ -89,9 +89,9 @@ test('settles what is finished, once it can, and goes on where it was after a re
       offsets: join(dir, 'offsets'),
       ledger: {
         reserve: () => Promise.reject(new Error('not here')),
-        settle: async ({ id, used }) => {
+        settle: async ({ id, tokens }) => {
           if (failures-- > 0) throw new Error('away');
-          settled.push(`${id} ${used}`);
+          settled.push(`${id} ${tokens}`);
         },
       },
       log: silentLogger,

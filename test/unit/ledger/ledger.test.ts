@@ -5,17 +5,32 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openDatabase, silentLogger } from '#lib';
 import { openLedger, type Ledger } from '#ledger';
+import type { BudgetEntry } from '#model';
+import { MIGRATIONS } from '../../../src/ledger/schema.ts';
 
 const NOON = Date.UTC(2026, 0, 15, 12);
 const DAY = 86_400_000;
 let dir: string;
 let now: number;
 let ledger: Ledger;
-const open = (boot = 'boot-1'): Ledger => openLedger(join(dir, 'dispatch.db'), { clock: { now: () => now, monotonic: () => now }, log: silentLogger, boot });
-const reserve = (id: string, amount: number, cap = 100, key = 'b') => ledger.reserve({ id, budgets: [{ key, cap }], amount, deadline: now + 1000 });
-/** Settled and reserved tokens of a budget today: what a refused question for more than everything says. */
-const usage = async (key = 'b'): Promise<{ used: number; reserved: number }> => {
-  const { used, reserved } = await ledger.reserve({ id: 'probe', budgets: [{ key, cap: 0 }], amount: 1, deadline: now });
+/** Runs that are under way. */
+const running = new Set<string>();
+const open = (boot = 'boot-1'): Ledger =>
+  openLedger(join(dir, 'dispatch.db'), { clock: { now: () => now, monotonic: () => now }, log: silentLogger, alive: (id) => running.has(id), boot });
+const entry = (key: string, cap: number, amount: number, of: Partial<BudgetEntry> = {}): BudgetEntry => ({
+  key,
+  unit: 'tokens',
+  window: 'day',
+  cap,
+  amount,
+  ...of,
+});
+const take = (id: string, entries: readonly BudgetEntry[], execution = '', deadline = now + 1000) => ledger.reserve({ id, execution, entries, deadline });
+const reserve = (id: string, amount: number, cap = 100, key = 'b') => take(id, [entry(key, cap, amount)]);
+const settle = (id: string, tokens: number, microdollars = 0): Promise<void> => ledger.settle({ id, tokens, microdollars });
+/** Settled and reserved amounts of a budget: what a refused question says. */
+const usage = async (key = 'b', of: Partial<BudgetEntry> = {}, execution = ''): Promise<{ used: number; reserved: number }> => {
+  const { used, reserved } = await take('probe', [entry(key, 0, 1, of)], execution, now);
   return { used, reserved };
 };
 
@@ -31,7 +46,7 @@ afterEach(async () => {
 
 test('grants until the cap and says what is left when it refuses', async () => {
   expect((await reserve('a', 60)).granted).toBe(true);
-  expect(await reserve('b', 41)).toEqual({ granted: false, key: 'b', cap: 100, used: 0, reserved: 60, resetAt: Date.UTC(2026, 0, 16) });
+  expect(await reserve('b', 41)).toEqual({ granted: false, entry: 0, used: 0, reserved: 60, resetAt: Date.UTC(2026, 0, 16) });
   expect((await reserve('c', 40)).granted).toBe(true);
 });
 
@@ -39,15 +54,15 @@ test('the same id is one reservation, also after it was settled', async () => {
   await reserve('a', 60);
   await reserve('a', 60);
   expect(await usage()).toEqual({ used: 0, reserved: 60 });
-  await ledger.settle({ id: 'a', used: 10 });
-  await ledger.settle({ id: 'a', used: 50 });
+  await settle('a', 10);
+  await settle('a', 50);
   await reserve('a', 60);
   expect(await usage()).toEqual({ used: 10, reserved: 0 });
 });
 
 test('a clock that was wrong for a moment, however wrong, does not forget what was used today', async () => {
   await reserve('a', 60);
-  await ledger.settle({ id: 'a', used: 60 });
+  await settle('a', 60);
   now += 400 * DAY;
   ledger.sweep();
   await reserve('b', 5);
@@ -59,16 +74,8 @@ test('a clock that was wrong for a moment, however wrong, does not forget what w
 
 test('several budgets are taken together or not at all', async () => {
   await reserve('x', 95, 100, 'small');
-  const answer = await ledger.reserve({
-    id: 'a',
-    budgets: [
-      { key: 'large', cap: 1000 },
-      { key: 'small', cap: 100 },
-    ],
-    amount: 10,
-    deadline: now + 1000,
-  });
-  expect(answer).toMatchObject({ granted: false, key: 'small' });
+  const answer = await take('a', [entry('large', 1000, 10), entry('small', 100, 10)]);
+  expect(answer).toMatchObject({ granted: false, entry: 1, used: 0, reserved: 95 });
   expect(await usage('large')).toEqual({ used: 0, reserved: 0 });
 });
 
@@ -77,7 +84,7 @@ test('a reservation past its deadline counts as spent, and a late settlement cor
   now += 1000;
   expect(ledger.sweep()).toBe(1);
   expect(await usage()).toEqual({ used: 60, reserved: 0 });
-  await ledger.settle({ id: 'a', used: 25 });
+  await settle('a', 25);
   expect(await usage()).toEqual({ used: 25, reserved: 0 });
 });
 
@@ -87,20 +94,24 @@ test('the day begins at midnight UTC; what was reserved before it stays in its d
   now += 2000;
   expect(await usage()).toEqual({ used: 0, reserved: 0 });
   expect((await reserve('early', 100)).granted).toBe(true);
-  await ledger.settle({ id: 'late', used: 100 });
+  await settle('late', 100);
   expect(await usage()).toEqual({ used: 0, reserved: 100 });
 });
 
-test('an unknown id settles nothing, a fraction of a token is refused', async () => {
-  await ledger.settle({ id: 'nobody', used: 5 });
+test('an unknown id settles nothing, a fraction is refused, and so is what is no budget', async () => {
+  await settle('nobody', 5);
   expect(await usage()).toEqual({ used: 0, reserved: 0 });
   await expect(reserve('a', 1.5)).rejects.toThrow(RangeError);
-  await expect(ledger.settle({ id: 'a', used: -1 })).rejects.toThrow(RangeError);
+  await expect(settle('a', -1)).rejects.toThrow(RangeError);
+  await expect(settle('a', 1, 0.5)).rejects.toThrow(RangeError);
+  await expect(take('a', [entry('b', 100, 1, { unit: 'euros' as never })])).rejects.toThrow(RangeError);
+  await expect(take('a', [entry('b', 100, 1, { window: 'week' as never })])).rejects.toThrow(RangeError);
+  await expect(take('a', [entry('b', 100, 1, { window: 'execution' })])).rejects.toThrow(RangeError);
 });
 
 test('a provider that used more than was reserved is counted in full', async () => {
   await reserve('a', 60);
-  await ledger.settle({ id: 'a', used: 130 });
+  await settle('a', 130);
   expect(await usage()).toEqual({ used: 130, reserved: 0 });
 });
 
@@ -110,14 +121,120 @@ test('parallel requests get exactly what fits', async () => {
 });
 
 test('old reservations are forgotten, a held one never is', async () => {
-  await ledger.reserve({ id: 'held', budgets: [{ key: 'b', cap: 100 }], amount: 10, deadline: now + 90 * DAY });
+  await take('held', [entry('b', 100, 10)], '', now + 90 * DAY);
   await reserve('done', 10);
-  await ledger.settle({ id: 'done', used: 3 });
+  await settle('done', 3);
   now += 50 * DAY;
   ledger.sweep();
   const db = openDatabase(join(dir, 'dispatch.db'), [], 'test');
   expect(db.prepare('SELECT id FROM ledger_reservations').all()).toEqual([{ id: 'held' }]);
   db.close();
+});
+
+const RUN = { window: 'execution' } as const;
+const MONEY = { unit: 'microdollars' } as const;
+
+test('a budget of a run counts for that run alone, whatever the day', async () => {
+  expect((await take('a', [entry('b', 100, 60, RUN)], 'run-1')).granted).toBe(true);
+  now += DAY;
+  expect(await take('b', [entry('b', 100, 60, RUN)], 'run-1')).toEqual({ granted: false, entry: 0, used: 0, reserved: 60, resetAt: 0 });
+  expect((await take('c', [entry('b', 100, 60, RUN)], 'run-2')).granted).toBe(true);
+  await settle('a', 7);
+  expect(await usage('b', RUN, 'run-1')).toEqual({ used: 7, reserved: 0 });
+  expect(await usage()).toEqual({ used: 0, reserved: 0 }); // the day has a counter of its own
+});
+
+test('money and tokens of one request are settled each in its own counter', async () => {
+  const entries = [entry('b', 100, 60), entry('b', 5_000, 900, MONEY), entry('b', 2_000, 900, { ...MONEY, ...RUN })];
+  expect((await take('a', entries, 'run-1')).granted).toBe(true);
+  await settle('a', 11, 222);
+  expect([await usage(), await usage('b', MONEY), await usage('b', { ...MONEY, ...RUN }, 'run-1')]).toEqual([
+    { used: 11, reserved: 0 },
+    { used: 222, reserved: 0 },
+    { used: 222, reserved: 0 },
+  ]);
+  expect(await take('b', [entry('b', 100, 1), entry('b', 300, 79, MONEY)])).toMatchObject({ granted: false, entry: 1, used: 222 });
+});
+
+test('two entries of one counter are one: the smallest cap decides', async () => {
+  expect(await take('a', [entry('b', 500, 60), entry('b', 50, 60)])).toMatchObject({ granted: false, entry: 1 });
+  expect((await take('a', [entry('b', 500, 60), entry('b', 80, 60)])).granted).toBe(true);
+  expect(await usage()).toEqual({ used: 0, reserved: 60 });
+});
+
+test('a cap of nothing refuses also what costs nothing', async () => {
+  expect((await take('a', [entry('b', 0, 0, MONEY)])).granted).toBe(false);
+  expect((await take('a', [entry('b', 1, 0, MONEY)])).granted).toBe(true);
+});
+
+test('the counters of a run are kept while it is under way, and forgotten an hour after it ended', async () => {
+  running.add('long');
+  await take('a', [entry('b', 100, 60, RUN)], 'long');
+  await settle('a', 60);
+  await take('b', [entry('b', 100, 60, RUN)], 'short');
+  await settle('b', 60);
+  now += 3_601_000;
+  ledger.sweep();
+  expect(await usage('b', RUN, 'long')).toEqual({ used: 60, reserved: 0 });
+  expect(await usage('b', RUN, 'short')).toEqual({ used: 0, reserved: 0 });
+  running.delete('long');
+  ledger.sweep();
+  expect(await usage('b', RUN, 'long')).toEqual({ used: 60, reserved: 0 });
+  now += 3_601_000;
+  ledger.sweep();
+  expect(await usage('b', RUN, 'long')).toEqual({ used: 0, reserved: 0 });
+  await settle('a', 99); // a settlement that comes once more changes nothing
+  expect(await usage('b', RUN, 'long')).toEqual({ used: 0, reserved: 0 });
+  const db = openDatabase(join(dir, 'dispatch.db'), [], 'test');
+  expect(db.prepare('SELECT * FROM ledger_reservations').all()).toEqual([]);
+  expect(db.prepare('SELECT * FROM ledger_counters').all()).toEqual([]);
+  db.close();
+});
+
+test('a held reservation of a run is never forgotten before it is spent', async () => {
+  await take('a', [entry('b', 100, 60, RUN)], 'gone', now + 2 * DAY);
+  now += DAY;
+  ledger.sweep();
+  expect(await usage('b', RUN, 'gone')).toEqual({ used: 0, reserved: 60 });
+});
+
+test('counters say how they stand: those of today and of runs that are under way, by namespace', async () => {
+  running.add('run-1');
+  await take('a', [entry('budget/demo/openai/egress', 100, 60), entry('budget/demo/openai/egress', 80, 60, RUN)], 'run-1');
+  await take('b', [entry('shared/team/all', 900, 5, MONEY), entry('shared/team/all', 900, 5, { ...MONEY, ...RUN })], 'run-2');
+  await settle('b', 0, 3);
+  const resetAt = Date.UTC(2026, 0, 16);
+  const demo = [
+    { key: 'budget/demo/openai/egress', unit: 'tokens', window: 'day', execution: '', cap: 100, used: 0, reserved: 60, resetAt },
+    { key: 'budget/demo/openai/egress', unit: 'tokens', window: 'execution', execution: 'run-1', cap: 80, used: 0, reserved: 60, resetAt: 0 },
+  ];
+  const team = { key: 'shared/team/all', unit: 'microdollars', window: 'day', execution: '', cap: 900, used: 3, reserved: 0, resetAt };
+  expect(ledger.counters('demo')).toEqual(demo);
+  expect(ledger.counters('')).toEqual([...demo, team]);
+  now += DAY;
+  expect(ledger.counters('team')).toEqual([]);
+});
+
+test('a database of a version before is taken over: rules of a route are one counter', async () => {
+  const path = join(dir, 'old.db');
+  const old = openDatabase(path, MIGRATIONS.slice(0, 2), 'ledger');
+  const days: [string, number, number, number][] = [
+    ['budget/demo/openai/0/egress', 60, 0, 70],
+    ['budget/demo/openai/12/egress', 5, 10, 20],
+    ['budget/team/openai/0/demo/egress', 1, 0, 1],
+  ];
+  for (const [key, settled, reserved, ceiling] of days)
+    old.prepare('INSERT INTO ledger_days VALUES (?, ?, ?, ?, ?)').run(key, '2026-01-15', settled, reserved, ceiling);
+  old.exec(`INSERT INTO ledger_reservations VALUES ('held', 'budget/demo/openai/12/egress', '2026-01-15', 10, ${NOON + 60_000}, 'held', NULL);
+    INSERT INTO ledger_reservations VALUES ('done', 'budget/demo/openai/0/egress', '2026-01-15', 90, ${NOON}, 'settled', 60);`);
+  old.close();
+  await ledger[Symbol.asyncDispose]();
+  ledger = openLedger(path, { clock: { now: () => now, monotonic: () => now }, log: silentLogger, alive: () => false, boot: 'boot-1' });
+  expect(await usage('budget/demo/openai/egress')).toEqual({ used: 65, reserved: 10 });
+  expect(await usage('budget/team/openai/demo/egress')).toEqual({ used: 1, reserved: 0 });
+  await settle('held', 4);
+  await settle('done', 1);
+  expect(await usage('budget/demo/openai/egress')).toEqual({ used: 69, reserved: 0 });
 });
 
 type Step =
@@ -137,12 +254,18 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ kind: 'restart' as const }) },
 );
 
+/** What the three budgets of a property count: tokens of a day, money of a day, money of a run. */
+const KINDS: readonly Partial<BudgetEntry>[] = [{}, MONEY, { ...MONEY, ...RUN }];
+/** A token costs this much. */
+const PRICE = 3;
+const worth = (budget: number, tokens: number): number => (KINDS[budget]!.unit === 'microdollars' ? tokens * PRICE : tokens);
+
 let runs = 0;
 /** Budgets of a run of a property are nobody else's: one that is drawn repeats, above all when a failure is made smaller. */
 const newRun = (): string => `run-${++runs}`;
 
 test('no interleaving of reserve, settle, deadlines and restarts passes a cap', async () => {
-  const caps = [100, 70, 150];
+  const caps = [100, 70 * PRICE, 150 * PRICE];
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
       const run = newRun();
@@ -150,11 +273,13 @@ test('no interleaving of reserve, settle, deadlines and restarts passes a cap', 
       const key = (budget: number): string => `${run}/${budget}`;
       for (const s of steps) {
         if (s.kind === 'reserve') {
-          const budgets = s.budgets.map((b) => ({ key: key(b), cap: caps[b]! }));
-          const { granted: ok } = await ledger.reserve({ id: `${run}/${s.id}`, budgets, amount: s.amount, deadline: now + 5000 });
+          const entries = s.budgets.map((b) => entry(key(b), caps[b]!, worth(b, s.amount), KINDS[b]));
+          const { granted: ok } = await take(`${run}/${s.id}`, entries, run, now + 5000);
           if (ok && !granted.has(`${s.id}`)) granted.set(`${s.id}`, s.amount);
-        } else if (s.kind === 'settle') await ledger.settle({ id: `${run}/${s.id}`, used: Math.floor((granted.get(`${s.id}`) ?? 0) * s.share) });
-        else if (s.kind === 'wait') {
+        } else if (s.kind === 'settle') {
+          const used = Math.floor((granted.get(`${s.id}`) ?? 0) * s.share);
+          await settle(`${run}/${s.id}`, used, used * PRICE);
+        } else if (s.kind === 'wait') {
           now += s.ms;
           ledger.sweep();
         } else {
@@ -162,11 +287,15 @@ test('no interleaving of reserve, settle, deadlines and restarts passes a cap', 
           ledger = open();
         }
         for (const [b, cap] of caps.entries()) {
-          const { used, reserved } = await usage(key(b));
+          const { used, reserved } = await usage(key(b), KINDS[b], run);
           expect(used + reserved).toBeLessThanOrEqual(cap);
           expect(Math.min(used, reserved)).toBeGreaterThanOrEqual(0);
         }
       }
+      // Whatever happened: when the last deadline has passed nothing is held.
+      now += 5001;
+      ledger.sweep();
+      for (const b of caps.keys()) expect((await usage(key(b), KINDS[b], run)).reserved).toBe(0);
     }),
     { numRuns: 60 },
   );
@@ -180,14 +309,14 @@ const putBack = (saved: ReadonlyMap<string, Buffer>): void => {
 };
 const ceilings = (): string => {
   const db = openDatabase(join(dir, 'dispatch.db'), [], 'test');
-  const rows = JSON.stringify(db.prepare('SELECT key, day, ceiling FROM ledger_days ORDER BY key, day').all());
+  const rows = JSON.stringify(db.prepare('SELECT key, unit, per, span, ceiling FROM ledger_counters ORDER BY 1, 2, 3, 4').all());
   db.close();
   return rows;
 };
 
 test('a killed process loses nothing: the same boot of the machine counts exactly', async () => {
   await reserve('a', 60);
-  await ledger.settle({ id: 'a', used: 10 });
+  await settle('a', 10);
   await reserve('b', 5);
   const left = files();
   await ledger[Symbol.asyncDispose]();
@@ -207,12 +336,12 @@ test('a power cut counts a budget as used up to its ceiling, a clean stop before
   putBack(old);
   ledger = open('boot-3');
   expect(await usage()).toEqual({ used: 100, reserved: 600 }); // 700 = 600 + a 64th of the cap
-  await ledger.settle({ id: 'a', used: 50 });
+  await settle('a', 50);
   expect(await usage()).toEqual({ used: 150, reserved: 0 });
 });
 
 test('no power cut, whatever it takes of what was not yet on disk, lets a budget pass its cap', async () => {
-  const caps = [100, 700, 150_000];
+  const caps = [100, 700 * PRICE, 150_000 * PRICE];
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.oneof({ weight: 4, arbitrary: step }, { weight: 1, arbitrary: fc.record({ kind: fc.constant('cut' as const), back: fc.nat(6) }) }), {
@@ -228,15 +357,15 @@ test('no power cut, whatever it takes of what was not yet on disk, lets a budget
         let boots = 0;
         for (const [at, s] of steps.entries()) {
           if (s.kind === 'reserve') {
-            const budgets = s.budgets.map((b) => ({ key: key(b), cap: caps[b]! }));
+            const entries = s.budgets.map((b) => entry(key(b), caps[b]!, worth(b, s.amount), KINDS[b]));
             const id = `${run}/${at}`;
-            const { granted } = await ledger.reserve({ id, budgets, amount: s.amount, deadline: now + 5000 });
-            if (granted) left.push({ id, keys: budgets.map((budget) => budget.key), used: s.amount });
+            const { granted } = await take(id, entries, run, now + 5000);
+            if (granted) left.push({ id, keys: entries.map((wanted) => wanted.key), used: s.amount });
           } else if (s.kind === 'settle') {
             const request = left[s.id];
             if (!request) continue;
             request.used = Math.floor(request.used * s.share);
-            await ledger.settle({ id: request.id, used: request.used });
+            await settle(request.id, request.used, request.used * PRICE);
           } else if (s.kind === 'cut') {
             const kept = survivors.at(-1 - Math.min(s.back, survivors.length - 1));
             if (!kept) continue;
@@ -251,10 +380,10 @@ test('no power cut, whatever it takes of what was not yet on disk, lets a budget
           const raised = ceilings();
           survivors = [...survivors.filter((survivor) => survivor.ceilings === raised), { files: files(), ceilings: raised }];
           for (const [b, cap] of caps.entries()) {
-            const { used, reserved } = await usage(key(b));
-            const truth = left.reduce((sum, request) => sum + (request.keys.includes(key(b)) ? request.used : 0), 0);
+            const { used, reserved } = await usage(key(b), KINDS[b], run);
+            const truth = left.reduce((sum, request) => sum + (request.keys.includes(key(b)) ? worth(b, request.used) : 0), 0);
             expect(used + reserved).toBeLessThanOrEqual(cap);
-            expect(used + reserved, 'forgotten tokens').toBeGreaterThanOrEqual(truth);
+            expect(used + reserved, 'forgotten').toBeGreaterThanOrEqual(truth);
           }
         }
         await ledger[Symbol.asyncDispose]();

@@ -100,7 +100,7 @@ test('a route of another namespace brings its own policies, Secrets and budget',
     secret: (_, namespace) => ({ token: `Bearer ${namespace}` }),
   });
   expect(policySet.aiRoutes).toMatchObject([
-    { route: { namespace: 'team', name: 'openai' }, credential: { policy: 'team/key' }, rules: [{ budgets: [{ key: 'budget/team/openai/0/demo/egress' }] }] },
+    { route: { namespace: 'team', name: 'openai' }, credential: { policy: 'team/key' }, rules: [{ budgets: [{ key: 'budget/team/openai/demo/egress' }] }] },
   ]);
   expect(policySet.aiRoutes[0]!.denied).toBeUndefined();
   expect(credentials).toEqual([{ name: 'cred:team/key', value: 'Bearer team' }]);

@@ -23,7 +23,15 @@ test('a gateway with a route, a budget and a credential', () => {
           {
             index: 0,
             matches: [{ provider: 'openai', models: ['gpt-4*'] }],
-            budgets: [{ key: 'budget/demo/openai/0/egress', maxTokensPerDay: 500 }],
+            budgets: [
+              {
+                key: 'budget/demo/openai/egress',
+                unit: 'tokens',
+                window: 'day',
+                cap: 500,
+                field: 'spec.rules[0].filters[1].tokenBudget.maxTokensPerDay',
+              },
+            ],
             notBuilt: [],
           },
         ],

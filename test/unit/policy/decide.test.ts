@@ -17,7 +17,7 @@ test('the first rule that matches decides', () => {
     policies: ['CredentialInjectionPolicy/demo/key'],
     revision: set.revision,
   });
-  expect(ruleOf(set, decision)!.rule.budgets).toMatchObject([{ maxTokensPerDay: 7 }]);
+  expect(ruleOf(set, decision)!.rule.budgets).toMatchObject([{ cap: 7 }]);
 });
 
 describe('refusals', () => {
@@ -43,7 +43,6 @@ describe('refusals', () => {
       ],
       {},
     ],
-    ['NotBuilt', [{ matches: [{ provider: 'openai' }], filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerExecution: 5 } }] }], {}],
   ])('%s', (reason, list, facts) => {
     const decision = decide(rules(...list), { ...CHAT, ...facts });
     expect(decision).toMatchObject({ verdict: 'Denied', reason, status: 403 });

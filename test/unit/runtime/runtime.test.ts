@@ -95,7 +95,7 @@ const start = async ({ dispatcher = true, store = true, logs = (): readonly Stor
   const records: ExchangeRecord[] = [];
   const questions: ExplainQuestion[] = [];
   const answers: { explain: ExplainAnswer } = { explain: { explanation } };
-  if (dispatcher) await use.use(createRpcServer().add(RunsService, runsService(journal))).listen(join(dir, 'runs.sock'));
+  if (dispatcher) await use.use(createRpcServer().add(RunsService, runsService(journal, { counters: () => [] }))).listen(join(dir, 'runs.sock'));
   const storeService = createRpcServer().add(StoreService, {
     insertExchanges: () => ({}),
     exchanges: (query) => {

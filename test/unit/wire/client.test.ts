@@ -39,6 +39,7 @@ test('a call is given up in time also when its peer reads nothing, and the peer 
   };
   await using server = createRpcServer();
   server.add(Runs, {
+    budgets: () => ({ items: [] }),
     async *invoke(_, { signal }) {
       await held(signal);
       yield {};

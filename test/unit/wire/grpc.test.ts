@@ -89,6 +89,7 @@ test('a caller that goes away aborts its call, and thousands of them close no co
 test('server streams end with an error that the reader sees', async () => {
   await using server = createRpcServer();
   server.add(Runs, {
+    budgets: () => ({ items: [] }),
     async *invoke() {
       yield { part: { case: 'head', value: { status: 200, headers: {} } } };
       throw new RpcError('ABORTED', 'cut');

@@ -1065,25 +1065,40 @@ export declare type Empty = Message<"clrk.control.v1.Empty"> & {
 export declare const EmptySchema: GenMessage<Empty>;
 
 /**
- * @generated from message clrk.control.v1.BudgetCap
+ * @generated from message clrk.control.v1.BudgetEntry
  */
-export declare type BudgetCap = Message<"clrk.control.v1.BudgetCap"> & {
+export declare type BudgetEntry = Message<"clrk.control.v1.BudgetEntry"> & {
   /**
    * @generated from field: string key = 1;
    */
   key: string;
 
   /**
-   * @generated from field: double cap = 2;
+   * @generated from field: string unit = 2;
+   */
+  unit: string;
+
+  /**
+   * @generated from field: string window = 3;
+   */
+  window: string;
+
+  /**
+   * @generated from field: double cap = 4;
    */
   cap: number;
+
+  /**
+   * @generated from field: double amount = 5;
+   */
+  amount: number;
 };
 
 /**
- * Describes the message clrk.control.v1.BudgetCap.
- * Use `create(BudgetCapSchema)` to create a new message.
+ * Describes the message clrk.control.v1.BudgetEntry.
+ * Use `create(BudgetEntrySchema)` to create a new message.
  */
-export declare const BudgetCapSchema: GenMessage<BudgetCap>;
+export declare const BudgetEntrySchema: GenMessage<BudgetEntry>;
 
 /**
  * @generated from message clrk.control.v1.ReserveRequest
@@ -1095,14 +1110,14 @@ export declare type ReserveRequest = Message<"clrk.control.v1.ReserveRequest"> &
   id: string;
 
   /**
-   * @generated from field: repeated clrk.control.v1.BudgetCap budgets = 2;
+   * @generated from field: string execution = 2;
    */
-  budgets: BudgetCap[];
+  execution: string;
 
   /**
-   * @generated from field: double amount = 3;
+   * @generated from field: repeated clrk.control.v1.BudgetEntry entries = 3;
    */
-  amount: number;
+  entries: BudgetEntry[];
 
   /**
    * @generated from field: double deadline = 4;
@@ -1126,27 +1141,22 @@ export declare type ReserveAnswer = Message<"clrk.control.v1.ReserveAnswer"> & {
   granted: boolean;
 
   /**
-   * @generated from field: string key = 2;
+   * @generated from field: int32 entry = 2;
    */
-  key: string;
+  entry: number;
 
   /**
-   * @generated from field: double cap = 3;
-   */
-  cap: number;
-
-  /**
-   * @generated from field: double used = 4;
+   * @generated from field: double used = 3;
    */
   used: number;
 
   /**
-   * @generated from field: double reserved = 5;
+   * @generated from field: double reserved = 4;
    */
   reserved: number;
 
   /**
-   * @generated from field: double reset_at = 6;
+   * @generated from field: double reset_at = 5;
    */
   resetAt: number;
 };
@@ -1167,9 +1177,14 @@ export declare type Settlement = Message<"clrk.control.v1.Settlement"> & {
   id: string;
 
   /**
-   * @generated from field: double used = 2;
+   * @generated from field: double tokens = 2;
    */
-  used: number;
+  tokens: number;
+
+  /**
+   * @generated from field: double microdollars = 3;
+   */
+  microdollars: number;
 };
 
 /**
@@ -1177,6 +1192,89 @@ export declare type Settlement = Message<"clrk.control.v1.Settlement"> & {
  * Use `create(SettlementSchema)` to create a new message.
  */
 export declare const SettlementSchema: GenMessage<Settlement>;
+
+/**
+ * @generated from message clrk.control.v1.BudgetFilter
+ */
+export declare type BudgetFilter = Message<"clrk.control.v1.BudgetFilter"> & {
+  /**
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+};
+
+/**
+ * Describes the message clrk.control.v1.BudgetFilter.
+ * Use `create(BudgetFilterSchema)` to create a new message.
+ */
+export declare const BudgetFilterSchema: GenMessage<BudgetFilter>;
+
+/**
+ * @generated from message clrk.control.v1.BudgetCounter
+ */
+export declare type BudgetCounter = Message<"clrk.control.v1.BudgetCounter"> & {
+  /**
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * @generated from field: string unit = 2;
+   */
+  unit: string;
+
+  /**
+   * @generated from field: string window = 3;
+   */
+  window: string;
+
+  /**
+   * @generated from field: string execution = 4;
+   */
+  execution: string;
+
+  /**
+   * @generated from field: double cap = 5;
+   */
+  cap: number;
+
+  /**
+   * @generated from field: double used = 6;
+   */
+  used: number;
+
+  /**
+   * @generated from field: double reserved = 7;
+   */
+  reserved: number;
+
+  /**
+   * @generated from field: double reset_at = 8;
+   */
+  resetAt: number;
+};
+
+/**
+ * Describes the message clrk.control.v1.BudgetCounter.
+ * Use `create(BudgetCounterSchema)` to create a new message.
+ */
+export declare const BudgetCounterSchema: GenMessage<BudgetCounter>;
+
+/**
+ * @generated from message clrk.control.v1.BudgetList
+ */
+export declare type BudgetList = Message<"clrk.control.v1.BudgetList"> & {
+  /**
+   * @generated from field: repeated clrk.control.v1.BudgetCounter items = 1;
+   */
+  items: BudgetCounter[];
+};
+
+/**
+ * Describes the message clrk.control.v1.BudgetList.
+ * Use `create(BudgetListSchema)` to create a new message.
+ */
+export declare const BudgetListSchema: GenMessage<BudgetList>;
 
 /**
  * @generated from message clrk.control.v1.InvokeRequest
@@ -2365,6 +2463,14 @@ export declare const Runs: GenService<{
     methodKind: "server_streaming";
     input: typeof InvocationFilterSchema;
     output: typeof InvocationSchema;
+  },
+  /**
+   * @generated from rpc clrk.control.v1.Runs.Budgets
+   */
+  budgets: {
+    methodKind: "unary";
+    input: typeof BudgetFilterSchema;
+    output: typeof BudgetListSchema;
   },
 }>;
 
