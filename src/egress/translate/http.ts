@@ -1,17 +1,13 @@
-import { usageRules, type UsageRule } from '#policy';
 import { keyFormat } from '../verdicts/key.ts';
 import { accessLog, HTTP_FORMAT } from './access-log.ts';
 import { ADS, any, extension, VERDICT_TIMEOUT, type Json } from './envoy.ts';
 import { OWN_HEADERS, STATUS_HEADER } from './headers.ts';
 import { gatewayName, type RouteTable, type TranslateInput } from './input.ts';
 import { localReplies } from './local-reply.ts';
+import { RESTORE_TYPE, usageFilters, WITHOUT_USAGE } from './usage.ts';
 
-/** Dynamic metadata namespaces: what the engine judged, and what the provider reported. */
+/** Dynamic metadata: what the engine judged. */
 const ENGINE_NAMESPACE = 'clrk.engine';
-const USAGE_NAMESPACE = 'clrk.usage';
-
-/** An event of a stream can carry a whole tool call. */
-const MAX_SSE_EVENT = 1024 * 1024;
 
 /** Names that mean something to us or to Envoy are not the agent's to send, whatever comes after them. */
 const RESERVED_PREFIXES = ['x-clrk-', 'x-envoy-'];
@@ -41,9 +37,9 @@ const tellEngine = extension('clrk.headers', 'envoy.extensions.filters.http.head
 });
 
 /** The status a verdict asks for, in answers of our own; route tables drop the header from answers of upstreams. */
-const APPLY_STATUS = `
+const applyStatus = (more = ''): string => `
 function envoy_on_response(handle)
-  local headers = handle:headers()
+  local headers = handle:headers()${more}
   local status = headers:get("${STATUS_HEADER}")
   if status then
     headers:remove("${STATUS_HEADER}")
@@ -87,7 +83,9 @@ end
 `;
 const names = (table: RouteTable): Json =>
   extension('names', 'envoy.extensions.filters.http.lua.v3.Lua', {
-    default_source_code: { inline_string: (table === 'l7' || table === 'deny' ? SAME_NAME : PLAIN_NAME).trimStart() + APPLY_STATUS },
+    default_source_code: {
+      inline_string: (table === 'l7' || table === 'deny' ? SAME_NAME : PLAIN_NAME).trimStart() + applyStatus(table === 'l7' ? RESTORE_TYPE : ''),
+    },
   });
 
 /** Asks for the cluster of a verdict that Envoy does not hold yet. */
@@ -111,29 +109,6 @@ const engine = (input: TranslateInput): Json =>
       response_trailer_mode: 'SKIP',
     },
   });
-
-/** What is not counted. */
-const TEXTS: ReadonlySet<UsageRule['key']> = new Set(['responseModel', 'finishReason', 'responseId']);
-
-/** Usage as the provider reports it, read in Envoy: no byte of an answer goes through the engine. */
-const usageFilters = (): readonly Json[] => {
-  const rules = usageRules().map(({ selectors, key }) => ({
-    selectors: selectors.map((selector) => ({ key: selector })),
-    on_present: { metadata_namespace: USAGE_NAMESPACE, key, type: TEXTS.has(key) ? 'STRING' : 'NUMBER' },
-  }));
-  const content_parser = extension('envoy.content_parsers.json', 'envoy.extensions.content_parsers.json.v3.JsonContentParser', {
-    rules: rules.map((rule) => ({ rule })),
-  });
-  return [
-    extension('usage-json', 'envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata', {
-      response_rules: { rules, allow_content_types: ['application/json'], allow_content_types_regex: { regex: 'application/json *;.*' } },
-    }),
-    extension('usage-sse', 'envoy.extensions.filters.http.sse_to_metadata.v3.SseToMetadata', {
-      response_rules: { max_event_size: MAX_SSE_EVENT, content_parser },
-    }),
-    extension('usage-aws', 'envoy.extensions.filters.http.aws_eventstream_parser.v3.AwsEventstreamParser', { response_rules: { content_parser } }),
-  ];
-};
 
 const router = extension('envoy.filters.http.router', 'envoy.extensions.filters.http.router.v3.Router', { suppress_envoy_headers: true });
 
@@ -187,11 +162,8 @@ export const connectionManager = (input: TranslateInput, table: RouteTable): Jso
     local_reply_config: localReplies(input),
   });
 
-const OFF = any('envoy.config.route.v3.FilterConfig', { disabled: true });
 /** Switches off the engine and the reading of usage, which holds JSON until its end, for a virtual host or route. */
 export const WITHOUT_ENGINE: Json = {
   engine: any('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute', { disabled: true }),
-  'usage-json': OFF,
-  'usage-sse': OFF,
-  'usage-aws': OFF,
+  ...WITHOUT_USAGE,
 };

@@ -1,11 +1,14 @@
 import { hostMatches } from '../host-glob.ts';
+import { anthropic } from './anthropic.ts';
+import { bedrock } from './bedrock.ts';
+import { google } from './google.ts';
 import { openai } from './openai.ts';
 import type { Provider, UsageRule } from './provider.ts';
 
 export type * from './provider.ts';
 
 /** What is known of LLM providers. Adding one = one file and one line, and its name in `api/providers`. */
-export const REGISTRY: readonly Provider[] = [openai];
+export const REGISTRY: readonly Provider[] = [openai, anthropic, google, bedrock];
 
 const byName = new Map<string, Provider>(REGISTRY.map((provider) => [provider.name, provider]));
 
