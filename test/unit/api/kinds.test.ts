@@ -82,7 +82,7 @@ test.each<[string, Kind, object, string[]]>([
       parentRefs: [{ name: 'g' }, { name: 'g', kind: 'Gateway' }, { name: 'g', port: 1 }],
       rules: [
         {
-          matches: [{ provider: 'OpenAI', models: ['x'], endpoints: ['/v1/*'] }, { provider: 'anthropic' }],
+          matches: [{ provider: 'OpenAI', models: ['x'], endpoints: ['/v1/*'] }, { provider: 'custom' }],
           filters: [
             { type: 'TokenBudget', tokenBudget: { maxTokensPerDay: 1, maxTokensPerExecution: 1, maxOutputTokensPerRequest: 2, budgetRef: 'x' } },
             { type: 'ExtensionRef', extensionRef: {} },
