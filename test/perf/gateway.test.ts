@@ -3,11 +3,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, test } from 'vitest';
 import { messageOf } from '#lib';
 import { startStack, type TestStack } from '../e2e/harness.ts';
-import type { Manifest } from '../e2e/support/manifests.ts';
 import { PROVIDER_HOST } from '../fixtures/openai/server.ts';
 import { rssOf, total, type PerProcess } from './cpu.ts';
 import { ask, measure, measureBody, measureConnects, merge, type Measured, type Target, type Transfer } from './load.ts';
-import { behind, l4Route, plainGateway, PROCESSES, processesOfGateway, type Behind } from './ours.ts';
+import { aiGateway, behind, l4Route, MUCH, plainGateway, PROCESSES, processesOfGateway, type Behind } from './ours.ts';
 import { createPlace, type Place } from './place.ts';
 import { startMitmproxy, startMockttp, startNodeProxy, startSquid, type Proxy, type ProxyOptions } from './proxies/index.ts';
 import { printTable, ratio, revision } from './table.ts';
@@ -25,8 +24,6 @@ const QUESTION = {
   body: JSON.stringify({ model: 'gpt-4.1-mini', max_completion_tokens: 16, messages: [{ role: 'user', content: 'Say hello.' }] }),
 };
 const ROUNDS = 2;
-/** Nobody's budget may run out, and a budget of any size costs the same. */
-const MUCH = 1e12;
 const LOADS = {
   one: { connections: 1, seconds: 3 },
   some: { connections: 16, seconds: 2 },
@@ -57,36 +54,12 @@ beforeAll(async () => {
 });
 afterAll(() => resources.disposeAsync());
 
-/** Gateway `default` as in the quickstart but for its upstream and a budget that lasts; `free` is the same without a budget. */
+/** Two gateways of an AI route, with a budget that lasts and without one; and one of L4 routes. */
 const applyPolicies = async (): Promise<void> => {
   await stack.secret('bench-ca', { 'ca.crt': upstream.ca });
-  const copy = ({ apiVersion, kind, spec }: Manifest, name: string): Manifest => ({
-    apiVersion,
-    kind,
-    metadata: { name, namespace: 'default' },
-    spec: structuredClone(spec),
-  });
-  const get = async (plural: string, name: string): Promise<Manifest> => stack.get(plural, name) as Promise<Manifest>;
-  const rulesOf = (route: Manifest) => route.spec['rules'] as { filters?: { tokenBudget: { maxTokensPerDay: number } }[] }[];
-  const [gateway, route, policy] = [
-    await get('egressgateways', 'default'),
-    await get('aiproviderroutes', 'openai'),
-    await get('credentialinjectionpolicies', 'openai-key'),
-  ];
-  gateway.spec['upstreamTLS'] = {
-    hostAliases: [{ ip: UPSTREAM_IP, hostnames: [PROVIDER_HOST] }],
-    additionalTrustBundleSecretRef: { name: 'bench-ca' },
-  };
-  const lasting = copy(route, 'openai');
-  rulesOf(lasting)[0]!.filters![0]!.tokenBudget.maxTokensPerDay = MUCH;
-  const free = copy(route, 'free');
-  delete rulesOf(free)[0]!.filters;
-  (free.spec['parentRefs'] as { name: string }[])[0]!.name = 'free';
-  const key = copy(policy, 'free-key');
-  (key.spec['parentRefs'] as { name: string }[])[0]!.name = 'free';
-  await stack.apply(copy(gateway, 'default'), lasting, copy(gateway, 'free'), free, key);
+  await stack.apply(...(await aiGateway('budgeted', UPSTREAM_IP, MUCH)), ...(await aiGateway('free', UPSTREAM_IP)));
   await stack.apply(plainGateway(), l4Route('plain', 'plain', [`*.${DOMAIN}`]));
-  for (const name of ['default', 'free', 'plain']) await stack.programmed(name);
+  for (const name of ['budgeted', 'free', 'plain']) await stack.programmed(name);
 };
 
 /** A target for the benches, and which of them mean anything for it. */
@@ -268,7 +241,7 @@ test('a request through the gateway', async () => {
     { target: { name: 'direct, TLS to the upstream', ...here }, anything: true },
     ...(await plainRoutes()),
     await aiRoute('AI route: policy, credential, record', 'free', 1),
-    await aiRoute('AI route: the same and a budget', 'default', 0),
+    await aiRoute('AI route: the same and a budget', 'budgeted', 0),
     await proxied('mitmproxy', 8081, startMitmproxy),
     await proxied('squid, ssl-bump', 8082, startSquid),
     await proxied('mockttp', 8083, startMockttp),

@@ -14,6 +14,8 @@ export interface Target {
   /** The name in the client hello and in Host. */
   readonly host: string;
   readonly port: number;
+  /** Without TLS: a proxy whose clients speak plain HTTP to it. */
+  readonly plain?: true;
   /** What a name means there. */
   readonly addressOf: (name: string) => string;
   readonly headers: Readonly<Record<string, string>>;
@@ -35,19 +37,22 @@ export interface Measured extends Cost {
   readonly requests: number;
 }
 
-const urlOf = ({ port }: Target, host: string, path: string): string => `https://${host}${port === 443 ? '' : `:${port}`}${path}`;
+export const urlOf = ({ port, plain }: Target, host: string, path: string): string => {
+  const scheme = plain ? 'http' : 'https';
+  return `${scheme}://${host}${scheme === 'https' && port === 443 ? '' : `:${port}`}${path}`;
+};
 
-const per = (cpu: PerProcess, count: number): PerProcess => Object.fromEntries(Object.entries(cpu).map(([name, ms]) => [name, ms / count]));
+export const per = (cpu: PerProcess, count: number): PerProcess => Object.fromEntries(Object.entries(cpu).map(([name, ms]) => [name, ms / count]));
 
 /** Runs a command in the namespace of the target, where the names mean what they mean there. */
-const inside = async (target: Target, names: readonly string[], dir: string, argv: readonly string[]): Promise<string> => {
+export const inside = async (target: Target, names: readonly string[], dir: string, argv: readonly string[]): Promise<string> => {
   const hosts = join(dir, 'hosts');
   await writeFile(hosts, names.map((name) => `${target.addressOf(name)} ${name}\n`).join(''));
   const { stdout } = await run('unshare', ['-m', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, ...argv], { netns: target.netns });
   return stdout;
 };
 
-const withDir = async <T>(work: (dir: string) => Promise<T>): Promise<T> => {
+export const withDir = async <T>(work: (dir: string) => Promise<T>): Promise<T> => {
   const dir = await mkdtemp(join(tmpdir(), 'clrk-load-'));
   return work(dir).finally(() => rm(dir, { recursive: true, force: true }));
 };
@@ -112,7 +117,7 @@ export const measure = (target: Target, { path, body, connections, seconds, paus
     return { p50: p50! / 1000, p99: p99! / 1000, rate: (requests! * 1e6) / us!, cpu: per(cpu, requests!), requests: requests! };
   });
 
-const quantile = (sorted: readonly number[], q: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]!;
+export const quantile = (sorted: readonly number[], q: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]!;
 
 /** A TLS connection and one request for each name of a list, 16 in flight. Times are those of the handshake (TCP and TLS). */
 export const measureConnects = (target: Target, { path, body }: Question, names: readonly string[]): Promise<Measured> =>

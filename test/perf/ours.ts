@@ -8,8 +8,9 @@ import { Claims, connect } from '#wire';
 import { createSandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
 import type { TestStack } from '../e2e/harness.ts';
 import { processesOf } from '../e2e/support/leftovers.ts';
-import type { Manifest } from '../e2e/support/manifests.ts';
+import { quickstart, type Manifest } from '../e2e/support/manifests.ts';
 import type { Processes } from './cpu.ts';
+import { PROVIDER_HOST } from '../fixtures/openai/server.ts';
 import { PORTS } from './upstream.ts';
 
 /** A client's place behind a gateway of a running stack: an address bound to a run, as a sandbox has, without a sandbox. */
@@ -80,6 +81,28 @@ export const l4Route = (name: string, gateway: string, destinationHostnames: rea
     parentRefs: [{ group: 'clrk.apoxy.dev', kind: 'EgressGateway', name: gateway }],
     rules: [{ matches: [{ destinationHostnames }] }],
   });
+
+/** Nobody's budget may run out, and a budget of any size costs the same. */
+export const MUCH = 1e12;
+
+/** A gateway of the quickstart's route and credential, whose provider is at this address; without tokens a day it has no budget. */
+export const aiGateway = async (name: string, ip: string, maxTokensPerDay?: number): Promise<Manifest[]> => {
+  const upstreamTLS = { hostAliases: [{ ip, hostnames: [PROVIDER_HOST] }], additionalTrustBundleSecretRef: { name: 'bench-ca' } };
+  const filters = maxTokensPerDay === undefined ? {} : { filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay } }] };
+  const own = async (kind: string, change: (spec: Manifest['spec']) => Manifest['spec']): Promise<Manifest> => {
+    const { spec } = (await quickstart()).find((one) => one.kind === kind)!;
+    return manifest(kind, name, change(spec));
+  };
+  const parentOf = ({ parentRefs }: Manifest['spec']): Manifest['spec'] => ({ parentRefs: [{ ...(parentRefs as object[])[0], name }] });
+  return [
+    await own('EgressGateway', (spec) => ({ ...spec, upstreamTLS })),
+    await own('AIProviderRoute', (spec) => ({
+      ...parentOf(spec),
+      rules: (spec['rules'] as { matches: object[] }[]).map(({ matches }) => ({ matches, ...filters })),
+    })),
+    await own('CredentialInjectionPolicy', (spec) => ({ ...spec, ...parentOf(spec) })),
+  ];
+};
 
 /** The Envoy of a gateway in namespace default: each gateway has one. */
 const envoyOf = async (stack: TestStack, gateway: string): Promise<number> => {

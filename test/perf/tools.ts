@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from '#lib';
 import { TOOLS } from '../e2e/harness.ts';
@@ -47,25 +47,47 @@ export const ensureSquid = (): Promise<string> => debian('squid', ['squid-openss
 
 const MITMPROXY = 'mitmproxy==11.0.2';
 
-export const ensureMitmproxy = async (): Promise<string> => {
+/** A program of a Python package, in an environment of its own. */
+const python = async (what: string, program: string): Promise<string> => {
   // A Python environment knows where it is: it cannot be moved.
-  const dir = join(DIR, MITMPROXY);
-  const program = join(dir, 'bin', 'mitmdump');
-  if (existsSync(program)) return program;
+  const dir = join(DIR, what.replace(/\[.*\]/, ''));
+  const [path, done] = [join(dir, 'bin', program), join(dir, '.installed')];
+  if (existsSync(done)) return path;
   await mkdir(DIR, { recursive: true });
-  await run('python3', ['-m', 'venv', dir]);
-  await run(join(dir, 'bin', 'pip'), ['install', '--quiet', '--disable-pip-version-check', MITMPROXY], { timeoutMs: 240_000 });
-  return program;
+  await run('python3', ['-m', 'venv', '--clear', dir]);
+  await run(join(dir, 'bin', 'pip'), ['install', '--quiet', '--disable-pip-version-check', what], { timeoutMs: 600_000 });
+  await writeFile(done, '');
+  return path;
 };
+
+export const ensureMitmproxy = (): Promise<string> => python(MITMPROXY, 'mitmdump');
+
+const LITELLM = 'litellm[proxy]==1.100.0';
+export const ensureLitellm = (): Promise<string> => python(LITELLM, 'litellm');
 
 const MOCKTTP = 'mockttp@4.6.5';
 
-/** The main module. */
-export const ensureMockttp = async (): Promise<string> => {
-  const install = ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error', MOCKTTP];
-  const dir = await ensure(MOCKTTP, (fresh) => run('npm', [...install, '--prefix', fresh], { cwd: fresh, timeoutMs: 240_000 }));
-  return join(dir, 'node_modules/mockttp/dist/main.js');
+/** The node_modules of an npm package, NAME@VERSION; `overrides` as in package.json. */
+const npm = async (what: string, overrides: Readonly<Record<string, string>> = {}): Promise<string> => {
+  const [, name, version] = /^(.+)@(.+)$/.exec(what)!;
+  const fill = async (fresh: string): Promise<void> => {
+    await writeFile(join(fresh, 'package.json'), JSON.stringify({ private: true, dependencies: { [name!]: version }, overrides }));
+    await run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--loglevel=error'], { cwd: fresh, timeoutMs: 240_000 });
+  };
+  return join(await ensure(what.replaceAll('/', '-'), fill), 'node_modules');
 };
+
+/** The main module. */
+export const ensureMockttp = async (): Promise<string> => join(await npm(MOCKTTP), 'mockttp/dist/main.js');
+
+const PORTKEY = '@portkey-ai/gateway@1.15.2';
+/** Newer ones that it would take break its streamed answers (it adds to headers that these make immutable). */
+const PORTKEY_NEEDS = { '@hono/node-server': '1.13.8' };
+/** The program. */
+export const ensurePortkey = async (): Promise<string> => join(await npm(PORTKEY, PORTKEY_NEEDS), '@portkey-ai/gateway/build/start-server.js');
+
+/** What the bench of LLM gateways compares with. */
+export const LLM_GATEWAYS = `${LITELLM}; ${PORTKEY}; node ${process.version}`;
 
 export const ensureWrk = async (): Promise<void> => {
   if (existsSync('/usr/bin/wrk')) return;

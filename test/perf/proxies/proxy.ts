@@ -17,6 +17,8 @@ export interface ProxyOptions {
   readonly authorization: string;
   /** Every name it may be asked for; all are at the upstream. */
   readonly names: readonly string[];
+  /** Names that are elsewhere, with their addresses. */
+  readonly elsewhere?: Readonly<Record<string, string>>;
 }
 
 export interface Proxy extends AsyncDisposable {
@@ -25,9 +27,10 @@ export interface Proxy extends AsyncDisposable {
 }
 
 /** Of those that find upstreams by name: an /etc/hosts of their own. */
-export const withHosts = async ({ dir, names }: ProxyOptions, argv: readonly string[]): Promise<readonly [string, string[]]> => {
+export const withHosts = async ({ dir, names, elsewhere = {} }: ProxyOptions, argv: readonly string[]): Promise<readonly [string, string[]]> => {
   const hosts = join(dir, 'hosts');
-  await writeFile(hosts, `127.0.0.1 localhost\n${names.map((name) => `${UPSTREAM_IP} ${name}\n`).join('')}`);
+  const all = [['localhost', '127.0.0.1'], ...names.map((name) => [name, UPSTREAM_IP]), ...Object.entries(elsewhere)];
+  await writeFile(hosts, all.map(([name, address]) => `${address} ${name}\n`).join(''));
   return ['unshare', ['-m', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, ...argv]];
 };
 
