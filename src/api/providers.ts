@@ -2,7 +2,4 @@
 export const PROVIDERS = ['openai', 'anthropic', 'google', 'azure-openai', 'bedrock', 'custom'] as const;
 export type ProviderName = (typeof PROVIDERS)[number];
 
-/** Providers whose traffic is understood and metered; the others match nothing yet. */
-export const BUILT_PROVIDERS: readonly ProviderName[] = ['openai', 'anthropic', 'google', 'bedrock'];
-
 export const providerName = (text: string): ProviderName | undefined => PROVIDERS.find((name) => name === text.toLowerCase());

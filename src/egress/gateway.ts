@@ -4,11 +4,12 @@ import { setImmediate } from 'node:timers/promises';
 import { rootCertificates } from 'node:tls';
 import { canonicalJson, fingerprintOf, sha256Hex, type Clock, type Logger } from '#lib';
 import type { DesiredGateway, GatewayState, PolicySet, RequestFacts, WorkerLayout } from '#model';
-import { admitsName, admittedHosts, AI_PORT, answersDenied, namesOf } from '#policy';
+import { admitsName, admittedHosts, AI_PORT, answersDenied, coversName, isServedOnDemand, namesOf } from '#policy';
 import { Leaves } from './leaves.ts';
 import { NameAddresses } from './names/addresses.ts';
 import { DeniedNames } from './names/denied.ts';
 import type { NamingGateway } from './names/resolver.ts';
+import { ServedHosts } from './names/served-hosts.ts';
 import { Revocations, type Revoked } from './revocations.ts';
 import { isInSlice, sliceOf, type Slice } from './slices.ts';
 import { isSteeredByName, udpDestinations, type SteeredGateway, type UdpRelay, type UdpRelays } from './steering/index.ts';
@@ -37,6 +38,9 @@ const ownAddresses = (): readonly string[] =>
     .filter(({ family, internal }) => family === 'IPv4' && !internal)
     .map(({ address }) => address)
     .sort();
+
+/** How long a question waits for Envoy to serve its name; less than stub resolvers wait. */
+const SERVE_MS = 3_000;
 
 export interface GatewayOptions {
   readonly name: string;
@@ -67,6 +71,9 @@ export class Gateway implements NamingGateway, Disposable {
   readonly #options: GatewayOptions;
   readonly #addresses: NameAddresses;
   readonly #denied: DeniedNames;
+  readonly #served: ServedHosts;
+  /** Those of them that Envoy was told of last. */
+  #published: ReadonlySet<string> = new Set();
   readonly #leaves: Leaves;
   readonly #upstreams: Upstreams;
   readonly #verdicts: Verdicts;
@@ -77,7 +84,6 @@ export class Gateway implements NamingGateway, Disposable {
   #policy: PolicySet | undefined;
   #credentials: ReadonlyMap<string, string> = new Map();
   #resolution = '';
-  #relays: readonly UdpRelay[] = [];
   /** Hash of what was applied last. */
   #applied: string | undefined;
   #state: GatewayState;
@@ -90,8 +96,9 @@ export class Gateway implements NamingGateway, Disposable {
     this.slice = sliceOf(index);
     this.#addresses = addresses;
     this.#denied = new DeniedNames(index, clock);
+    this.#served = new ServedHosts(clock);
     this.#state = { gateway: name, revision: '', since: clock.now(), error: '' };
-    const admitted = (host: string): boolean => this.#policy !== undefined && isListed(this.#policy, host);
+    const admitted = (host: string): boolean => this.#policy !== undefined && coversName(namesOf(this.#policy), host);
     this.#leaves = new Leaves({
       clock,
       admit: (host) => (admitted(host) ? 'admitted' : this.#denied.has(host) ? 'denied' : undefined),
@@ -149,6 +156,7 @@ export class Gateway implements NamingGateway, Disposable {
     this.#state = { ...this.#state, root: fingerprintOf(desired.rootPem) };
     const before = this.#policy;
     this.#policy = policy;
+    this.#served.restore([...this.#addresses.entries()].map(([host]) => host).filter((host) => isServedOnDemand(policy, host)));
     this.#credentials = new Map(desired.credentials.map(({ name, value }) => [name, value]));
     const resolution = canonicalJson([policy.hostAliases, policy.lookupFamily]);
     if (before && resolution !== this.#resolution) this.#upstreams.refresh();
@@ -165,7 +173,8 @@ export class Gateway implements NamingGateway, Disposable {
   #publish(policy: PolicySet, relays: readonly UdpRelay[]): void {
     const { at, index, roots } = this.#options;
     const credentials = this.#credentials;
-    this.#relays = relays;
+    const { names } = this.#served;
+    this.#published = new Set(names);
     const translated = translate({
       policy,
       index,
@@ -174,6 +183,7 @@ export class Gateway implements NamingGateway, Disposable {
       accessLog: at.accessLog(index),
       ownAddresses: ownAddresses(),
       credentials: new Set(credentials.keys()),
+      names,
       relays,
       serviceOf: (upstream) => this.#upstreams.serviceOf(upstream),
       forbidden: (service) => this.#upstreams.forbidden(service),
@@ -185,7 +195,18 @@ export class Gateway implements NamingGateway, Disposable {
   #turned(service: string): void {
     void this.node.change(this.#verdicts.turned(service)); // its end is part of `progress`
     const policy = this.#policy;
-    if (policy && admittedHosts(policy).some((host) => serviceName({ host, port: AI_PORT }) === service)) this.#publish(policy, this.#relays);
+    if (!policy || !admittedHosts(policy, this.#served.names).some((host) => serviceName({ host, port: AI_PORT }) === service)) return;
+    this.#republish().catch((error: unknown) => this.#options.log.error('cannot publish a name that turned', { err: error }));
+  }
+
+  /** Names changed. A policy that comes meanwhile is published by whoever brings it, and must not be overwritten. */
+  async #republish(): Promise<void> {
+    for (;;) {
+      const policy = this.#policy;
+      if (!policy) return;
+      const relays = await this.#relay(policy);
+      if (policy === this.#policy) return this.#publish(policy, relays);
+    }
   }
 
   /** The agent of a block changed: its verdicts are those of another one. Resolves when Envoy has them. */
@@ -215,7 +236,7 @@ export class Gateway implements NamingGateway, Disposable {
     if (address !== undefined) await this.#reassigned(address);
     const policy = this.#policy;
     if (!policy || !isSteeredByName(policy, name)) return;
-    this.#publish(policy, await this.#relay(policy));
+    await this.#republish();
     await this.node.settled();
     await this.#options.steer(this.name);
   }
@@ -257,8 +278,19 @@ export class Gateway implements NamingGateway, Disposable {
     return this.#policy !== undefined && admitsName(this.#policy, agent, name);
   }
 
-  addressOf(name: string): Promise<string | undefined> {
-    return this.#addresses.assign(name);
+  async addressOf(name: string): Promise<string | undefined> {
+    const address = await this.#addresses.assign(name);
+    return address !== undefined && (await this.#serve(name)) ? address : undefined;
+  }
+
+  /** A name that a pattern claims is given out when Envoy serves it. False when there are too many. */
+  async #serve(name: string): Promise<boolean> {
+    const policy = this.#policy;
+    if (!policy || !isServedOnDemand(policy, name)) return true;
+    if (!this.#served.ask(name)) return false;
+    if (!this.#published.has(name)) await this.#republish();
+    if (!(await this.node.settled(SERVE_MS))) throw new Error(`Envoy does not serve ${name} yet`);
+    return true;
   }
 
   nameOf(address: string): string | undefined {
@@ -291,12 +323,6 @@ export class Gateway implements NamingGateway, Disposable {
     this.node[Symbol.dispose]();
   }
 }
-
-/** Whether some route names a host, for whatever agent: exactly, by a pattern, or by naming none. */
-const isListed = (policy: PolicySet, host: string): boolean => {
-  const { exact, suffixes, any } = namesOf(policy);
-  return any || exact.includes(host) || suffixes.some((suffix) => suffix.slice(1) === host.slice(host.indexOf('.')));
-};
 
 /** How a name of this gateway is resolved. */
 const wantedOf = ({ hostAliases, lookupFamily }: PolicySet, host: string, ranges: readonly string[] | undefined): Wanted => ({

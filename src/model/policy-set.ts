@@ -47,8 +47,10 @@ export interface AiMatch {
   readonly provider: string;
   /** Model globs; absent = any. */
   readonly models?: readonly string[];
-  /** Path globs; absent or empty = every path of the provider. */
+  /** Globs of paths, or of hosts with paths; absent or empty = whatever the provider has. */
   readonly endpoints?: readonly string[];
+  /** Why it matches nothing: it asks for what cannot be. */
+  readonly refused?: string;
 }
 
 export interface AiRule {
@@ -83,7 +85,7 @@ export interface AiRoute {
   readonly credential?: CredentialUse;
   /** Whatever this route would let through is refused like this, before any other route is asked. */
   readonly denied?: Denial;
-  /** Hosts (lower-case) this route claims, from the provider table; each is reached on port 443 only. */
+  /** Hosts (lower-case) this route claims, each on port 443 only: names, and globs in which `*` stands for `[a-z0-9-]+` inside one label. */
   readonly hosts: readonly string[];
 }
 

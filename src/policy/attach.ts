@@ -88,3 +88,9 @@ export const unmatchedParents = (route: AnyRoute, gatewayExists: (gateway: Objec
 
 /** Paths of a route that are set but not built. */
 export const notBuiltOfRoute = (route: AIProviderRoute): readonly string[] => notBuiltFields(aiProviderRoutes, route);
+
+/** Whether a route is accepted, with what a user should know of its rules; `nothing` = none of them can be served. */
+export const withRemarks = (accepted: ConditionState, remarks: string, nothing: boolean): ConditionState => {
+  if (accepted.status === 'False') return accepted;
+  return nothing ? no('UnsupportedValue', remarks) : yes(accepted.reason, [accepted.message, remarks].filter(Boolean).join(' '));
+};

@@ -1,6 +1,8 @@
 import type { AiRoute, Claim, ObjectKey, PolicySet } from '#model';
 import { carriersOf, TERMINATES, type Group } from './listeners.ts';
+import { hostMatches, isHostGlob } from './host-glob.ts';
 import { patternOf } from './l4.ts';
+import { CUSTOM, providerOfHost, type Provider } from './providers/index.ts';
 
 /** Port an AI provider is reached on; no other port is admitted for its hosts. */
 export const AI_PORT = 443;
@@ -14,6 +16,8 @@ export interface Claimants {
 
 interface Index {
   readonly byHost: ReadonlyMap<string, readonly AiRoute[]>;
+  /** Routes by pattern of hosts. */
+  readonly byGlob: ReadonlyMap<string, readonly AiRoute[]>;
   readonly claims: ReadonlyMap<string, readonly Claim[]>;
 }
 
@@ -29,9 +33,10 @@ const push = <V>(map: Map<string, V[]>, key: string, value: V): void => void (ma
 const build = (set: PolicySet): Index => {
   const byHost = new Map<string, AiRoute[]>();
   const claims = new Map<string, Claim[]>();
-  for (const route of set.aiRoutes.toSorted(compareRoutes)) for (const host of new Set(route.hosts)) push(byHost, host, route);
+  const byGlob = new Map<string, AiRoute[]>();
+  for (const route of set.aiRoutes.toSorted(compareRoutes)) for (const host of new Set(route.hosts)) push(isHostGlob(host) ? byGlob : byHost, host, route);
   for (const claim of set.claims) for (const host of new Set(claim.hosts)) push(claims, host, claim);
-  return { byHost, claims };
+  return { byHost, byGlob, claims };
 };
 
 const indexes = new WeakMap<PolicySet, Index>();
@@ -43,10 +48,17 @@ const indexOf = (set: PolicySet): Index => {
 
 const NONE: readonly never[] = [];
 
+const aiRoutesOf = ({ byHost, byGlob }: Index, host: string): readonly AiRoute[] => {
+  const exact = byHost.get(host) ?? NONE;
+  const wild = [...byGlob].flatMap(([glob, routes]) => (hostMatches(glob, host) ? routes : NONE));
+  return wild.length === 0 ? exact : [...new Set([...exact, ...wild])].sort(compareRoutes);
+};
+
 /** Who claims a name, on every port; undefined when nobody does. */
 export const claimantsOf = (set: PolicySet, host: string): Claimants | undefined => {
-  const { byHost, claims } = indexOf(set);
-  const aiRoutes = byHost.get(host) ?? NONE;
+  const index = indexOf(set);
+  const { claims } = index;
+  const aiRoutes = aiRoutesOf(index, host);
   const claiming = [...(claims.get(host) ?? NONE), ...(claims.get(patternOf(host)) ?? NONE)];
   return aiRoutes.length + claiming.length > 0 ? { aiRoutes, claims: claiming } : undefined;
 };
@@ -68,6 +80,13 @@ export const routesFor = (set: PolicySet, host: string, port: number): readonly 
 /** Whether some AI route of the gateway lets requests to this canonical name through to be judged. */
 export const admitsHost = (set: PolicySet, host: string): boolean => routesFor(set, host, AI_PORT).length > 0;
 
-/** Every name `admitsHost` holds for, sorted. */
-export const admittedHosts = (set: PolicySet): readonly string[] =>
-  [...new Set(set.aiRoutes.flatMap(({ hosts }) => hosts))].filter((host) => admitsHost(set, host)).sort();
+/** Whether a name is claimed by a pattern alone: what serves it is made when it is asked for. */
+export const isServedOnDemand = (set: PolicySet, host: string): boolean => !indexOf(set).byHost.has(host) && admitsHost(set, host);
+
+/** Every name `admitsHost` holds for that a route names itself, and those of `asked` that a pattern covers; sorted. */
+export const admittedHosts = (set: PolicySet, asked: readonly string[] = []): readonly string[] =>
+  [...new Set([...indexOf(set).byHost.keys(), ...asked])].filter((host) => admitsHost(set, host)).sort();
+
+/** What understands requests to a host: a provider that has it, or else whatever `custom` understands when a route claims it. */
+export const providerAt = (set: PolicySet, host: string): Provider | undefined =>
+  providerOfHost(host) ?? (aiRoutesOf(indexOf(set), host).length > 0 ? CUSTOM : undefined);

@@ -1,27 +1,71 @@
 import { providerName } from '#api';
 import type { AIProviderRoute } from '#api';
-import type { AiRule, ObjectKey } from '#model';
+import type { AiMatch, AiRule, ObjectKey } from '#model';
 import { keyOf } from './attach.ts';
 import { compileBudgets } from './compile-budgets.ts';
-import { REGISTRY } from './providers/index.ts';
+import { parseEndpoint } from './endpoints.ts';
+import { hostMatches } from './host-glob.ts';
+import { providerNamed, providerOfHost } from './providers/index.ts';
+
+type Match = NonNullable<AIProviderRoute['spec']['rules'][number]['matches']>[number];
+
+/** A name that a pattern of hosts covers. */
+const exampleOf = (glob: string): string => glob.replaceAll('*', 'x');
+
+/** What is wrong with an endpoint, as a sentence that begins with it. */
+const endpointProblem = (provider: string, text: string): string | undefined => {
+  const { host } = parseEndpoint(text);
+  if (provider === 'custom') {
+    if (host === undefined) return `${JSON.stringify(text)} names no host: endpoints of provider custom are HOST/PATH, like "llm.example.com/v1/*".`;
+    const known = providerOfHost(exampleOf(host));
+    return known && `${JSON.stringify(text)} is at a host of provider ${known.name}; name that provider.`;
+  }
+  const hosts = providerNamed(provider)?.hosts ?? [];
+  if (host === undefined || hosts.some((glob) => hostMatches(glob, exampleOf(host)))) return undefined;
+  return `${JSON.stringify(text)} is at no host of provider ${provider}, which has ${hosts.join(', ')}; use provider custom for other hosts.`;
+};
+
+/** Why a match can match nothing; undefined when it can. */
+const matchProblem = (provider: string, endpoints: readonly string[], path: string): string | undefined => {
+  if (provider === 'custom' && endpoints.length === 0) return `${path}.endpoints is missing: provider custom is reached at the hosts its endpoints name.`;
+  for (const [e, text] of endpoints.entries()) {
+    const problem = endpointProblem(provider, text);
+    if (problem) return `${path}.endpoints[${e}] ${problem}`;
+  }
+  return undefined;
+};
+
+const compileMatch = ({ provider: name, models, endpoints = [] }: Match, path: string): AiMatch => {
+  const provider = providerName(name) ?? name.toLowerCase();
+  const refused = matchProblem(provider, endpoints, path);
+  return { provider, ...(models?.length && { models }), ...(endpoints.length > 0 && { endpoints }), ...(refused !== undefined && { refused }) };
+};
 
 export const compileAiRule = (route: AIProviderRoute, index: number, gateway: ObjectKey, notBuilt: readonly string[]): AiRule => {
   const rule = route.spec.rules[index]!;
   return {
     index,
-    // A provider that is not built stays in the list and matches nothing: no request is ever recognised as its own.
-    matches: (rule.matches ?? []).map(({ provider, models, endpoints }) => ({
-      provider: providerName(provider) ?? provider.toLowerCase(),
-      ...(models?.length && { models }),
-      ...(endpoints?.length && { endpoints }),
-    })),
+    matches: (rule.matches ?? []).map((match, m) => compileMatch(match, `spec.rules[${index}].matches[${m}]`)),
     ...compileBudgets(keyOf(route), index, gateway, rule),
     notBuilt: notBuilt.filter((path) => path.startsWith(`spec.rules[${index}].`) && !path.includes('.matches[')),
   };
 };
 
-/** Hosts of the providers the rules of a route name. */
-export const hostsOf = (rules: readonly AiRule[]): readonly string[] => {
-  const named = new Set(rules.flatMap(({ matches }) => matches.map(({ provider }) => provider)));
-  return REGISTRY.filter(({ name }) => named.has(name)).flatMap(({ hosts }) => hosts);
+/** Hosts of a match: those its endpoints name when all of them name one, else those of its provider. */
+const hostsOfMatch = ({ provider, endpoints = [], refused }: AiMatch): readonly string[] => {
+  if (refused !== undefined) return [];
+  const named = endpoints.map((text) => parseEndpoint(text).host);
+  return named.length > 0 && named.every((host) => host !== undefined) ? named : (providerNamed(provider)?.hosts ?? []);
+};
+
+/** Names and patterns of hosts that the rules of a route are about. */
+export const hostsOf = (rules: readonly AiRule[]): readonly string[] => [...new Set(rules.flatMap(({ matches }) => matches.flatMap(hostsOfMatch)))];
+
+/** What a user should know of a route: matches that match nothing. */
+export const aiRemarks = (rules: readonly AiRule[]): { readonly text: string; readonly nothing: boolean } => {
+  const matches = rules.flatMap((rule) => rule.matches);
+  return {
+    text: matches.flatMap(({ refused }) => refused ?? []).join(' '),
+    nothing: matches.length > 0 && matches.every(({ refused }) => refused !== undefined),
+  };
 };

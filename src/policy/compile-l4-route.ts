@@ -1,7 +1,7 @@
 import { canonicalJson } from '#lib';
 import type { EgressL4Route } from '#api';
 import type { Denial, L4Route } from '#model';
-import { createdAt, keyOf, no, yes, type ConditionState, type Exists } from './attach.ts';
+import { createdAt, keyOf, no, withRemarks, yes, type Exists } from './attach.ts';
 import { attach, type Fit, type GatewayListeners, type RouteKind } from './attach-listeners.ts';
 import { agentFinder, compileL4Rules, l4Remarks, type AgentLabels } from './compile-l4.ts';
 import type { CompiledRoute } from './compile.ts';
@@ -45,12 +45,12 @@ const compile = (route: EgressL4Route, { at, exists }: Around, agentsOf: ReturnT
   const refused = rules.find((rule) => rule.refused && rule.refused.reason !== 'UnsupportedValue')?.refused;
   const resolvedRefs = refused ? no(refused.reason, refused.message) : yes('ResolvedRefs');
   const unsupported = rules.every((rule) => rule.refused?.reason === 'UnsupportedValue');
-  const told = (state: ConditionState): ConditionState => {
-    if (state.status === 'False') return state;
-    return unsupported ? no('UnsupportedValue', remarks) : yes(state.reason, [state.message, remarks].filter(Boolean).join(' '));
-  };
   const key = keyOf(route);
-  const states = { kind: KIND, key, parents: parents.map(({ parentRef, accepted }) => ({ parentRef, accepted: told(accepted), resolvedRefs })) };
+  const states = {
+    kind: KIND,
+    key,
+    parents: parents.map(({ parentRef, accepted }) => ({ parentRef, accepted: withRemarks(accepted, remarks, unsupported), resolvedRefs })),
+  };
   if (listeners.length === 0) return { states, text: '' };
   const compiled: L4Route = { route: key, createdAt: createdAt(route), listeners, rules, ...(denied && { denied }) };
   return { states, route: compiled, text: canonicalJson(compiled) };

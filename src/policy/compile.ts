@@ -2,9 +2,21 @@ import { egressGateways, notBuiltFields } from '#api';
 import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway, EgressL4Route, MCPRoute } from '#api';
 import { canonicalJson, textRevision } from '#lib';
 import type { AiRoute, Claim, CredentialValue, ListenerShape, ObjectKey, PolicyListener, PolicySet } from '#model';
-import { createdAt, keyOf, no, notBuiltOfRoute, sortedByAge, yes, type ConditionState, type Exists, type RouteParent, type SecretLookup } from './attach.ts';
+import {
+  createdAt,
+  keyOf,
+  no,
+  notBuiltOfRoute,
+  sortedByAge,
+  withRemarks,
+  yes,
+  type ConditionState,
+  type Exists,
+  type RouteParent,
+  type SecretLookup,
+} from './attach.ts';
 import { attach, type Fit, type GatewayListeners, type RouteKind } from './attach-listeners.ts';
-import { compileAiRule, hostsOf } from './compile-ai.ts';
+import { aiRemarks, compileAiRule, hostsOf } from './compile-ai.ts';
 import { claimsOf } from './compile-claims.ts';
 import type { AgentLabels } from './compile-l4.ts';
 import { l4RouteCompiler, type CompiledL4Route } from './compile-l4-route.ts';
@@ -146,9 +158,14 @@ const compileAiRoutes = (
     if (parents.length === 0) return [];
     const unbuilt = notBuiltOfRoute(route).filter((path) => path.startsWith('spec.rules['));
     const resolvedRefs = unbuilt.length > 0 ? no('NotBuilt', `Not built yet: ${unbuilt.join(', ')}.`) : yes('ResolvedRefs');
-    routes.push({ kind: 'AIProviderRoute', key: keyOf(route), parents: parents.map((parent) => ({ ...parent, resolvedRefs })) });
-    if (listeners.length === 0) return [];
     const rules = route.spec.rules.map((_, index) => compileAiRule(route, index, keyOf(gateway), unbuilt));
+    const { text, nothing } = aiRemarks(rules);
+    routes.push({
+      kind: 'AIProviderRoute',
+      key: keyOf(route),
+      parents: parents.map(({ parentRef, accepted }) => ({ parentRef, accepted: withRemarks(accepted, text, nothing), resolvedRefs })),
+    });
+    if (listeners.length === 0) return [];
     const credential = credentialOn(route, keyOf(gateway), claims, secret);
     if (credential?.value !== undefined && !credential.use.missing) credentials.set(credential.use.credential, credential.value);
     const denied = denialOn('AIProviderRoute', route, denials);

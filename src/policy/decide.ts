@@ -1,7 +1,8 @@
 import { globMatch } from '#lib';
 import type { AiMatch, AiRoute, AiRule, Decision, PolicySet, RequestFacts } from '#model';
-import { routesFor } from './claimed.ts';
-import { providerOfHost, type RequestTarget } from './providers/index.ts';
+import { providerAt, routesFor } from './claimed.ts';
+import { endpointMatches } from './endpoints.ts';
+import type { RequestTarget } from './providers/index.ts';
 
 export const aiName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
 
@@ -16,13 +17,14 @@ export const ruleOf = (set: PolicySet, decision: Decision): { readonly route: Ai
 export const targetOf = ({ method, host, path, query = '' }: RequestFacts): RequestTarget => ({ method, host, path, query });
 
 /** How far a match got, so that a refusal can name the nearest miss. */
-type Miss = 'Provider' | 'Endpoint' | 'Model';
-const NEARNESS: readonly Miss[] = ['Provider', 'Endpoint', 'Model'];
+type Miss = 'Refused' | 'Provider' | 'Endpoint' | 'Model';
+const NEARNESS: readonly Miss[] = ['Refused', 'Provider', 'Endpoint', 'Model'];
 
 /** What of a match does not fit a request. */
-export const requestMiss = ({ provider, models, endpoints }: AiMatch, facts: RequestFacts): Miss | undefined => {
+export const requestMiss = ({ provider, models, endpoints, refused }: AiMatch, facts: RequestFacts): Miss | undefined => {
+  if (refused !== undefined) return 'Refused';
   if (provider !== facts.provider) return 'Provider';
-  if (endpoints?.length && !endpoints.some((glob) => globMatch(glob, facts.path))) return 'Endpoint';
+  if (endpoints?.length && !endpoints.some((endpoint) => endpointMatches(endpoint, facts))) return 'Endpoint';
   if (models?.length && !(facts.model !== undefined && models.some((glob) => globMatch(glob, facts.model!)))) return 'Model';
   return undefined;
 };
@@ -63,7 +65,7 @@ const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestF
   const name = aiName(route);
   const refuse = (reason: string, message: string, status = 403): Decision => deny(set, reason, message, route, rule.index, status);
   if (rule.notBuilt.length > 0) return refuse('NotBuilt', `Rule ${rule.index} of ${name} uses what is not built yet: ${rule.notBuilt.join(', ')}.`);
-  if (providerOfHost(facts.host)?.operation(targetOf(facts)) === undefined)
+  if (providerAt(set, facts.host)?.operation(targetOf(facts)) === undefined)
     return refuse('EndpointNotBuilt', `${name} allows ${facts.method} ${facts.path}, but calls to it cannot be metered yet.`);
   const missing = route.credential?.missing;
   if (missing) {
@@ -91,7 +93,7 @@ export const decide = (set: PolicySet, facts: RequestFacts): Decision => {
   if (routes.length === 0) return deny(set, 'NoRoute', `No route of gateway ${set.gateway.namespace}/${set.gateway.name} admits ${facts.host}:${facts.port}.`);
   const denied = deniedByPolicy(set, routes, facts);
   if (denied) return denied;
-  let nearest: { miss: Miss; route: AiRoute } = { miss: 'Provider', route: routes[0]! };
+  let nearest: { miss: Miss; route: AiRoute } = { miss: 'Refused', route: routes[0]! };
   for (const route of routes) {
     for (const rule of route.rules) {
       for (const match of rule.matches) {

@@ -152,10 +152,12 @@ const whyRequest = (match: AiRoute['rules'][number]['matches'][number], path: st
   switch (requestMiss(match, facts)) {
     case undefined:
       return undefined;
+    case 'Refused':
+      return `${path} matches nothing: ${match.refused}`;
     case 'Provider':
       return `${path}.provider is ${match.provider}, and the request is ${facts.provider === undefined ? 'none of a known provider' : `for ${facts.provider}`}.`;
     case 'Endpoint':
-      return `${path}.endpoints is ${some(match.endpoints ?? [])}; add ${facts.path}.`;
+      return `${path}.endpoints is ${some(match.endpoints ?? [])}; add ${match.provider === 'custom' ? facts.host : ''}${facts.path}.`;
     case 'Model':
       return `${path}.models is ${some(match.models ?? [])}; ${facts.model === undefined ? 'the request names no model' : `add ${facts.model}`}.`;
   }

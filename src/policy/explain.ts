@@ -1,6 +1,6 @@
 import type { ConnectionDecision, ConnectionFacts, Decision, PolicySet, RequestFacts } from '#model';
 import { cidrContains, parseAddress, parseCidr } from './cidr.ts';
-import { aiGroupOf, claimantsOf } from './claimed.ts';
+import { aiGroupOf, claimantsOf, providerAt } from './claimed.ts';
 import { decideConnection, groupFor } from './connection.ts';
 import { decide } from './decide.ts';
 import { byDistance, gatewayName, missedClaims, missedL4, missedRequests, type Missed } from './explain-misses.ts';
@@ -91,7 +91,7 @@ export const explainConnection = (sets: readonly PolicySet[], facts: ConnectionF
 };
 
 /** What is asked about a request: it goes to the name in its URL, over TLS or not. */
-export interface RequestQuestion extends RequestFacts {
+export interface RequestQuestion extends Omit<RequestFacts, 'provider'> {
   readonly agent: string;
   readonly scheme: 'https' | 'http';
   /** Server name of the client hello, when it is not the host. */
@@ -108,6 +108,8 @@ export const explainRequest = (sets: readonly PolicySet[], question: RequestQues
   if (!set || explained.decision.verdict === 'Denied' || !explained.decision.engine) return explained;
   const routes = aiGroupOf(set, claimantsOf(set, host)?.aiRoutes ?? [])?.routes ?? [];
   const { handling, listener } = explained.decision;
-  const decision = { ...decide(set, question), engine: true, ...(handling && { handling }), ...(listener !== undefined && { listener }) };
-  return { ...explained, decision, missed: [...missedRequests(set, routes, question), ...explained.missed] };
+  const provider = providerAt(set, host)?.name;
+  const request = { ...question, ...(provider && { provider }) };
+  const decision = { ...decide(set, request), engine: true, ...(handling && { handling }), ...(listener !== undefined && { listener }) };
+  return { ...explained, decision, missed: [...missedRequests(set, routes, request), ...explained.missed] };
 };

@@ -14,6 +14,7 @@ export * from './deny.ts';
 export * from './explain.ts';
 export type { Missed } from './explain-misses.ts';
 export * from './host.ts';
+export { hostMatches, isHostGlob } from './host-glob.ts';
 export * from './json.ts';
 export { answersDenied } from './listeners.ts';
 export * from './names.ts';

@@ -1,6 +1,7 @@
 import type { L4Route, PolicySet } from '#model';
 import { claimantsOf } from './claimed.ts';
-import { entriesForHost, entriesOf } from './l4.ts';
+import { hostMatches, isHostGlob } from './host-glob.ts';
+import { entriesForHost, entriesOf, patternOf } from './l4.ts';
 import { once } from './memo.ts';
 
 /** Which names the routes of a gateway are about, for DNS and for leaves. */
@@ -22,11 +23,15 @@ export const admitsName = (set: PolicySet, agent: string, host: string): boolean
   );
 };
 
+const isSuffix = (name: string): boolean => name.startsWith('*.') && !isHostGlob(name.slice(1));
+
 export interface Names {
   /** Sorted. */
   readonly exact: readonly string[];
   /** Patterns `*.x`, sorted: one label for the `*`. */
   readonly suffixes: readonly string[];
+  /** Patterns of hosts of any other form, sorted. */
+  readonly globs: readonly string[];
   /** Any other name may be admitted too. */
   readonly any: boolean;
 }
@@ -41,8 +46,13 @@ export const namesOf = once((set: PolicySet): Names => {
   ]);
   const sorted = [...all].sort();
   return {
-    exact: sorted.filter((name) => !name.startsWith('*.')),
-    suffixes: sorted.filter((name) => name.startsWith('*.')),
+    exact: sorted.filter((name) => !isHostGlob(name)),
+    suffixes: sorted.filter(isSuffix),
+    globs: sorted.filter((name) => isHostGlob(name) && !isSuffix(name)),
     any: set.defaultPolicy === 'allow-all' || entries.some(({ match }) => !match.hosts && !match.cidrs),
   };
 });
+
+/** Whether one of these names or patterns stands for a canonical host. */
+export const coversName = ({ exact, suffixes, globs, any }: Names, host: string): boolean =>
+  any || exact.includes(host) || suffixes.includes(patternOf(host)) || globs.some((glob) => hostMatches(glob, host));

@@ -30,6 +30,12 @@ const tcpOnlyPorts = (set: PolicySet): readonly L4Ports[] => {
   return unitePorts([...(rest ? subtractPorts(ALL_PORTS, taken) : []), ...taken.filter(({ from }) => isTcpOnly(from))]);
 };
 
+/** A name, or the narrowest `*.x` that has all names of a pattern below it. */
+const patternAround = (host: string): string => {
+  const star = host.lastIndexOf('*');
+  return star < 0 ? host : `*${host.slice(host.indexOf('.', star))}`;
+};
+
 /** What routes at listeners that read the first bytes are about, and claims. */
 const blockersOf = (set: PolicySet, reading: readonly string[], lengths: ReadonlySet<number>): Blockers => {
   const blockers = new Blockers(lengths);
@@ -48,7 +54,7 @@ const blockersOf = (set: PolicySet, reading: readonly string[], lengths: Readonl
     else if (match.cidrs) for (const range of rangesOf(match)) blockers.addRange(range, ports);
     else blockers.addAnywhere(ports);
   }
-  const claimed = [...set.aiRoutes, ...set.claims].flatMap(({ hosts }) => hosts);
+  const claimed = [...set.aiRoutes, ...set.claims].flatMap(({ hosts }) => hosts.map(patternAround));
   for (const host of new Set(claimed)) blockers.addHost(host, ALL_PORTS);
   return blockers;
 };

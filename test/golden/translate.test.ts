@@ -23,7 +23,7 @@ interface Case {
 
 const inputOf = async (name: string): Promise<TranslateInput> => {
   const { policy, credentials, ownAddresses } = JSON.parse(await readFile(join(folder, name, 'in.json'), 'utf8')) as Case;
-  const where = { index: 1, slice: sliceOf(1), netns: '/proc/self/ns/net', accessLog: '/dev/null', relays: [], serviceOf: serviceName, forbidden: () => '' };
+  const where = { index: 1, slice: sliceOf(1), netns: '/proc/self/ns/net', accessLog: '/dev/null', relays: [], names: [], serviceOf: serviceName, forbidden: () => '' };
   return { policy, credentials: new Set(credentials), ownAddresses, ...where };
 };
 

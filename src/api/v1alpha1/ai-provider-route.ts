@@ -1,5 +1,5 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
-import { BUILT_PROVIDERS, PROVIDERS, providerName } from '../providers.ts';
+import { PROVIDERS } from '../providers.ts';
 import { array, builtWhen, int64, object, oneOf, string, unbuilt, type Infer } from '../schema.ts';
 import { attachmentColumns, backendRefs, extensionRef, filterRules, routeParentRefs, routeParents } from '../shared.ts';
 
@@ -8,22 +8,19 @@ const glob = string('', { minLength: 1, maxLength: 1024 });
 const match = object(
   'What a request must be; all that is given must hold.',
   {
-    provider: builtWhen(
-      string(`Provider, without case: ${PROVIDERS.join(', ')}.`, {
-        minLength: 1,
-        maxLength: 63,
-        rules: [{ rule: `self.lowerAscii() in [${PROVIDERS.map((name) => `'${name}'`).join(', ')}]`, message: `must be one of ${PROVIDERS.join(', ')}` }],
-      }),
-      (value) => {
-        const name = providerName(value);
-        return name !== undefined && BUILT_PROVIDERS.includes(name);
-      },
-      `${BUILT_PROVIDERS.join(', ')} only`,
-    ),
+    provider: string(`Provider, without case: ${PROVIDERS.join(', ')}.`, {
+      minLength: 1,
+      maxLength: 63,
+      rules: [{ rule: `self.lowerAscii() in [${PROVIDERS.map((name) => `'${name}'`).join(', ')}]`, message: `must be one of ${PROVIDERS.join(', ')}` }],
+    }),
   },
   {
     models: array('Globs of model names; absent = any.', glob, { maxItems: 256 }),
-    endpoints: array('Globs of API paths; absent or empty = any path of the provider.', glob, { maxItems: 256 }),
+    endpoints: array(
+      'Globs of API paths (`/v1/*`), or of hosts with paths (`llm.example.com/v1/*`); absent or empty = whatever the provider has. Provider custom is what its endpoints name, and each must have a host; in one, `*` is part of a label.',
+      glob,
+      { maxItems: 256 },
+    ),
   },
 );
 

@@ -1,7 +1,7 @@
 import type { Agent } from '#api';
 import { keyOf, splitKey } from '#kube';
 import type { ExplainAnswer, ExplainedMiss, Explanation, ExplainPort, ExplainQuestion, PolicySet } from '#model';
-import { explainConnection, explainRequest, parseQuestion, providerOfHost, type Explanation as Explained, type Question } from '#policy';
+import { explainConnection, explainRequest, parseQuestion, type Explanation as Explained, type Question } from '#policy';
 import type { Context } from '../context.ts';
 import type { GatewayPlan, Plans } from './plans.ts';
 
@@ -98,7 +98,6 @@ export const createExplainer = (context: Context, plans: Plans): ExplainPort => 
     const { host, port, speaks, sni } = connection;
     // To an address, or without a server name, it is the connection that decides.
     if (!request || host === undefined || (speaks === 'tls' && sni === undefined)) return explainConnection(sets, { agent, ...connection });
-    const provider = providerOfHost(host)?.name;
     return explainRequest(sets, {
       agent,
       host,
@@ -106,7 +105,6 @@ export const createExplainer = (context: Context, plans: Plans): ExplainPort => 
       scheme: speaks === 'tls' ? 'https' : 'http',
       ...request,
       ...(sni !== undefined && { sni }),
-      ...(provider && { provider }),
     });
   };
 

@@ -1,4 +1,5 @@
 import type { BodyFacts, Bodies, BodyKind, Misread, Operation, RequestTarget } from '#policy';
+import { boundaryOf, readForm, writeForm } from './multipart.ts';
 import { checkContentType, checkIdentity, readJson, Refusal, type RequestHead } from './request.ts';
 
 /** A body that was read: what it says, how large it is, and what is forwarded for it. */
@@ -21,6 +22,8 @@ interface Codec<Kind extends BodyKind> {
   /** Refuses, before the body is there, what could be read as something else than it is judged as. */
   check(head: RequestHead): void;
   decode(bytes: Uint8Array, head: RequestHead): Bodies[Kind];
+  /** Bytes of what the provider will read as input. */
+  size(body: Bodies[Kind]): number;
   encode(body: Bodies[Kind]): Forwarded | undefined;
 }
 
@@ -31,25 +34,30 @@ const CODECS: { readonly [Kind in BodyKind]: Codec<Kind> } = {
       checkContentType(head);
     },
     decode: readJson,
+    size: (body) => Buffer.byteLength(JSON.stringify(body)),
     encode: (body) => ({ bytes: Buffer.from(JSON.stringify(body)) }),
   },
   multipart: {
-    check: () => {
-      throw new Refusal(415, 'UnsupportedMediaType', 'Forms are not read yet.');
+    check: (head) => {
+      checkIdentity(head);
+      if (boundaryOf(head.contentType) === undefined) throw new Refusal(415, 'UnsupportedMediaType', 'The body must be multipart/form-data with a boundary.');
     },
-    decode: () => [],
-    encode: () => undefined,
+    decode: (bytes, head) => readForm(bytes, boundaryOf(head.contentType)!),
+    size: (parts) => parts.reduce((sum, { data }) => sum + data.byteLength, 0),
+    encode: writeForm,
   },
   none: {
     check: () => {},
     decode: (bytes) => {
       if (bytes.byteLength > 0) throw new Refusal(400, 'UnexpectedBody', 'A request of this kind has no body.');
     },
+    size: () => 0,
     encode: () => undefined,
   },
   opaque: {
     check: () => {},
     decode: (bytes) => bytes,
+    size: (bytes) => bytes.byteLength,
     encode: (bytes) => (bytes.byteLength > 0 ? { bytes } : undefined),
   },
 };
@@ -67,7 +75,7 @@ const readAs = <Kind extends BodyKind>(
   const body = codec.decode(bytes, head);
   return {
     facts: operation.read(target, body),
-    bytes: codec.encode(body)?.bytes.byteLength ?? 0,
+    bytes: codec.size(body),
     forwarded: (outputLimit) => codec.encode(operation.edit(target, body, outputLimit)),
   };
 };

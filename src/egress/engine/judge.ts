@@ -1,6 +1,6 @@
 import { messageOf, newSpanId, type Clock, type Logger } from '#lib';
 import type { Binding, Decision, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
-import { admitsHost, canonicalHost, decide, providerOfHost, ruleOf, targetOf, type BodyFacts, type Operation, type Provider, type RefusalBody } from '#policy';
+import { admitsHost, canonicalHost, decide, providerAt, ruleOf, targetOf, type BodyFacts, type Operation, type Provider, type RefusalBody } from '#policy';
 import { checkBodyHeaders, readBody } from './body.ts';
 import { checkSize, hostOf, Refusal, type RequestHead } from './request.ts';
 import { boundsOf } from './bounds.ts';
@@ -85,7 +85,7 @@ export const createJudge = (options: EngineOptions): Judge => {
     const dialled = options.nameOf(head.gateway, head.destination.slice(0, colon));
     if (dialled !== host)
       throw new Refusal(421, 'AddressMismatch', `The request is for ${host}, and the address that was dialled stands for ${dialled ?? 'no name'}.`);
-    const provider = providerOfHost(host);
+    const provider = providerAt(set, host);
     const { method, path, query } = head;
     const facts = { host, port: Number(head.destination.slice(colon + 1)), method, path, query, ...(provider && { provider: provider.name }) };
     const operation = provider?.operation(targetOf(facts));
@@ -126,8 +126,9 @@ export const createJudge = (options: EngineOptions): Judge => {
 
     const now = clock.now();
     const { budgets, maxOutputTokens } = operation.free ? { budgets: [] } : rule;
-    const bounds = boundsOf({ facts: read, limits: provider.limits(read.model ?? ''), bodyBytes: content.bytes, maxOutputTokens });
     const metered = budgets.length > 0;
+    if (read.unbounded && (metered || maxOutputTokens !== undefined)) throw new Refusal(403, 'UnknownBound', unknownBound(decision, head));
+    const bounds = boundsOf({ facts: read, limits: provider.limits(read.model ?? ''), bodyBytes: content.bytes, maxOutputTokens });
     const deadline = now + set.requestTimeoutMs + SETTLE_GRACE_MS;
     const asked = { id: head.id, execution: binding.invocation, route: decision.route, budgets, bounds, now, deadline };
     const granted = metered ? await reserve(asked, { ledger, log, holdMs: options.holdMs ?? 1_500, signal }) : bounds.output;
@@ -222,6 +223,9 @@ export const createJudge = (options: EngineOptions): Judge => {
       }),
   };
 };
+
+const unknownBound = ({ route, rule }: Decision, { method, path }: RequestHead): string =>
+  `Rule ${rule} of ${route} limits tokens, and nobody can say what ${method} ${path.slice(0, 200)} uses: let it through by a rule without limits.`;
 
 /** `decide` allows only operations a provider file knows; should it ever not, the stream fails closed. */
 const impossible = (decision: Decision): Error => new Error(`allowed without an operation: ${decision.message}`);

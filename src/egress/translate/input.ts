@@ -14,6 +14,8 @@ export interface TranslateInput {
   readonly accessLog: string;
   /** Addresses of the worker itself: never dialled, not even by an alias. */
   readonly ownAddresses: readonly string[];
+  /** Names that AI routes claim by a pattern, and that somebody asked for. */
+  readonly names: readonly string[];
   /** Names of the credentials whose values are there. */
   readonly credentials: ReadonlySet<string>;
   /** Destinations over UDP. */

@@ -1,4 +1,4 @@
-import { admittedHosts, providerOfHost } from '#policy';
+import { admittedHosts, providerAt } from '#policy';
 import type { AiRoute, PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import { any, duration, type Json } from './envoy.ts';
@@ -47,7 +47,7 @@ const forward = (input: TranslateInput, route: AiRoute, host: string, tagged: bo
     const { status, ...about } = impeded;
     return refusal(input.policy, status, about, match);
   }
-  const credentials = new Set([...CREDENTIAL_HEADERS, ...(providerOfHost(host)?.credentialHeaders ?? []), route.credential?.header ?? '']);
+  const credentials = new Set([...CREDENTIAL_HEADERS, ...(providerAt(input.policy, host)?.credentialHeaders ?? []), route.credential?.header ?? '']);
   credentials.delete('');
   return {
     name,
@@ -115,7 +115,7 @@ const judged = ({ policy }: TranslateInput): Json => ({
 
 /** The route tables of a gateway. */
 export const routeTables = (input: TranslateInput): readonly ResourceJson[] => [
-  table('l7', [...admittedHosts(input.policy).map((host) => ({ name: host, domains: [host], routes: hostRoutes(input, host) })), judged(input)]),
+  table('l7', [...admittedHosts(input.policy, input.names).map((host) => ({ name: host, domains: [host], routes: hostRoutes(input, host) })), judged(input)]),
   table('http', [judged(input)]),
   table('deny', [nobody(input.policy)]),
 ];

@@ -47,7 +47,7 @@ export const misled = (input: TranslateInput, route: AiRoute, host: string): Imp
 
 /** Every (route, host) that has a way out. */
 export const servedRoutes = (input: TranslateInput): readonly { readonly route: AiRoute; readonly host: string }[] =>
-  admittedHosts(input.policy).flatMap((host) =>
+  admittedHosts(input.policy, input.names).flatMap((host) =>
     routesOf(input.policy, host)
       .filter((route) => !impediment(input, route, host))
       .map((route) => ({ route, host })),

@@ -69,15 +69,16 @@ export class XdsNode implements Disposable {
     await this.#stream?.sendVerdicts(changed);
   }
 
-  /** Resolves when Envoy has all it should have, or after a while: it may be away, or refuse something. */
-  async settled(): Promise<void> {
-    if (this.#complete()) return;
+  /** True when Envoy has all it should have, false when it does not after a while: it may be away, or refuse something. */
+  async settled(waitMs = SETTLE_MS): Promise<boolean> {
+    if (this.#complete()) return true;
     const waiting = Promise.withResolvers<void>();
     this.#waiting.add(waiting.resolve);
-    const timer = setTimeout(waiting.resolve, SETTLE_MS);
+    const timer = setTimeout(waiting.resolve, waitMs);
     await waiting.promise;
     clearTimeout(timer);
     this.#waiting.delete(waiting.resolve);
+    return this.#complete();
   }
 
   #complete(): boolean {

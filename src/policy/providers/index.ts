@@ -1,6 +1,8 @@
 import { hostMatches } from '../host-glob.ts';
 import { anthropic } from './anthropic.ts';
+import { azureOpenai } from './azure-openai.ts';
 import { bedrock } from './bedrock.ts';
+import { custom } from './custom.ts';
 import { google } from './google.ts';
 import { openai } from './openai.ts';
 import type { Provider, UsageRule } from './provider.ts';
@@ -8,7 +10,10 @@ import type { Provider, UsageRule } from './provider.ts';
 export type * from './provider.ts';
 
 /** What is known of LLM providers. Adding one = one file and one line, and its name in `api/providers`. */
-export const REGISTRY: readonly Provider[] = [openai, anthropic, google, bedrock];
+export const REGISTRY: readonly Provider[] = [openai, anthropic, google, azureOpenai, bedrock, custom];
+
+/** What understands requests to hosts that only routes name. */
+export const CUSTOM: Provider = custom;
 
 const byName = new Map<string, Provider>(REGISTRY.map((provider) => [provider.name, provider]));
 

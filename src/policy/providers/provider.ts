@@ -28,8 +28,8 @@ export interface BodyFacts {
   readonly unknownInput: boolean;
   /** Hosts the provider would fetch from on the agent's behalf; `*` = wherever it likes. */
   readonly fetches: readonly string[];
-  /** The answer may spend output the client never sees, whatever the model's limits say. */
-  readonly hiddenReasoning?: true;
+  /** Nobody can say what it uses at most: a rule with a budget refuses it. */
+  readonly unbounded?: true;
 }
 
 export interface Misread {

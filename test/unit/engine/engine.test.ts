@@ -88,7 +88,7 @@ describe('a refused request', () => {
     ['for a host no route admits', 403, 'NoRoute', CHAT, { ':authority': 'evil.example', 'x-clrk-destination': '198.18.0.3:443' }],
     ['for an authority that is no name', 421, 'Misdirected', CHAT, { ':authority': 'api.openai.com@evil.example' }],
     ['for another port', 421, 'Misdirected', CHAT, { ':authority': 'api.openai.com:8443' }],
-    ['for another endpoint', 403, 'EndpointNotBuilt', CHAT, { ':path': '/v1/responses' }],
+    ['for another endpoint', 403, 'EndpointNotBuilt', CHAT, { ':path': '/v1/files' }],
     ['for the endpoint in another spelling', 403, 'EndpointNotBuilt', CHAT, { ':path': '/v1/chat/./completions' }],
     ['with another content type', 415, 'UnsupportedMediaType', CHAT, { 'content-type': 'text/plain' }],
     ['with another charset', 415, 'UnsupportedMediaType', CHAT, { 'content-type': 'application/json; charset=utf-16' }],

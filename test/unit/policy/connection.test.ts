@@ -316,7 +316,7 @@ describe('names and targets', () => {
     const names = ['api.openai.com', 'mcp.test', 'a.test', 'x.b.test', 'b.test', 'udp.test', 'other.test'];
     expect(names.filter((name) => admitsName(policySet, 'demo/a', name))).toEqual(['api.openai.com', 'mcp.test', 'a.test', 'x.b.test']);
     expect(names.filter((name) => admitsName(policySet, 'demo/b', name))).toEqual(['api.openai.com', 'mcp.test']);
-    expect(namesOf(policySet)).toEqual({ exact: ['a.test', 'api.openai.com', 'mcp.test'], suffixes: ['*.b.test'], any: false });
+    expect(namesOf(policySet)).toEqual({ exact: ['a.test', 'api.openai.com', 'mcp.test'], suffixes: ['*.b.test'], globs: [], any: false });
   });
 
   test('raw: where only tcp listeners have a say', () => {

@@ -30,7 +30,7 @@ describe('refusals', () => {
     ['ModelNotAllowed', [{ matches: [{ provider: 'openai', models: ['[z-a]'] }] }], {}],
     ['EndpointNotAllowed', [{ matches: [{ provider: 'openai', endpoints: ['/v1/models'] }] }], {}],
     ['EndpointNotAllowed', [{ matches: [{ provider: 'openai', endpoints: ['/v1/*'] }] }], {}],
-    ['EndpointNotBuilt', [{ matches: [{ provider: 'openai' }] }], { path: '/v1/responses' }],
+    ['EndpointNotBuilt', [{ matches: [{ provider: 'openai' }] }], { path: '/v1/files' }],
     ['EndpointNotBuilt', [{ matches: [{ provider: 'openai' }] }], { method: 'GET' }],
     ['NotBuilt', [{ matches: [{ provider: 'openai' }], backendRefs: [{ name: 'x' }] }], {}],
     [
@@ -94,7 +94,8 @@ test('decisions depend on content alone, and what is allowed is what a rule says
       const decision = decide(set, request);
       expect(decide(compile({ aiRoutes: routes.toReversed(), credentialPolicies: [] }).policySet, request)).toEqual(decision);
       if (decision.verdict === 'Denied') return;
-      expect(request).toMatchObject({ host: 'api.openai.com', port: 443, method: 'POST', path: '/v1/chat/completions', provider: 'openai' });
+      expect(request).toMatchObject({ host: 'api.openai.com', port: 443, provider: 'openai' });
+      expect(['POST /v1/chat/completions', 'GET /v1/models']).toContain(`${request.method} ${request.path}`);
       const { rule } = ruleOf(set, decision)!;
       expect(rule.matches.some(({ provider, models }) => provider === 'openai' && (!models || request.model !== undefined))).toBe(true);
     }),

@@ -103,7 +103,6 @@ describe('requests', () => {
     port: 443,
     method: 'POST',
     path: '/v1/chat/completions',
-    provider: 'openai',
     model: 'gpt-4o',
   };
   const ask = (more: Partial<RequestQuestion>): Explanation => explainRequest([set], { ...question, ...more });

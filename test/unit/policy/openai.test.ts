@@ -5,14 +5,14 @@ import { providerNamed, type JsonObject } from '#policy';
 const openai = providerNamed('openai')!;
 const messages = [{ role: 'user', content: 'hi' }];
 
-test('knows chat completions and nothing else', () => {
+test('knows chat completions in one spelling only', () => {
   expect(openai.operation(CHAT_TARGET)?.name).toBe('chat');
   for (const [method, path] of [
     ['GET', '/v1/chat/completions'],
     ['POST', '/v1/chat/completions/'],
     ['POST', '/v1//chat/completions'],
     ['POST', '/V1/chat/completions'],
-    ['POST', '/v1/responses'],
+    ['POST', '/v1/files'],
     ['POST', '/v1/chat%2fcompletions'],
   ] as const)
     expect(openai.operation({ ...CHAT_TARGET, method, path })).toBeUndefined();
