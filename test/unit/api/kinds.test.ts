@@ -91,7 +91,7 @@ test.each<[string, Kind, object, string[]]>([
         },
       ],
     },
-    ['spec.rules[0].matches[1].provider', 'spec.rules[0].filters[1].type', 'spec.rules[0].backendRefs'],
+    ['spec.rules[0].filters[1].type', 'spec.rules[0].backendRefs'],
   ],
   [
     'policies',
