@@ -21,8 +21,6 @@ const placeOf = (exchange: Exchange): string => {
   return `${isIPv6(host) ? `[${host}]` : host}:${port}`;
 };
 
-const tokens = (count: number | undefined): string => (count === undefined ? '-' : String(count));
-
 const UNITS = ['', 'k', 'M', 'G', 'T'];
 /** At most three digits: `340`, `1.2k`, `34M`. */
 export const shortBytes = (count: number): string => {
@@ -34,25 +32,58 @@ export const shortBytes = (count: number): string => {
 const bytes = ({ requestBytes, responseBytes }: Exchange): string =>
   requestBytes || responseBytes ? `${shortBytes(requestBytes)}/${shortBytes(responseBytes)}` : '-';
 
-export const exchangeTable = (io: Io, exchanges: readonly Exchange[]): string =>
-  table(
-    ['TIME', 'VERDICT', 'REASON', 'METHOD', 'HOST', 'PATH', 'STATUS', 'MODEL', 'IN', 'OUT', 'BYTES', 'MS'],
-    exchanges.map((e) => [
-      e.time.slice(11, 23),
-      paint(io, e.verdict === 'Allowed' ? 'green' : 'red', e.verdict),
-      printable(e.reason || '-'),
-      // Of a question, its type says less than that it is one.
-      printable(e.protocol === 'dns' ? 'dns' : e.method || e.protocol),
-      printable(placeOf(e) || '-'),
-      printable(e.path || '-'),
-      e.status === 0 ? '-' : String(e.status),
-      printable(e.model || '-'),
-      tokens(e.inputTokens),
-      tokens(e.outputTokens),
-      bytes(e),
-      String(Math.round(e.durationMs)),
-    ]),
+const tokens = ({ inputTokens, outputTokens }: Exchange): string =>
+  inputTokens === undefined && outputTokens === undefined ? '-' : `${inputTokens ?? '?'}/${outputTokens ?? '?'}`;
+
+/** `Allowed`, `Allowed Timeout`, `Denied NoRoute`. */
+const verdict = ({ verdict: word, reason }: Exchange): string => printable(reason === '' || reason === word ? word : `${word} ${reason}`);
+
+/** Of a question, its type says less than that it is one. */
+const request = (e: Exchange): string => printable(`${e.protocol === 'dns' ? 'dns' : e.method || e.protocol} ${placeOf(e)}${e.path}`.trim());
+
+const model = ({ provider, model: name }: Exchange): string => printable([provider, name].filter(Boolean).join('/') || '-');
+
+const GAP = 2;
+const HEAD = ['TIME', 'VERDICT', 'REQUEST', 'HTTP', 'MODEL', 'TOKENS', 'BYTES', 'MS'] as const;
+const [VERDICT, REQUEST, MODEL] = [HEAD.indexOf('VERDICT'), HEAD.indexOf('REQUEST'), HEAD.indexOf('MODEL')];
+/** Columns that give way on a narrow terminal, in this order, and how much of them stays. */
+const ELASTIC: readonly (readonly [column: number, least: number])[] = [
+  [REQUEST, 24],
+  [MODEL, 12],
+];
+
+const cut = (text: string, width: number): string => (text.length > width ? `${text.slice(0, width - 1)}…` : text);
+
+/** Rows that fit into so many columns, as far as they can be cut. */
+const fitted = (rows: readonly (readonly string[])[], columns: number): readonly (readonly string[])[] => {
+  const widths = HEAD.map((head, i) => Math.max(head.length, ...rows.map((row) => row[i]!.length)));
+  let excess = widths.reduce((sum, width) => sum + width + GAP, -GAP) - columns;
+  for (const [column, least] of ELASTIC) {
+    if (excess <= 0) break;
+    const width = Math.max(Math.min(least, widths[column]!), widths[column]! - excess);
+    excess -= widths[column]! - width;
+    widths[column] = width;
+  }
+  return rows.map((row) => row.map((cell, i) => cut(cell, widths[i]!)));
+};
+
+/** A row for each record; nothing is cut unless it is for a terminal that is too narrow. */
+export const exchangeTable = (io: Io, exchanges: readonly Exchange[]): string => {
+  const rows = exchanges.map((e) => [
+    e.time.slice(11, 23),
+    verdict(e),
+    request(e),
+    e.status === 0 ? '-' : String(e.status),
+    model(e),
+    tokens(e),
+    bytes(e),
+    String(Math.round(e.durationMs)),
+  ]);
+  const painted = fitted(rows, io.columns ?? Infinity).map((row, at) =>
+    row.map((cell, i) => (i === VERDICT ? paint(io, exchanges[at]!.verdict === 'Allowed' ? 'green' : 'red', cell) : cell)),
   );
+  return table(HEAD, painted, GAP);
+};
 
 /** As a word of a shell; undefined for what nobody should paste. An agent chose the text. */
 const word = (text: string): string | undefined => {

@@ -26,9 +26,29 @@ export interface Exchange {
   readonly destination: string;
   readonly requestBytes: number;
   readonly responseBytes: number;
+  readonly provider: string;
+  readonly operation: string;
+  readonly routeMatched: boolean;
+  readonly stream: boolean;
+  readonly maxTokens?: number;
+  readonly responseModel: string;
+  readonly responseId: string;
+  readonly finishReasons: readonly string[];
+  readonly cachedInputTokens?: number;
+  readonly cacheCreationTokens?: number;
+  readonly reasoningTokens?: number;
+  readonly reservedTokens?: number;
+  readonly budgetOverrun: boolean;
+  readonly providerFetches: readonly string[];
+  readonly credentialsReplaced: readonly string[];
+  readonly credentialsEchoed: readonly string[];
+  readonly namespace: string;
+  readonly worker: string;
+  readonly traceId: string;
+  readonly spanId: string;
 }
 
-/** Names and order of the fields programs may rely on. */
+/** Names and order of the fields programs may rely on; new ones come at the end. */
 const FIELDS = [
   'time',
   'invocation',
@@ -51,6 +71,26 @@ const FIELDS = [
   'destination',
   'requestBytes',
   'responseBytes',
+  'provider',
+  'operation',
+  'routeMatched',
+  'stream',
+  'maxTokens',
+  'responseModel',
+  'responseId',
+  'finishReasons',
+  'cachedInputTokens',
+  'cacheCreationTokens',
+  'reasoningTokens',
+  'reservedTokens',
+  'budgetOverrun',
+  'providerFetches',
+  'credentialsReplaced',
+  'credentialsEchoed',
+  'namespace',
+  'worker',
+  'traceId',
+  'spanId',
 ] as const satisfies readonly (keyof Exchange)[];
 
 export interface ExchangeFilter {

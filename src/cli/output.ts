@@ -6,6 +6,8 @@ export interface Io {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
   readonly terminal: boolean;
+  /** Width of the terminal that `out` writes to; absent where there is none. */
+  readonly columns?: number | undefined;
   readonly env: NodeJS.ProcessEnv;
 }
 
@@ -13,6 +15,7 @@ export const processIo: Io = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
   terminal: process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined,
+  columns: process.stdout.columns,
   env: process.env,
 };
 
@@ -26,11 +29,11 @@ export const printable = (text: string): string =>
   stripVTControlCharacters(text).replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 
 /** A table as kubectl prints one: upper-case heads, three spaces between columns. Cells may carry styles. */
-export const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => {
+export const table = (head: readonly string[], rows: readonly (readonly string[])[], gap = 3): string => {
   const width = head.map((cell, i) => Math.max(cell.length, ...rows.map((row) => stripVTControlCharacters(row[i] ?? '').length)));
   const line = (row: readonly string[]): string =>
     row
-      .map((cell, i) => (i === row.length - 1 ? cell : cell + ' '.repeat(width[i]! - stripVTControlCharacters(cell).length + 3)))
+      .map((cell, i) => (i === row.length - 1 ? cell : cell + ' '.repeat(width[i]! - stripVTControlCharacters(cell).length + gap)))
       .join('')
       .trimEnd();
   return `${[head, ...rows].map(line).join('\n')}\n`;

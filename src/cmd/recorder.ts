@@ -1,7 +1,7 @@
 import { ClrkError, runProgram, systemClock } from '#lib';
 import { layout, type StorePort } from '#model';
 import { createRecorder } from '#telemetry';
-import { connect, Store } from '#wire';
+import { connect, exchangeBatch, Store } from '#wire';
 
 /** The records of one worker (`--name`): from its record files, over its spool, to `Store`. */
 await runProgram('recorder', async ({ state, run, args, log, signal, resources, ready }) => {
@@ -12,7 +12,7 @@ await runProgram('recorder', async ({ state, run, args, log, signal, resources, 
   resources.defer(async () => client.close());
   const store: Pick<StorePort, 'insertExchanges' | 'insertLogs'> = {
     insertExchanges: async (records) => {
-      await client.insertExchanges({ records: [...records] }, { timeoutMs: 15_000 });
+      await client.insertExchanges(exchangeBatch(records), { timeoutMs: 15_000 });
     },
     insertLogs: async (records) => {
       await client.insertLogs({ records: [...records] }, { timeoutMs: 15_000 });

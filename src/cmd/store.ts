@@ -1,7 +1,7 @@
 import { runProgram } from '#lib';
 import { layout, type ExchangeQuery, type ExchangeRecord, type LogQuery, type LogRecord } from '#model';
 import { openStore } from '#telemetry/store';
-import { createRpcServer, Store, type Implementation } from '#wire';
+import { createRpcServer, exchangeBatch, Store, type Implementation } from '#wire';
 
 /** The records of every run: opens ClickHouse under `<state>/clickhouse` and serves `Store`. */
 await runProgram('store', async ({ state, run, log, resources, ready }) => {
@@ -12,7 +12,7 @@ await runProgram('store', async ({ state, run, log, resources, ready }) => {
       await store.insertExchanges(records as readonly ExchangeRecord[]);
       return {};
     },
-    exchanges: async (query) => ({ records: [...(await store.exchanges(query as ExchangeQuery))] }),
+    exchanges: async (query) => exchangeBatch(await store.exchanges(query as ExchangeQuery)),
     insertLogs: async ({ records }) => {
       await store.insertLogs(records as unknown as readonly LogRecord[]);
       return {};

@@ -46,6 +46,18 @@ export interface AccessLine {
   readonly engine?: EngineMetadata;
   /** From dynamic metadata `clrk.usage`: what the provider reported. */
   readonly usage?: ReportedUsage;
+  /** From dynamic metadata `clrk.credential`. */
+  readonly credential?: CredentialFindings;
+}
+
+/** What was found of credentials in a request and its answer, where one was injected: names of places, never values. */
+export interface CredentialFindings {
+  /** What the agent sent as a credential and was removed: `header authorization, query key`; its placeholder is not named. */
+  readonly replaced?: string;
+  /** Where an answer held what was injected, and it was taken out: `header, body`. */
+  readonly echoed?: string;
+  /** Why the answer was withheld. */
+  readonly refused?: string;
 }
 
 /** What a provider reported, by its own way of counting: `totals` of its file in `policy/providers` says what that is in all. */
@@ -58,6 +70,7 @@ export interface ReportedUsage {
   readonly reasoning?: number;
   /** What answered. */
   readonly responseModel?: string;
+  /** Why it ended; of several answers in one, joined by commas. */
   readonly finishReason?: string;
   /** The provider's own name for the answer. */
   readonly responseId?: string;
@@ -87,6 +100,10 @@ export interface EngineMetadata {
   readonly model?: string;
   readonly operation?: string;
   readonly stream?: boolean;
+  /** Output tokens of one answer at most, as the forwarded request says (of a refused one: as it was asked for). */
+  readonly maxTokens?: number;
+  /** Hosts the provider fetches from for this request, or was to; `*` = any. */
+  readonly fetches?: readonly string[];
   /** Bounds reserved, in tokens; present when a reservation exists under the decision id. */
   readonly reservedInput?: number;
   readonly reservedOutput?: number;
@@ -165,8 +182,29 @@ export interface ExchangeRecord {
   readonly model: string;
   readonly operation: string;
   readonly stream: boolean;
+  /** Whether a rule of an AIProviderRoute matched. */
+  readonly routeMatched: boolean;
+  readonly maxTokens?: number;
+  readonly responseModel: string;
+  readonly responseId: string;
+  readonly finishReasons: readonly string[];
+  /** All input and output, whatever a provider counts apart; absent = not reported. */
   readonly inputTokens?: number;
   readonly outputTokens?: number;
+  /** Parts of the input, and of the output. */
+  readonly cachedInputTokens?: number;
+  readonly cacheCreationTokens?: number;
+  readonly reasoningTokens?: number;
+  /** Tokens held in the budgets until the answer said what it used. */
+  readonly reservedTokens?: number;
+  /** The provider reported more than was reserved. */
+  readonly budgetOverrun: boolean;
+  /** Hosts the provider fetched from for the agent, or was to; `*` = any. */
+  readonly providerFetches: readonly string[];
+  /** Credentials of the agent's own that were removed, by the name of their place. */
+  readonly credentialsReplaced: readonly string[];
+  /** Places of the answer that held the credential that was injected; it was taken out. */
+  readonly credentialsEchoed: readonly string[];
   readonly durationMs: number;
   readonly requestBytes: number;
   readonly responseBytes: number;

@@ -4,4 +4,5 @@
 export * from './control.ts';
 export { connect, type Client } from './client.ts';
 export { createRpcServer, type CallContext, type Implementation, type RpcServer } from './server.ts';
+export { exchangeBatch } from './exchanges.ts';
 export { RpcError, status } from './status.ts';

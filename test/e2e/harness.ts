@@ -46,6 +46,23 @@ export interface Exchange {
   readonly inputTokens: number | null;
   readonly outputTokens: number | null;
   readonly durationMs: number;
+  readonly provider: string;
+  readonly operation: string;
+  readonly stream: boolean;
+  readonly routeMatched: boolean;
+  readonly maxTokens: number | null;
+  readonly responseModel: string;
+  readonly responseId: string;
+  readonly finishReasons: readonly string[];
+  readonly cachedInputTokens: number | null;
+  readonly reasoningTokens: number | null;
+  readonly reservedTokens: number | null;
+  readonly budgetOverrun: boolean;
+  readonly providerFetches: readonly string[];
+  readonly credentialsReplaced: readonly string[];
+  readonly credentialsEchoed: readonly string[];
+  readonly traceId: string;
+  readonly spanId: string;
 }
 
 export interface Invocation {

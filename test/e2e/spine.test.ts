@@ -26,7 +26,7 @@ interface Summary {
 
 /** What one line of `egress log -o json` has, in this order. */
 const FIELDS =
-  'time, invocation, agent, gateway, route, protocol, method, host, path, status, verdict, reason, decisionId, revision, model, inputTokens, outputTokens, durationMs, destination, requestBytes, responseBytes'.split(
+  'time, invocation, agent, gateway, route, protocol, method, host, path, status, verdict, reason, decisionId, revision, model, inputTokens, outputTokens, durationMs, destination, requestBytes, responseBytes, provider, operation, routeMatched, stream, maxTokens, responseModel, responseId, finishReasons, cachedInputTokens, cacheCreationTokens, reasoningTokens, reservedTokens, budgetOverrun, providerFetches, credentialsReplaced, credentialsEchoed, namespace, worker, traceId, spanId'.split(
     ', ',
   );
 const CHAT = 'https://api.openai.com/v1/chat/completions';
@@ -118,7 +118,20 @@ describe('the quickstart', () => {
         reason: 'Allowed',
         model: 'gpt-4.1-mini',
         inputTokens: promptTokens,
+        provider: 'openai',
+        operation: 'chat',
+        routeMatched: true,
+        stream: index === 1,
+        budgetOverrun: false,
+        providerFetches: [],
+        credentialsEchoed: [],
+        traceId,
+        // The provider got exactly this span, as a child of the run's trace.
+        spanId: String(seen[index]!.headers['traceparent']).split('-')[2],
       });
+      expect(record.responseModel).toMatch(/^gpt-4\.1-mini/);
+      expect(record.responseId).not.toBe('');
+
       expect(record.outputTokens).toBeGreaterThan(20);
       expect(record.durationMs).toBeGreaterThan(0);
       expect(Math.abs(Date.parse(record.time) - Date.parse(seen[index]!.time))).toBeLessThan(5_000);

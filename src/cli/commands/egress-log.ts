@@ -51,8 +51,9 @@ export const egressLogCommand: CommandSpec = {
   path: ['egress', 'log'],
   summary: 'Show what left the sandboxes, and what was denied',
   details:
-    'Reads the record store; a record appears about a second after its request, connection or question ended. IN and OUT are tokens, BYTES what the\n' +
-    'agent sent and what it received. -o json prints one JSON object a line. On a terminal it also prints how to ask why something was denied.',
+    'Reads the record store; a record appears about a second after its request, connection or question ended. TOKENS are input/output as the\n' +
+    'provider reported them, BYTES what the agent sent/what it received. -o json prints one JSON object a line, with all that is known.\n' +
+    'On a terminal rows are cut to its width, and the command that says why something was denied is printed too.',
   flags: [
     { name: 'invocation', value: 'ID', help: 'of one invocation', complete: 'invocation' },
     { name: 'agent', value: 'NAME', help: 'of one agent', complete: 'agent' },

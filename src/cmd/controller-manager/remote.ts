@@ -1,5 +1,5 @@
 import type { BudgetCounter, CountersPort, ExchangeRecord, InvokeAnswer, Invocation, Runs as RunsPort, StoredLog, StorePort } from '#model';
-import type { Client, Runs, Store } from '#wire';
+import { exchangeBatch, type Client, type Runs, type Store } from '#wire';
 
 /** An ordinary question must be answered within this time. */
 const TIMEOUT_MS = 10_000;
@@ -43,7 +43,7 @@ export const remoteCounters = (client: Client<typeof Runs>): CountersPort => ({
 /** The store over the wire, as the port StorePort. */
 export const remoteStore = (client: Client<typeof Store>): StorePort => ({
   async insertExchanges(records) {
-    await client.insertExchanges({ records: [...records] }, { timeoutMs: TIMEOUT_MS });
+    await client.insertExchanges(exchangeBatch(records), { timeoutMs: TIMEOUT_MS });
   },
   async exchanges(query) {
     const { records } = await client.exchanges({ ...query, protocols: [...(query.protocols ?? [])] }, { timeoutMs: TIMEOUT_MS });

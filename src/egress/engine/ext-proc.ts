@@ -53,7 +53,9 @@ const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
   };
 };
 
-const metadata = (engine: EngineMetadata): Response['dynamicMetadata'] => ({ [METADATA_NAMESPACE]: { ...engine } });
+const metadata = ({ fetches, ...engine }: EngineMetadata): Response['dynamicMetadata'] => ({
+  [METADATA_NAMESPACE]: { ...engine, ...(fetches && { fetches: [...fetches] }) },
+});
 
 const setHeaders = (headers: Readonly<Record<string, string>>) =>
   Object.entries(headers).map(([key, value]) => ({

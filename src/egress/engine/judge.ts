@@ -132,9 +132,11 @@ export const createJudge = (options: EngineOptions): Judge => {
     const deadline = now + set.requestTimeoutMs + SETTLE_GRACE_MS;
     const asked = { id: head.id, execution: binding.invocation, route: decision.route, budgets, bounds, now, deadline };
     const granted = metered ? await reserve(asked, { ledger, log, holdMs: options.holdMs ?? 1_500, signal }) : bounds.output;
+    const capped = metered || maxOutputTokens !== undefined ? granted : undefined;
     const spanId = newSpanId();
     const metadata: EngineMetadata = {
       ...metadataOf('Allowed', 'Allowed', known),
+      ...maxTokensOf(read, capped),
       ...(metered && { reservedInput: bounds.input, reservedOutput: granted * bounds.n }),
       spanId,
     };
@@ -150,7 +152,7 @@ export const createJudge = (options: EngineOptions): Judge => {
       throw new Refusal(503, 'RecordUnavailable', 'The request cannot be recorded right now.');
     }
     options.admitted(head.gateway, head.source, served);
-    const forwarded = content.forwarded(metered || maxOutputTokens !== undefined ? granted : undefined);
+    const forwarded = content.forwarded(capped);
     return {
       verdict: 'Allowed',
       ...(forwarded && { body: forwarded.bytes }),
@@ -239,8 +241,19 @@ const metadataOf = (verdict: EngineMetadata['verdict'], reason: string, { set, d
   ...(provider && { provider: provider.name }),
   ...(operation && { operation: operation.name }),
   ...(facts?.model !== undefined && { model: facts.model }),
-  ...(facts && { stream: facts.stream }),
+  ...(facts && { stream: facts.stream, ...maxTokensOf(facts) }),
+  ...(facts && facts.fetches.length > 0 && { fetches: namedHosts(facts.fetches) }),
 });
+
+/** The cap on one answer that the forwarded request carries. */
+const maxTokensOf = ({ outputLimit, fixedOutput }: BodyFacts, capped?: number): Pick<EngineMetadata, 'maxTokens'> => {
+  const written = fixedOutput ? outputLimit : Math.min(outputLimit ?? Infinity, capped ?? Infinity);
+  return written !== undefined && written > 0 && written < Infinity ? { maxTokens: written } : {};
+};
+
+/** Hosts a record names; a request can have thousands. */
+const MAX_FETCHES = 32;
+const namedHosts = (hosts: readonly string[]): readonly string[] => [...new Set(hosts)].slice(0, MAX_FETCHES).map((host) => host.slice(0, 253));
 
 const lineOf = (event: 'admit' | 'refused', head: RequestHead, metadata: EngineMetadata, time: number): EgressLine => ({
   event,

@@ -1,5 +1,5 @@
 import { sha256Hex } from '#lib';
-import type { AccessLine, BindingLine, ConnectionVerdict, EgressLine, EngineMetadata, ReportedUsage, StdioLine } from '#model';
+import type { AccessLine, BindingLine, ConnectionVerdict, CredentialFindings, EgressLine, EngineMetadata, ReportedUsage, StdioLine } from '#model';
 
 /**
  * Parsers of record lines. A line is untrusted: what is not of the expected type is absent, and a line without the facts
@@ -51,6 +51,7 @@ export const parseAccess = (line: string): AccessLine | undefined => {
   const id = text(json['id']) || fingerprint(line);
   if (Number.isNaN(Date.parse(time)) || !isChain(chain)) return undefined;
   const usage = object(json['usage']);
+  const credential = object(json['credential']);
   const engine = engineOf(json['engine']);
   const verdict = verdictOf(json['verdict']);
   const strings = [
@@ -81,17 +82,23 @@ export const parseAccess = (line: string): AccessLine | undefined => {
     ...(verdict ? { verdict } : {}),
     ...(engine ? { engine } : {}),
     ...(usage ? { usage: usageOf(usage) } : {}),
+    ...(credential ? { credential: findingsOf(credential) } : {}),
   };
 };
 
 const COUNTS = ['input', 'output', 'total', 'cachedInput', 'cacheCreation', 'reasoning'] as const;
 const TEXTS = ['responseModel', 'finishReason', 'responseId'] as const;
 
-const usageOf = (json: Readonly<Record<string, unknown>>): ReportedUsage =>
+const usageOf = (json: Json): ReportedUsage =>
   present({
     ...Object.fromEntries(COUNTS.map((name) => [name, number(json[name])])),
     ...Object.fromEntries(TEXTS.map((name) => [name, text(json[name])])),
   });
+
+const findingsOf = (json: Json): CredentialFindings =>
+  present({ replaced: text(json['replaced']), echoed: text(json['echoed']), refused: text(json['refused']) });
+
+const texts = (value: unknown): readonly string[] | undefined => (Array.isArray(value) && value.length > 0 ? value.map(text) : undefined);
 
 const engineOf = (value: unknown): EngineMetadata | undefined => {
   const json = object(value);
@@ -109,6 +116,8 @@ const engineOf = (value: unknown): EngineMetadata | undefined => {
       model: text(json['model']),
       operation: text(json['operation']),
       spanId: text(json['spanId']),
+      maxTokens: number(json['maxTokens']),
+      fetches: texts(json['fetches']),
       reservedInput: number(json['reservedInput']),
       reservedOutput: number(json['reservedOutput']),
     }),

@@ -1,6 +1,6 @@
 import { rfc3339 } from '#lib';
 import type { AccessLine, BindingLine, EgressLine, EngineMetadata, ExchangeRecord } from '#model';
-import { providerNamed } from '#policy';
+import { answeredOf, askedOf, credentialOf, UNANSWERED } from './llm.ts';
 import { plain, redact } from './redact.ts';
 import { verdictOf } from './verdict.ts';
 
@@ -15,18 +15,6 @@ const runOf = (binding: BindingLine | undefined, engine: EngineMetadata | undefi
   traceId: plain(binding?.traceId ?? ''),
   spanId: plain(engine?.spanId ?? binding?.spanId ?? ''),
 });
-
-const factsOf = (engine: EngineMetadata | undefined) => ({
-  provider: redact(providerNamed(engine?.provider ?? '')?.genAiName ?? engine?.provider ?? ''),
-  model: redact(engine?.model ?? ''),
-  operation: redact(engine?.operation ?? ''),
-  stream: engine?.stream ?? false,
-});
-
-const tokensOf = ({ usage, engine }: AccessLine): Pick<ExchangeRecord, 'inputTokens' | 'outputTokens'> => {
-  const { input, output } = (usage && (providerNamed(engine?.provider ?? '')?.totals(usage) ?? usage)) ?? {};
-  return { ...(input !== undefined && { inputTokens: input }), ...(output !== undefined && { outputTokens: output }) };
-};
 
 /** Lower case, without user, port and trailing dot: the form policy matches. An IPv6 literal keeps its brackets. */
 const canonicalHost = (host: string): string => host.toLowerCase().replace(/^.*@/s, '').replace(/:\d+$/, '').replace(/\.$/, '');
@@ -59,8 +47,9 @@ export const recordOfAccess = (line: AccessLine, binding: BindingLine | undefine
     status: line.status ?? 0,
     verdict,
     reason: redact(reason),
-    ...factsOf(line.engine),
-    ...tokensOf(line),
+    ...askedOf(line.engine),
+    ...answeredOf(line),
+    ...credentialOf(line.credential),
     durationMs: line.durationMs ?? 0,
     requestBytes: line.requestBytes ?? 0,
     responseBytes: line.responseBytes ?? 0,
@@ -84,7 +73,9 @@ export const recordOfEgress = (line: EgressLine, binding: BindingLine | undefine
   status: 0,
   verdict: line.verdict,
   reason: redact(line.reason),
-  ...factsOf(line.engine),
+  ...askedOf(line.engine),
+  ...UNANSWERED,
+  ...credentialOf(undefined),
   durationMs: 0,
   requestBytes: 0,
   responseBytes: 0,

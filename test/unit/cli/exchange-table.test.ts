@@ -3,21 +3,49 @@ import { explainCommand, explainHints, exchangeTable, shortBytes } from '../../.
 import { capture } from './capture.ts';
 import { record } from '../telemetry/records.ts';
 
-const rowOf = (over: Parameters<typeof record>[0]): string[] =>
-  exchangeTable(capture().io, [record({ path: '', model: '', ...over })])
-    .split('\n')[1]!
-    .split(/ {3,}/);
+type Over = Parameters<typeof record>[0];
+const linesOf = (columns: number | undefined, ...overs: readonly Over[]): string[] =>
+  exchangeTable({ ...capture().io, ...(columns !== undefined && { columns }) }, overs.map(record))
+    .trimEnd()
+    .split('\n');
+const rowOf = (over: Over): string[] => linesOf(undefined, { path: '', model: '', provider: '', ...over })[1]!.split(/ {2,}/);
 
 test('a row says where it went, with the port unless it goes without saying, and how much', () => {
-  expect(rowOf({})[4]).toBe('api.openai.com');
-  expect(rowOf({ destination: '198.18.0.5:8443' })[4]).toBe('api.openai.com:8443');
-  expect(rowOf({ protocol: 'tcp', method: '', host: 'db.example.com', destination: '198.18.0.9:5432' }).slice(3, 5)).toEqual(['tcp', 'db.example.com:5432']);
-  expect(rowOf({ protocol: 'tcp', method: '', host: '', destination: '10.40.0.5:5432' })[4]).toBe('10.40.0.5:5432');
-  expect(rowOf({ protocol: 'udp', method: '', host: '', destination: '[2001:db8::1]:53' })[4]).toBe('[2001:db8::1]:53');
-  expect(rowOf({ protocol: 'icmp', method: '', host: '', destination: '10.40.0.5' }).slice(3, 5)).toEqual(['icmp', '10.40.0.5']);
-  expect(rowOf({ protocol: 'dns', method: 'AAAA', destination: '' }).slice(3, 5)).toEqual(['dns', 'api.openai.com']);
+  expect(rowOf({})[2]).toBe('POST api.openai.com');
+  expect(rowOf({ path: '/v1/chat/completions' })[2]).toBe('POST api.openai.com/v1/chat/completions');
+  expect(rowOf({ destination: '198.18.0.5:8443' })[2]).toBe('POST api.openai.com:8443');
+  expect(rowOf({ protocol: 'tcp', method: '', host: 'db.example.com', destination: '198.18.0.9:5432' })[2]).toBe('tcp db.example.com:5432');
+  expect(rowOf({ protocol: 'tcp', method: '', host: '', destination: '10.40.0.5:5432' })[2]).toBe('tcp 10.40.0.5:5432');
+  expect(rowOf({ protocol: 'udp', method: '', host: '', destination: '[2001:db8::1]:53' })[2]).toBe('udp [2001:db8::1]:53');
+  expect(rowOf({ protocol: 'icmp', method: '', host: '', destination: '10.40.0.5' })[2]).toBe('icmp 10.40.0.5');
+  expect(rowOf({ protocol: 'dns', method: 'AAAA', destination: '' })[2]).toBe('dns api.openai.com');
+  expect(rowOf({ protocol: 'tcp', method: '', host: '', destination: '' })[2]).toBe('tcp');
   expect(rowOf({ requestBytes: 340, responseBytes: 1_234_567 }).at(-2)).toBe('340/1.2M');
   expect(rowOf({ requestBytes: 0, responseBytes: 0 }).at(-2)).toBe('-');
+});
+
+test('a row says what was decided and why, which model of which provider it was, and its tokens', () => {
+  expect(linesOf(undefined, { time: '2026-11-24T10:00:00.123Z', path: '/v1/chat/completions' })).toEqual([
+    'TIME          VERDICT  REQUEST                                  HTTP  MODEL               TOKENS  BYTES     MS',
+    '10:00:00.123  Allowed  POST api.openai.com/v1/chat/completions  200   openai/gpt-4o-mini  12/34   512/1.0k  121',
+  ]);
+  expect(rowOf({ reason: 'Timeout' })[1]).toBe('Allowed Timeout');
+  expect(rowOf({ verdict: 'Denied', reason: 'ModelNotAllowed' })[1]).toBe('Denied ModelNotAllowed');
+  expect(rowOf({ provider: 'openai' })[4]).toBe('openai');
+  expect(rowOf({ inputTokens: undefined } as never)[5]).toBe('?/34');
+  expect(rowOf({ inputTokens: undefined, outputTokens: undefined } as never)[5]).toBe('-');
+});
+
+test('rows are cut to the width of a terminal: the request first, then the model, and no other column', () => {
+  const long: Over = { path: `/v1/${'x'.repeat(200)}`, model: 'm'.repeat(60), verdict: 'Denied', reason: 'ModelNotAllowed' };
+  const width = (lines: readonly string[]): number => Math.max(...lines.map((line) => line.length));
+  expect(width(linesOf(undefined, long, {}))).toBeGreaterThan(300);
+  const at120 = linesOf(120, long, {});
+  expect(width(at120)).toBe(120);
+  expect(at120[1]).toMatch(/ Denied ModelNotAllowed {2}POST api\.openai\.com\S*… {2}200 {3}openai\/mm+… {2}12\/34 {3}512\/1\.0k {2}121$/);
+  const narrow = linesOf(40, long, {});
+  expect(narrow[1]).toContain('POST api.openai.com/v1/…  200   openai/mmmm…  ');
+  expect(linesOf(120, {})).toEqual(linesOf(undefined, {}));
 });
 
 test('bytes have at most three digits', () => {

@@ -73,6 +73,31 @@ describe('an allowed request', () => {
     expect(full.ledger.counters('demo')).toMatchObject([{ key: 'budget/demo/openai/egress', used: 0, reserved: 0 }]);
   });
 
+  test('says how much output it was held to: what it asks for, what is written into it, or nothing', async () => {
+    const maxTokens = async (policy: ReturnType<typeof policyWith> | undefined, fields: object) =>
+      (await harness(policy && { policy }).send({ ...CHAT, ...fields })).engine.maxTokens;
+    expect(await maxTokens(undefined, {})).toBeUndefined();
+    expect(await maxTokens(undefined, { max_tokens: 70 })).toBe(70);
+    expect(await maxTokens(policyWith(1_000_000), {})).toBe(16_384);
+    expect(await maxTokens(policyWith(1_000_000), { max_completion_tokens: 70 })).toBe(70);
+    expect(await maxTokens(policyWith(0), { max_completion_tokens: 70 }), 'refused').toBe(70);
+  });
+
+  test('names each host the provider fetches from once, let through or not', async () => {
+    const content = (...hosts: readonly string[]) => hosts.map((host) => ({ type: 'image_url', image_url: { url: `https://${host}/x.png` } }));
+    const fetches = async (...hosts: readonly string[]) => {
+      const engine = harness();
+      const answer = await engine.send({ ...CHAT, messages: [{ role: 'user', content: content(...hosts) }] });
+      expect(engine.lines[0]!.engine!.fetches).toEqual(answer.engine.fetches);
+      return [answer.status, answer.engine.fetches];
+    };
+    expect(await fetches()).toEqual([200, undefined]);
+    expect(await fetches('api.openai.com', 'api.openai.com')).toEqual([200, ['api.openai.com']]);
+    expect(await fetches('api.openai.com', 'evil.example')).toEqual([403, ['api.openai.com', 'evil.example']]);
+    const [, many] = await fetches(...Array.from({ length: 1_000 }, (_, n) => `h${n}.example`));
+    expect(many).toHaveLength(32);
+  });
+
   test('is asked for usage when it streams', async () => {
     const { json, engine } = await harness().send({ ...CHAT, stream: true });
     expect(json.stream_options).toEqual({ include_usage: true });

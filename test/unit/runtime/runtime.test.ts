@@ -23,7 +23,7 @@ import type {
 } from '#model';
 import { runtimeGroups } from '#runtime';
 import { otlpLogs } from '#telemetry';
-import { connect, createRpcServer, Runs as RunsService, Store as StoreService } from '#wire';
+import { connect, createRpcServer, exchangeBatch, Runs as RunsService, Store as StoreService } from '#wire';
 import { remoteRuns, remoteStore } from '../../../src/cmd/controller-manager/remote.ts';
 import { runsService } from '../../../src/cmd/dispatcher/services.ts';
 
@@ -100,7 +100,7 @@ const start = async ({ dispatcher = true, store = true, logs = (): readonly Stor
     insertExchanges: () => ({}),
     exchanges: (query) => {
       queries.push(query as ExchangeQuery);
-      return { records };
+      return exchangeBatch(records);
     },
     insertLogs: () => ({}),
     logs: (query) => ({ records: [...logs(query as LogQuery)] }),
@@ -290,7 +290,15 @@ test('exchanges are asked of the store by namespace, and come flat', async () =>
     model: 'm',
     operation: 'chat',
     stream: true,
+    routeMatched: true,
+    responseModel: 'm-1',
+    responseId: 'r',
+    finishReasons: ['stop'],
     inputTokens: 3,
+    budgetOverrun: false,
+    providerFetches: [],
+    credentialsReplaced: [],
+    credentialsEchoed: ['header'],
     durationMs: 1.5,
     requestBytes: 1,
     responseBytes: 2,

@@ -194,10 +194,12 @@ test('no credential that shows up in a line reaches spool or store', async () =>
   const { records } = await collecting();
   await bindAddress();
   const over = { path: `/v1/${key}`, host: `${key}.example`, method: `Bearer ${key}`, destination: key, route: `x/${key}`, details: key, upstreamFailure: key };
-  const engine = { verdict: 'Allowed', reason: key, route: key, rule: 0, revision: key, model: key, provider: key, operation: key } as const;
+  const engine = { verdict: 'Allowed', reason: key, route: key, rule: 0, revision: key, model: key, provider: key, operation: key, fetches: [key] } as const;
+  const usage = { responseModel: key, responseId: key, finishReason: key };
+  const credential = { replaced: `header ${key}`, echoed: key, refused: key };
   await appendFile(
     paths().worker('0').accessLog(0),
-    access('canary-1', over) + access('canary-2', { ...over, engine }) + access('canary-3', { reason: key, gateway: key }),
+    access('canary-1', over) + access('canary-2', { ...over, engine, usage, credential }) + access('canary-3', { reason: key, gateway: key }),
   );
   await start('recorder');
   await poll(() => (records.size === 3 ? true : undefined), 20, within(10_000));

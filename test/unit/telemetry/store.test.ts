@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { exited, readyReport, READY_STDIO, silentLogger, spawnChild } from '#lib';
 import { layout, type ExchangeRecord } from '#model';
-import { connect, status, Store as StoreService } from '#wire';
+import { connect, exchangeBatch, status, Store as StoreService } from '#wire';
 import { openStore, type Store } from '#telemetry/store';
 import { EXCHANGE_COLUMNS } from '#telemetry';
+import { ddl, EXCHANGES } from '../../../src/telemetry/ddl.ts';
 import { record } from './records.ts';
 
 const day = 24 * 60 * 60 * 1000;
@@ -35,7 +36,8 @@ describe('the store', () => {
   });
 
   test('keeps unknown tokens unknown and zero tokens zero', async () => {
-    const { inputTokens: _, outputTokens: __, ...unknown } = record({ namespace: 'tokens', time: at(1), decisionId: 'a' });
+    const whole = record({ namespace: 'tokens', time: at(1), decisionId: 'a' });
+    const unknown = Object.fromEntries(Object.entries(whole).filter(([name]) => !name.endsWith('Tokens'))) as unknown as ExchangeRecord;
     const zero = record({ namespace: 'tokens', time: at(2), decisionId: 'b', inputTokens: 0, outputTokens: 0 });
     await store.insertExchanges([unknown, zero]);
     expect(await store.exchanges({ namespace: 'tokens' })).toEqual([unknown, zero]);
@@ -117,6 +119,49 @@ describe('the store', () => {
   });
 });
 
+test('rows of an older table are kept, and have nothing in the columns that are new', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'clrk-store-'));
+  const whole = record({ namespace: 'older', time: at(1) });
+  const { Session } = await import('chdb');
+  const before = new Session(dir);
+  try {
+    for (const statement of ddl()) await before.queryAsync(statement);
+    const added = [
+      'route_matched',
+      'max_tokens',
+      'response_model',
+      'finish_reasons',
+      'cached_input_tokens',
+      'budget_overrun',
+      'provider_fetches',
+      'credentials_echoed',
+    ];
+    await before.queryAsync(`ALTER TABLE ${EXCHANGES.name} ${added.map((name) => `DROP COLUMN ${name}`).join(', ')}`);
+    await before.queryAsync(`INSERT INTO ${EXCHANGES.name} (namespace, time, decision_id, model, input_tokens) VALUES ('older', now(), 'd-0', 'm', 5)`);
+  } finally {
+    before.close();
+  }
+  const store = await openStore({ dir, log: silentLogger });
+  try {
+    const [row] = await store.exchanges({ namespace: 'older' });
+    expect(row).toMatchObject({
+      decisionId: 'd-0',
+      model: 'm',
+      inputTokens: 5,
+      routeMatched: false,
+      responseModel: '',
+      finishReasons: [],
+      credentialsEchoed: [],
+    });
+    expect(row!.maxTokens).toBeUndefined();
+    await store.insertExchanges([whole]);
+    expect(await store.exchanges({ namespace: 'older', since: recently })).toContainEqual(whole);
+  } finally {
+    await store[Symbol.asyncDispose]();
+    await rm(dir, { recursive: true, force: true });
+  }
+});
+
 test('a directory that cannot be a store is refused with what to do', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'clrk-store-'));
   await writeFile(join(dir, 'clickhouse'), 'not a directory');
@@ -154,7 +199,7 @@ describe('cmd/store', () => {
     const acknowledged: string[] = [];
     const feed = (async () => {
       for (let n = 0; ; n++) {
-        await client.insertExchanges({ records: [record({ decisionId: `k${n}`, time: at(n) })] }, { timeoutMs: 5_000 });
+        await client.insertExchanges(exchangeBatch([record({ decisionId: `k${n}`, time: at(n) })]), { timeoutMs: 5_000 });
         acknowledged.push(`k${n}`);
         if (n === 30) child.kill('SIGKILL'); // the next inserts are in the middle
       }

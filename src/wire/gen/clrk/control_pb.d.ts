@@ -2130,6 +2130,71 @@ export declare type ExchangeRecord = Message<"clrk.control.v1.ExchangeRecord"> &
    * @generated from field: double response_bytes = 28;
    */
   responseBytes: number;
+
+  /**
+   * @generated from field: bool route_matched = 29;
+   */
+  routeMatched: boolean;
+
+  /**
+   * @generated from field: optional double max_tokens = 30;
+   */
+  maxTokens?: number | undefined;
+
+  /**
+   * @generated from field: string response_model = 31;
+   */
+  responseModel: string;
+
+  /**
+   * @generated from field: string response_id = 32;
+   */
+  responseId: string;
+
+  /**
+   * @generated from field: repeated string finish_reasons = 33;
+   */
+  finishReasons: string[];
+
+  /**
+   * @generated from field: optional double cached_input_tokens = 34;
+   */
+  cachedInputTokens?: number | undefined;
+
+  /**
+   * @generated from field: optional double cache_creation_tokens = 35;
+   */
+  cacheCreationTokens?: number | undefined;
+
+  /**
+   * @generated from field: optional double reasoning_tokens = 36;
+   */
+  reasoningTokens?: number | undefined;
+
+  /**
+   * @generated from field: optional double reserved_tokens = 37;
+   */
+  reservedTokens?: number | undefined;
+
+  /**
+   * @generated from field: bool budget_overrun = 38;
+   */
+  budgetOverrun: boolean;
+
+  /**
+   * @generated from field: repeated string provider_fetches = 39;
+   */
+  providerFetches: string[];
+
+  /**
+   * @generated from field: repeated string credentials_replaced = 40;
+   */
+  credentialsReplaced: string[];
+
+  /**
+   * @generated from field: repeated string credentials_echoed = 41;
+   */
+  credentialsEchoed: string[];
 };
 
 /**
