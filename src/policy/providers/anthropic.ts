@@ -70,17 +70,19 @@ export const anthropic: Provider = {
     { selectors: ['usage', 'cache_read_input_tokens'], key: 'cachedInput' },
     { selectors: ['usage', 'cache_creation_input_tokens'], key: 'cacheCreation' },
     { selectors: ['usage', 'output_tokens'], key: 'output' },
+    { selectors: ['usage', 'output_tokens_details', 'thinking_tokens'], key: 'reasoning' },
     { selectors: ['delta', 'stop_reason'], key: 'finishReason' },
     { selectors: ['stop_reason'], key: 'finishReason' },
     { selectors: ['model'], key: 'responseModel' },
     { selectors: ['id'], key: 'responseId' },
   ],
   // `input_tokens` are those that neither came from a cache nor went into one; thinking is part of `output_tokens`.
-  totals: ({ input, output, cachedInput, cacheCreation }) => ({
+  totals: ({ input, output, cachedInput, cacheCreation, reasoning }) => ({
     ...(input !== undefined && { input: input + (cachedInput ?? 0) + (cacheCreation ?? 0) }),
     ...(output !== undefined && { output }),
     ...(cachedInput !== undefined && { cachedInput }),
     ...(cacheCreation !== undefined && { cacheCreation }),
+    ...(reasoning !== undefined && { reasoning }),
   }),
   credentialHeaders: ['x-api-key', 'authorization', 'api-key', 'cookie'],
   credentialQuery: [],

@@ -23,12 +23,26 @@ const FAMILIES: readonly Family[] = [
 export const claudeLimits = limitsByFamily(FAMILIES, { known: false, contextWindow: 1_000_000, maxOutput: 8_192, hiddenReasoning: true });
 
 /** Blocks whose tokens are bounded by their bytes. What is encrypted in them is no shorter than what it stands for. */
-const BOUNDED = new Set(['text', 'thinking', 'redacted_thinking', 'tool_use', 'server_tool_use', 'mcp_tool_use', 'tool_reference']);
+const BOUNDED = new Set([
+  'text',
+  'thinking',
+  'redacted_thinking',
+  'tool_use',
+  'server_tool_use',
+  'mcp_tool_use',
+  'tool_reference',
+  'tool_removal',
+  'compaction',
+]);
 /** Blocks that hold blocks in `content`. */
 const NESTED = new Set(['tool_result', 'search_result', 'mcp_tool_result']);
 
 /** Tools the agent runs itself, by the beginning of their type, and a search among its own tools; any other is run by the provider. */
-const OWN_TOOLS = /^(?:custom$|bash_|text_editor_|computer_|memory_|tool_search_tool_|mcp_toolset$)/;
+const OWN_TOOLS = /^(?:custom$|bash_|text_editor_|computer_|browser_|memory_|tool_search_tool_|mcp_toolset$)/;
+const isOwn = ({ type }: JsonObject): boolean => isAbsent(type) || (typeof type === 'string' && OWN_TOOLS.test(type));
+/** Tools that are added later are defined there, or named alone. */
+const addsOwn = (tool: Json | undefined): boolean =>
+  isObject(tool) && (tool['type'] === 'tool_definition' ? isObject(tool['definition']) && isOwn(tool['definition']) : /_reference$/.test(String(tool['type'])));
 
 interface Content {
   readonly unknownInput: boolean;
@@ -57,6 +71,7 @@ const readBlock = (block: JsonObject, name: string): Content | Misread => {
   const { type, source, content } = block;
   if (typeof type === 'string' && BOUNDED.has(type)) return { unknownInput: false, fetches: [] };
   if (typeof type === 'string' && NESTED.has(type)) return readContent(content, `${name}[].content`);
+  if (type === 'tool_addition') return addsOwn(block['tool']) ? { unknownInput: false, fetches: [] } : { unknownInput: true, fetches: ['*'] };
   if (type === 'document' && isObject(source) && source['type'] === 'text') return { unknownInput: false, fetches: [] };
   if (type === 'document' && isObject(source) && source['type'] === 'content') return readContent(source['content'], `${name}[].source.content`);
   const url = isObject(source) && source['type'] === 'url' ? [hostOfUrl(source['url'])] : [];
@@ -66,7 +81,7 @@ const readBlock = (block: JsonObject, name: string): Content | Misread => {
 /** What the provider is asked to do itself: tools, MCP servers, and code in a container reach what they like. */
 export const readServerSide = (body: JsonObject): Content => {
   const { tools, mcp_servers: servers, container } = body;
-  const own = isAbsent(tools) || objectsIn(tools)?.every(({ type }) => isAbsent(type) || (typeof type === 'string' && OWN_TOOLS.test(type)));
+  const own = isAbsent(tools) || objectsIn(tools)?.every(isOwn);
   const asked = isAbsent(servers) || (Array.isArray(servers) && servers.length === 0) ? [] : (objectsIn(servers)?.map(({ url }) => hostOfUrl(url)) ?? ['*']);
   const anywhere = !own || !isAbsent(container);
   return { unknownInput: anywhere || asked.length > 0, fetches: anywhere ? [...asked, '*'] : asked };
@@ -79,7 +94,13 @@ export interface ClaudeFacts extends Content {
   readonly thinking?: boolean;
 }
 
-const ACTED_ON = new Set(['model', 'stream', 'max_tokens', 'messages', 'system', 'tools', 'mcp_servers', 'container', 'thinking']);
+const ACTED_ON = new Set([
+  'model', 'stream', 'max_tokens', 'messages', 'system', 'tools', 'mcp_servers', 'container', 'thinking', 'thread', 'compaction', 'context_management',
+]); // prettier-ignore
+
+/** The summary of a long context is written by a request of its own, whose tokens the answer's usage leaves out. */
+const compacts = ({ compaction, context_management: management }: JsonObject): boolean =>
+  !isAbsent(compaction) || (isObject(management) && JSON.stringify(management).includes('"compact'));
 
 /** Facts of a body, but for the model. */
 export const readClaude = (body: JsonObject): ClaudeFacts | Misread => {
@@ -88,7 +109,12 @@ export const readClaude = (body: JsonObject): ClaudeFacts | Misread => {
   // Another model than the one that was judged would answer.
   const elsewhere = Object.keys(body).find((key) => key !== 'model' && /model|fallback/i.test(key));
   if (elsewhere !== undefined) return ambiguous(`\`${elsewhere}\` may name another model than \`model\`.`);
-  const { stream, thinking } = body;
+  if (compacts(body))
+    return {
+      reason: 'UnknownBound',
+      message: 'Compaction by the provider spends tokens that the answer does not report, so nothing bounds them; compact in the agent.',
+    };
+  const { stream, thinking, thread } = body;
   if (!isAbsent(stream) && typeof stream !== 'boolean') return misread('`stream` must be true or false.');
   if (!isAbsent(thinking) && !isObject(thinking)) return misread('`thinking` must be an object.');
   const outputLimit = countAt(body['max_tokens'], 'max_tokens');
@@ -101,6 +127,8 @@ export const readClaude = (body: JsonObject): ClaudeFacts | Misread => {
     if (isMisread(read)) return read;
     contents.push(read);
   }
+  // What was said before in a thread is named alone.
+  if (isObject(thread) && thread['type'] !== 'create') contents.push({ unknownInput: true, fetches: [] });
   return {
     ...joined(contents),
     stream: stream === true,

@@ -47,7 +47,17 @@ const each = <T>(items: readonly T[], read: (item: T) => Content | Misread): Con
 };
 
 /** Fields of a part whose tokens are bounded by their bytes. */
-const BOUNDED = new Set(['text', 'functionCall', 'executableCode', 'codeExecutionResult', 'thought', 'thoughtSignature', 'videoMetadata', 'mediaResolution']);
+const BOUNDED = new Set([
+  'text',
+  'functionCall',
+  'executableCode',
+  'codeExecutionResult',
+  'thought',
+  'thoughtSignature',
+  'videoMetadata',
+  'mediaResolution',
+  'partMetadata',
+]);
 const PART = [...BOUNDED, 'inlineData', 'fileData', 'functionResponse'];
 
 const readPart = (part: JsonObject): Content | Misread => {
@@ -91,7 +101,7 @@ export interface GeminiFacts extends Content {
 }
 
 const REQUEST = ['contents', 'systemInstruction', 'generationConfig', 'tools', 'toolConfig', 'cachedContent', 'model'];
-const CONFIG = ['maxOutputTokens', 'candidateCount'];
+const CONFIG = ['maxOutputTokens', 'candidateCount', 'routingConfig', 'modelSelectionConfig'];
 
 /** Facts of a request for `model`, which is named in the path. */
 export const readGemini = (body: JsonObject, model: string): GeminiFacts | Misread => {
@@ -104,6 +114,8 @@ export const readGemini = (body: JsonObject, model: string): GeminiFacts | Misre
   if (!isObject(config)) return misread('`generationConfig` must be an object.');
   const settings = fieldsOf(config, CONFIG);
   if (isMisread(settings)) return settings;
+  if (settings.has('routingConfig') || settings.has('modelSelectionConfig'))
+    return ambiguous('`generationConfig` may choose another model than the path names.');
   const outputLimit = countAt(settings.get('maxOutputTokens')?.value, 'generationConfig.maxOutputTokens');
   if (isMisread(outputLimit)) return outputLimit;
   const n = countAt(settings.get('candidateCount')?.value, 'generationConfig.candidateCount', 128);

@@ -47,6 +47,9 @@ describe('facts of a body', () => {
       { type: 'tool_result', tool_use_id: 't', content: [{ type: 'text', text: 'https://evil.example/' }] },
       { type: 'thinking', thinking: 'hm', signature: 'c2ln' },
       { type: 'redacted_thinking', data: 'ZGF0YQ==' },
+      { type: 'compaction', content: 'what was said' },
+      { type: 'tool_addition', tool: { type: 'tool_reference', name: 'f' } },
+      { type: 'tool_addition', tool: { type: 'tool_definition', definition: { name: 'f', input_schema: {} } } },
       { type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'x' } },
       { type: 'document', source: { type: 'content', content: [{ type: 'text', text: 'x' }] } },
     ])
@@ -81,11 +84,24 @@ describe('facts of a body', () => {
   test('tools that the provider runs reach any host, those of the agent none', () => {
     const tools = (...all: object[]) => read({ tools: all });
     expect(
-      tools({ name: 'f', input_schema: {} }, { type: 'custom', name: 'g' }, { type: 'bash_20250124', name: 'bash' }, { type: 'computer_20250124' }),
+      tools(
+        { name: 'f', input_schema: {} },
+        { type: 'custom', name: 'g' },
+        { type: 'bash_20250124', name: 'bash' },
+        { type: 'computer_20250124' },
+        { type: 'browser_toolset_20260801' },
+      ),
     ).toMatchObject({ unknownInput: false, fetches: [] });
     for (const type of ['web_search_20250305', 'web_fetch_20250910', 'code_execution_20250825', 'advisor_20260301', 'bash', ''])
       expect(tools({ type, name: 'x' }), type).toMatchObject({ unknownInput: true, fetches: ['*'] });
     expect(read({ tools: {} })).toMatchObject({ fetches: ['*'] });
+    for (const tool of [{ type: 'tool_definition', definition: { type: 'web_search_20260318' } }, { type: 'later' }, null])
+      expect(withBlock({ type: 'tool_addition', tool }), JSON.stringify(tool)).toMatchObject({ unknownInput: true, fetches: ['*'] });
+  });
+  test('what the provider keeps of a thread has no visible size', () => {
+    expect(read({ thread: { type: 'continue', previous_message_id: 'msg_1' } })).toMatchObject({ unknownInput: true });
+    expect(read({ thread: { type: 'create' } })).toMatchObject({ unknownInput: false });
+    expect(read({ context_management: { edits: [{ type: 'clear_tool_uses_20250919' }] } })).toMatchObject({ unknownInput: false });
   });
 
   test.each<[string, object, string]>([
@@ -102,6 +118,8 @@ describe('facts of a body', () => {
     ['a block that is no object', { messages: [{ role: 'user', content: ['hi'] }] }, 'InvalidRequest'],
     ['a field that differs in case', { Max_Tokens: 100_000 }, 'AmbiguousField'],
     ['another model beside', { fallback_model: 'claude-opus-5-5' }, 'AmbiguousField'],
+    ['compaction', { compaction: { type: 'summarize' } }, 'UnknownBound'],
+    ['compaction among the edits', { context_management: { edits: [{ type: 'compact_20260112' }] } }, 'UnknownBound'],
     ['other models beside', { fallbacks: [{ model: 'claude-opus-5-5' }] }, 'AmbiguousField'],
   ])('%s is refused', (_, body, reason) => expect(read(body)).toMatchObject({ reason }));
 
@@ -157,6 +175,7 @@ test('totals: what went through the cache is input, too', () => {
     cacheCreation: 20,
   });
   expect(provider.totals({ input: 10 })).toEqual({ input: 10 });
+  expect(provider.totals({ input: 10, output: 9, reasoning: 4 })).toEqual({ input: 10, output: 9, reasoning: 4 });
   expect(provider.totals({})).toEqual({});
 });
 

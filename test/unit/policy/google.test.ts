@@ -113,6 +113,7 @@ describe('facts', () => {
     ['a limit of 0', { generationConfig: { maxOutputTokens: 0 } }, 'InvalidRequest'],
     ['contents that are text', { contents: 'hi' }, 'InvalidRequest'],
     ['parts that are text', { contents: [{ parts: 'hi' }] }, 'InvalidRequest'],
+    ['another model', { generationConfig: { routingConfig: { manualMode: { modelName: 'gemini-3-pro' } } } }, 'AmbiguousField'],
     ['tools that are text', { tools: 'googleSearch' }, 'InvalidRequest'],
   ])('%s is refused', (_, body, reason) => expect(read(body)).toMatchObject({ reason }));
 
