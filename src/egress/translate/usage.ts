@@ -50,11 +50,11 @@ const ARRAY_TYPE = 'application/vnd.clrk.array';
 const TYPE_KEY = 'content-type';
 
 /**
- * What no native filter reads: JSON in base64 in the frames of Bedrock's `invoke-with-response-stream`, and the array that Gemini's
- * `streamGenerateContent` is without `alt=sse`. Every chunk goes on at once; what is kept is one frame or element, of bounded size.
- * Members are looked for where the rules say alone: what a model writes is deeper, and is not taken for a count.
+ * What no native filter reads: headers, and the array that Gemini's `streamGenerateContent` is without `alt=sse`. Every chunk goes on at
+ * once; what is kept is one element, of bounded size. Members are looked for where the rules say alone: what a model writes is deeper,
+ * and is not taken for a count.
  */
-const STREAMS = (rules: readonly UsageRule[]): string => `
+const OTHERS = (rules: readonly UsageRule[]): string => `
 local RULES = ${luaOf(treeOf(rules))}
 local HEADERS = ${luaOf(HEADERS)}
 local MAX = ${MAX_EVENT}
@@ -88,47 +88,19 @@ local function members(text)
   end
 end
 
-local function report(metadata, text, rules)
+local function report(handle, text, rules)
   for name, value in pairs(members(text)) do
     local rule = rules[name]
     if type(rule) == "table" then
-      report(metadata, value, rule)
+      report(handle, value, rule)
     elseif rule then
       local said = tonumber(value) or value:match('^%s*"([^"\\\\]*)"%s*$')
-      if said then metadata:set("${USAGE_NAMESPACE}", rule, said) end
+      if said then handle:streamInfo():dynamicMetadata():set("${USAGE_NAMESPACE}", rule, said) end
     end
   end
 end
 
-local DIGITS = {}
-for i = 1, 64 do DIGITS[("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"):sub(i, i)] = i - 1 end
-local function decode(text)
-  local out = {}
-  for a, b, c, d in text:gmatch("(.)(.)(.)(.)") do
-    local n = (DIGITS[a] or 0) * 262144 + (DIGITS[b] or 0) * 4096 + (DIGITS[c] or 0) * 64 + (DIGITS[d] or 0)
-    out[#out + 1] = string.char(math.floor(n / 65536), math.floor(n / 256) % 256, n % 256)
-  end
-  return table.concat(out)
-end
-
--- https://smithy.io/2.0/aws/amazon-eventstream.html: total length, length of headers, CRC, headers, payload, CRC
-local function frames(handle, metadata)
-  local pending = ""
-  for chunk in handle:bodyChunks() do
-    pending = pending .. chunk:getBytes(0, chunk:length())
-    while #pending >= 12 do
-      local a, b, c, d, e, f, g, h = pending:byte(1, 8)
-      local total = ((a * 256 + b) * 256 + c) * 256 + d
-      if total < 16 or total > MAX then return end
-      if #pending < total then break end
-      local encoded = pending:sub(13 + ((e * 256 + f) * 256 + g) * 256 + h, total - 4):match('"bytes"%s*:%s*"([%w+/=]+)"')
-      if encoded then report(metadata, decode(encoded), RULES) end
-      pending = pending:sub(total + 1)
-    end
-  end
-end
-
-local function elements(handle, metadata)
+local function elements(handle)
   local pending, at, depth, from, quoted = "", 1, 0, nil, false
   for chunk in handle:bodyChunks() do
     pending = pending .. chunk:getBytes(0, chunk:length())
@@ -151,7 +123,7 @@ local function elements(handle, metadata)
       elseif c ~= "\\\\" then
         depth = depth - 1
         if depth == 1 and from then
-          report(metadata, pending:sub(from, i), RULES)
+          report(handle, pending:sub(from, i), RULES)
           pending, at, from = pending:sub(i + 1), 1, nil
         end
       end
@@ -165,16 +137,15 @@ function envoy_on_response(handle)
   local engine = metadata:get("${ENGINE_NAMESPACE}")
   if not engine then return end
   for name, key in pairs(HEADERS) do
-    local count = tonumber(headers:get(name))
+    local value = headers:get(name)
+    local count = value and tonumber(value)
     if count then metadata:set("${USAGE_NAMESPACE}", key, count) end
   end
   local type = headers:get("${TYPE_KEY}") or ""
-  if type:match("^application/vnd%.amazon%.eventstream") then
-    frames(handle, metadata)
-  elseif engine["stream"] and engine["provider"] == "google" and type:match("^application/json") then
+  if engine["stream"] and engine["provider"] == "google" and type:match("^application/json") then
     metadata:set("clrk", "${TYPE_KEY}", type)
     headers:replace("${TYPE_KEY}", "${ARRAY_TYPE}")
-    elements(handle, metadata)
+    elements(handle)
   end
 end
 `;
@@ -204,10 +175,10 @@ export const usageFilters = (): readonly Json[] => {
       response_rules: { max_event_size: MAX_EVENT, content_parser },
     }),
     extension('usage-aws', 'envoy.extensions.filters.http.aws_eventstream_parser.v3.AwsEventstreamParser', { response_rules: { content_parser } }),
-    extension('usage-streams', 'envoy.extensions.filters.http.lua.v3.Lua', { default_source_code: { inline_string: STREAMS(known).trimStart() } }),
+    extension('usage-others', 'envoy.extensions.filters.http.lua.v3.Lua', { default_source_code: { inline_string: OTHERS(known).trimStart() } }),
   ];
 };
 
 const OFF = any('envoy.config.route.v3.FilterConfig', { disabled: true });
 /** Switches the reading off, for a virtual host or route: it holds JSON until its end. */
-export const WITHOUT_USAGE: Json = { 'usage-json': OFF, 'usage-sse': OFF, 'usage-aws': OFF, 'usage-streams': OFF };
+export const WITHOUT_USAGE: Json = { 'usage-json': OFF, 'usage-sse': OFF, 'usage-aws': OFF, 'usage-others': OFF };
