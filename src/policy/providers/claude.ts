@@ -42,7 +42,8 @@ const OWN_TOOLS = /^(?:custom$|bash_|text_editor_|computer_|browser_|memory_|too
 const isOwn = ({ type }: JsonObject): boolean => isAbsent(type) || (typeof type === 'string' && OWN_TOOLS.test(type));
 /** Tools that are added later are defined there, or named alone. */
 const addsOwn = (tool: Json | undefined): boolean =>
-  isObject(tool) && (tool['type'] === 'tool_definition' ? isObject(tool['definition']) && isOwn(tool['definition']) : /_reference$/.test(String(tool['type'])));
+  isObject(tool) &&
+  (tool['type'] === 'tool_definition' ? isObject(tool['definition']) && isOwn(tool['definition']) : String(tool['type']).endsWith('_reference'));
 
 interface Content {
   readonly unknownInput: boolean;
