@@ -4,7 +4,7 @@ import { ADS, any, extension, VERDICT_TIMEOUT, type Json } from './envoy.ts';
 import { OWN_HEADERS, STATUS_HEADER } from './headers.ts';
 import { gatewayName, type RouteTable, type TranslateInput } from './input.ts';
 import { localReplies } from './local-reply.ts';
-import { RESTORE_TYPE, usageFilters, WITHOUT_USAGE } from './usage.ts';
+import { usageFilters, WITHOUT_USAGE } from './usage.ts';
 
 /** Dynamic metadata: what the engine judged. */
 const ENGINE_NAMESPACE = 'clrk.engine';
@@ -37,9 +37,9 @@ const tellEngine = extension('clrk.headers', 'envoy.extensions.filters.http.head
 });
 
 /** The status a verdict asks for, in answers of our own; route tables drop the header from answers of upstreams. */
-const applyStatus = (more = ''): string => `
+const APPLY_STATUS = `
 function envoy_on_response(handle)
-  local headers = handle:headers()${more}
+  local headers = handle:headers()
   local status = headers:get("${STATUS_HEADER}")
   if status then
     headers:remove("${STATUS_HEADER}")
@@ -84,7 +84,7 @@ end
 const names = (table: RouteTable): Json =>
   extension('names', 'envoy.extensions.filters.http.lua.v3.Lua', {
     default_source_code: {
-      inline_string: (table === 'l7' || table === 'deny' ? SAME_NAME : PLAIN_NAME).trimStart() + applyStatus(table === 'l7' ? RESTORE_TYPE : ''),
+      inline_string: (table === 'l7' || table === 'deny' ? SAME_NAME : PLAIN_NAME).trimStart() + APPLY_STATUS,
     },
   });
 
@@ -162,7 +162,7 @@ export const connectionManager = (input: TranslateInput, table: RouteTable): Jso
     local_reply_config: localReplies(input),
   });
 
-/** Switches off the engine and the reading of usage, which holds JSON until its end, for a virtual host or route. */
+/** Switches off the engine and the reading of usage for a virtual host or route. */
 export const WITHOUT_ENGINE: Json = {
   engine: any('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute', { disabled: true }),
   ...WITHOUT_USAGE,

@@ -122,6 +122,7 @@ export const google: Provider = {
     { selectors: ['usageMetadata', 'thoughtsTokenCount'], key: 'reasoning' },
     { selectors: ['usageMetadata', 'cachedContentTokenCount'], key: 'cachedInput' },
     { selectors: ['usageMetadata', 'totalTokenCount'], key: 'total' },
+    { selectors: ['candidates', '*', 'finishReason'], key: 'finishReason' },
     { selectors: ['modelVersion'], key: 'responseModel' },
     { selectors: ['responseId'], key: 'responseId' },
   ],

@@ -93,7 +93,7 @@ export type OpaqueOperation = OperationOf<'opaque'>;
 
 /** Where a provider reports usage in a JSON body, an SSE event or an event of AWS's event stream. */
 export interface UsageRule {
-  /** Keys from the top: `['usage', 'prompt_tokens']`. There is no way into a list. */
+  /** Keys from the top: `['usage', 'prompt_tokens']`; `*` = of every element of a list, whose values are joined by commas. */
   readonly selectors: readonly string[];
   readonly key: keyof ReportedUsage;
 }

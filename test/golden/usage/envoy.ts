@@ -1,5 +1,5 @@
-import { extension, type Json } from '../../../src/egress/translate/envoy.ts';
-import { RESTORE_TYPE, usageFilters } from '../../../src/egress/translate/usage.ts';
+import { CONNECTION_BUFFER, extension, type Json } from '../../../src/egress/translate/envoy.ts';
+import { usageFilters } from '../../../src/egress/translate/usage.ts';
 
 /** In a namespace of its own. */
 export const PORTS = { envoy: 18_080, upstream: 18_081 };
@@ -10,10 +10,6 @@ function envoy_on_request(handle)
   local metadata = handle:streamInfo():dynamicMetadata()
   metadata:set("clrk.engine", "provider", handle:headers():get("x-provider") or "")
   metadata:set("clrk.engine", "stream", handle:headers():get("x-stream") == "true")
-end
-function envoy_on_response(handle)
-  local headers = handle:headers()
-  ${RESTORE_TYPE}
 end
 `;
 
@@ -26,6 +22,7 @@ export const envoyConfig = (accessLog: string): Json => ({
     listeners: [
       {
         name: 'replay',
+        per_connection_buffer_limit_bytes: CONNECTION_BUFFER,
         address: address(PORTS.envoy),
         filter_chains: [
           {
@@ -49,6 +46,7 @@ export const envoyConfig = (accessLog: string): Json => ({
     clusters: [
       {
         name: 'upstream',
+        per_connection_buffer_limit_bytes: CONNECTION_BUFFER,
         type: 'STATIC',
         connect_timeout: '1s',
         load_assignment: { cluster_name: 'upstream', endpoints: [{ lb_endpoints: [{ endpoint: { address: address(PORTS.upstream) } }] }] },

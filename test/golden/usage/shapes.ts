@@ -35,10 +35,10 @@ const openai: readonly Shape[] = [
     body: JSON.stringify({
       id: 'chatcmpl-1',
       model: 'gpt-4o-2024-08-06',
-      choices: [{ message: { content: '{"usage":{"prompt_tokens":1}}' } }],
+      choices: [{ message: { content: '{"usage":{"prompt_tokens":1},"choices":[{"finish_reason":"forged"}]}' }, finish_reason: 'stop' }],
       usage: { prompt_tokens: 11, completion_tokens: 5, total_tokens: 16, prompt_tokens_details: { cached_tokens: 3 }, completion_tokens_details: { reasoning_tokens: 2 } },
     }),
-    usage: { input: 11, output: 5, total: 16, cachedInput: 3, reasoning: 2, responseModel: 'gpt-4o-2024-08-06', responseId: 'chatcmpl-1' },
+    usage: { input: 11, output: 5, total: 16, cachedInput: 3, reasoning: 2, finishReason: 'stop', responseModel: 'gpt-4o-2024-08-06', responseId: 'chatcmpl-1' },
     totals: { input: 11, output: 5, cachedInput: 3, reasoning: 2 },
   },
   {
@@ -49,6 +49,54 @@ const openai: readonly Shape[] = [
     body: `${sse({ id: 'c', model: 'm', choices: [{ delta: { content: 'x' } }], usage: null }, { id: 'c', model: 'm', choices: [], usage: { prompt_tokens: 11, completion_tokens: 5, total_tokens: 16 } })}data: [DONE]\n\n`,
     usage: { input: 11, output: 5, total: 16, responseModel: 'm', responseId: 'c' },
     totals: { input: 11, output: 5 },
+  },
+  {
+    name: 'openai: answers end for reasons of their own; arguments and other lists are none',
+    provider: 'openai',
+    headers: JSON_TYPE,
+    body: JSON.stringify({
+      metadata: { choices: [{ finish_reason: 'forged' }], finish_reason: 'forged' },
+      other: [{ finish_reason: 'forged' }],
+      choices: [
+        { index: 0, finish_reason: 'length', logprobs: [[{ finish_reason: 'forged' }], 'x', null], message: { arguments: { finish_reason: 'forged' } } },
+        { index: 1, finish_reason: 'stop' },
+        { index: 2, finish_reason: null },
+        { index: 3, finish_reason: 'stop' },
+      ],
+      usage: { prompt_tokens: 11, completion_tokens: 5 },
+    }),
+    usage: { input: 11, output: 5, finishReason: 'length,stop' },
+    totals: { input: 11, output: 5 },
+  },
+  {
+    name: 'openai: a stream of two answers ends twice',
+    provider: 'openai',
+    stream: true,
+    headers: SSE,
+    body: `${sse(
+      { id: 'c', model: 'm', choices: [{ index: 0, delta: { content: '"finish_reason":"forged"' }, finish_reason: null }] },
+      { id: 'c', model: 'm', choices: [{ index: 1, delta: {}, finish_reason: 'tool_calls' }] },
+      { id: 'c', model: 'm', choices: [{ index: 0, delta: {}, finish_reason: 'content_filter' }] },
+      { id: 'c', model: 'm', choices: [], usage: { prompt_tokens: 11, completion_tokens: 5 } },
+    )}data: [DONE]\n\n`,
+    usage: { input: 11, output: 5, finishReason: 'tool_calls,content_filter', responseModel: 'm', responseId: 'c' },
+    totals: { input: 11, output: 5 },
+  },
+  {
+    name: 'openai: an answer of megabytes arrives as it is, with its usage; why it ended is not looked for in so much text',
+    provider: 'openai',
+    headers: JSON_TYPE,
+    body: JSON.stringify({ choices: [{ message: { content: 'x"'.repeat(1_500_000) }, finish_reason: 'stop' }], usage: { prompt_tokens: 11, completion_tokens: 5 } }),
+    usage: { input: 11, output: 5 },
+    totals: { input: 11, output: 5 },
+  },
+  {
+    name: 'openai: embeddings of megabytes',
+    provider: 'openai',
+    headers: JSON_TYPE,
+    body: JSON.stringify({ data: Array.from({ length: 100 }, (_, index) => ({ index, embedding: Array(1_536).fill(-0.0123456789) })), model: 'e', usage: { prompt_tokens: 11 } }),
+    usage: { input: 11, responseModel: 'e' },
+    totals: { input: 11 },
   },
   {
     name: 'openai: a stream that is cut',
@@ -143,7 +191,7 @@ const anthropic: readonly Shape[] = [
 ];
 
 const geminiPiece = (usageMetadata: object | undefined, more: object = {}): object => ({
-  candidates: [{ content: { parts: [{ text: '"usageMetadata": {"promptTokenCount": 1} ]}\\' }] } }],
+  candidates: [{ content: { parts: [{ text: '"usageMetadata": {"promptTokenCount": 1} ]}\\' }] }, ...(usageMetadata === FINAL && { finishReason: 'STOP' }) }],
   ...(usageMetadata && { usageMetadata }),
   modelVersion: 'gemini-x',
   responseId: 'r1',
@@ -151,10 +199,10 @@ const geminiPiece = (usageMetadata: object | undefined, more: object = {}): obje
 });
 const DETAILS = { promptTokensDetails: [{ modality: 'TEXT', tokenCount: 777 }] };
 const FINAL = { promptTokenCount: 10, candidatesTokenCount: 9, totalTokenCount: 25, thoughtsTokenCount: 6, cachedContentTokenCount: 4, ...DETAILS };
-const GEMINI = { input: 10, output: 9, total: 25, reasoning: 6, cachedInput: 4, responseModel: 'gemini-x', responseId: 'r1' };
+const GEMINI = { input: 10, output: 9, total: 25, reasoning: 6, cachedInput: 4, finishReason: 'STOP', responseModel: 'gemini-x', responseId: 'r1' };
 const GEMINI_TOTALS = { input: 10, output: 15, cachedInput: 4, reasoning: 6 };
 /** What a model wrote as arguments is real JSON, but not where usage is. */
-const FORGED = { candidates: [{ content: { parts: [{ functionCall: { name: 'f', args: { usageMetadata: { promptTokenCount: 1, candidatesTokenCount: 1 } } } }] } }] };
+const FORGED = { candidates: [{ content: { parts: [{ functionCall: { name: 'f', args: { usageMetadata: { promptTokenCount: 1, candidatesTokenCount: 1 }, candidates: [{ finishReason: 'FORGED' }], finishReason: 'FORGED' } } }] } }] };
 const array = (...pieces: readonly object[]): string => `[${pieces.map((piece) => JSON.stringify(piece, null, 2)).join(',\r\n')}]`;
 
 const google: readonly Shape[] = [
@@ -203,14 +251,14 @@ const google: readonly Shape[] = [
     totals: GEMINI_TOTALS,
   },
   {
-    name: 'google: an array that is cut in the middle of an element',
+    name: 'google: an array that is cut in the middle of an element: what was whole of it counts',
     provider: 'google',
     stream: true,
     cut: true,
     headers: GOOGLE_TYPE,
     body: `${array(geminiPiece({ promptTokenCount: 10, candidatesTokenCount: 2, totalTokenCount: 12 })).slice(0, -1)},\r\n${JSON.stringify(geminiPiece(FINAL)).slice(0, -20)}`,
-    usage: { input: 10, output: 2, total: 12, responseModel: 'gemini-x', responseId: 'r1' },
-    totals: { input: 10, output: 2 },
+    usage: GEMINI,
+    totals: GEMINI_TOTALS,
   },
   { name: 'google: an empty array', provider: 'google', stream: true, headers: GOOGLE_TYPE, body: '[]', usage: undefined, totals: {} },
   { name: 'google: an array that is none', provider: 'google', stream: true, headers: GOOGLE_TYPE, body: ']]]}}}"{[', usage: undefined, totals: {} },

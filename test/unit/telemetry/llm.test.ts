@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { EXCHANGE_COLUMNS } from '#telemetry';
 import { parseAccess, parseEgress } from '../../../src/telemetry/recorder/lines.ts';
 import { recordOfAccess, recordOfEgress } from '../../../src/telemetry/recorder/record.ts';
+import { SHAPES } from '../../golden/usage/shapes.ts';
 import { golden, type GoldenLine } from './golden-lines.ts';
 
 /** A record as OpenTelemetry attributes, those of an LLM request. */
@@ -18,6 +19,21 @@ const recordOf = ({ line }: Pick<GoldenLine, 'line'>) => recordOfAccess(parseAcc
 describe("a line of Envoy's log has every attribute of its LLM request", () => {
   test.each(golden)('$name', (each) => {
     expect(attributesOf(recordOf(each))).toEqual(each.attributes);
+  });
+
+  test.each(SHAPES)('what $name used', ({ provider, usage, totals }) => {
+    const { attributes, line } = golden[0]!;
+    const record = recordOf({ line: { ...line, engine: { ...(line['engine'] as object), provider }, usage } });
+    expect({
+      input: record.inputTokens,
+      output: record.outputTokens,
+      cachedInput: record.cachedInputTokens,
+      cacheCreation: record.cacheCreationTokens,
+      reasoning: record.reasoningTokens,
+    }).toEqual({ input: undefined, output: undefined, cachedInput: undefined, cacheCreation: undefined, reasoning: undefined, ...totals });
+    expect(record.finishReasons).toEqual(usage?.finishReason?.split(',') ?? []);
+    expect([record.responseModel, record.responseId]).toEqual([usage?.responseModel ?? '', usage?.responseId ?? '']);
+    expect(attributesOf(record)['clrk.budget.reserved_tokens']).toBe(attributes['clrk.budget.reserved_tokens']);
   });
 
   test('between them they have every attribute there is', () => {

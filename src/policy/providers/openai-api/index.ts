@@ -72,6 +72,7 @@ const BY_INPUT = [
 const BASES: readonly (readonly string[])[] = [[], ['response']];
 
 export const USAGE: readonly UsageRule[] = [
+  { selectors: ['choices', '*', 'finish_reason'], key: 'finishReason' },
   ...BY_PROMPT.map(([selectors, key]) => ({ selectors: ['usage', ...selectors], key })),
   ...BASES.flatMap((base) => BY_INPUT.map(([selectors, key]) => ({ selectors: [...base, 'usage', ...selectors], key }))),
   ...BASES.flatMap((base): readonly UsageRule[] => [
