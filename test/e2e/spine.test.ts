@@ -123,6 +123,7 @@ describe('the quickstart', () => {
         routeMatched: true,
         stream: index === 1,
         budgetOverrun: false,
+        finishReasons: ['stop'],
         providerFetches: [],
         credentialsEchoed: [],
         traceId,
