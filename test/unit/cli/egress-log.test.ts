@@ -54,7 +54,7 @@ test.each([
 
 test('a table for people, with how to ask why on a terminal only; JSON lines and YAML for programs', async () => {
   const plain = await log([]);
-  expect(plain.out).toMatch(/^TIME +VERDICT +REASON +METHOD +HOST .*BYTES +MS$/m);
+  expect(plain.out).toMatch(/^TIME +VERDICT +REQUEST +HTTP +MODEL +TOKENS .*BYTES +MS$/m);
   expect(plain.out).toMatch(/Denied +NoRoute +tcp +10\.40\.0\.5:5432/);
   expect(plain.err).toBe('');
   expect((await log([], true)).err).toContain('clrk explain default/summarizer tcp 10.40.0.5:5432\n');
