@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { AUTHORITATIVE_ANSWER, decode, encode, RECURSION_AVAILABLE, streamDecode, streamEncode, TRUNCATED_RESPONSE, type Answer } from 'dns-packet';
 
 export interface Reply {
@@ -35,11 +35,7 @@ export const serveNames = async (
     const bytes = encode(whole);
     return bytes.length <= 1232 ? bytes : encode({ ...whole, flags: whole.flags | TRUNCATED_RESPONSE, answers: [] });
   };
-  const udp = createSocket('udp4');
-  udp.on('message', (packet, from) => void answer(packet, false).then((bytes) => bytes && udp.send(bytes, from.port, from.address, () => {})));
-  udp.bind(at, host);
-  await once(udp, 'listening');
-  const { port } = udp.address();
+  let udp: ReturnType<typeof createSocket>;
   const open = new Set<Socket>();
   const tcp = createServer((socket) => {
     open.add(socket);
@@ -51,8 +47,23 @@ export const serveNames = async (
       void answer(buffer, true).then((bytes) => bytes && socket.write(bytes));
     });
   });
-  tcp.listen(port, host);
-  await once(tcp, 'listening');
+  // A port that was free for one protocol may be taken for the other.
+  for (let tries = 1; ; tries++) {
+    tcp.listen(at, host);
+    await once(tcp, 'listening');
+    udp = createSocket('udp4');
+    try {
+      udp.bind((tcp.address() as AddressInfo).port, host);
+      await once(udp, 'listening');
+      break;
+    } catch (error) {
+      if (at !== 0 || tries === 10) throw error;
+      udp.close();
+      await new Promise((done) => tcp.close(done));
+    }
+  }
+  const { port } = udp.address();
+  udp.on('message', (packet, from) => void answer(packet, false).then((bytes) => bytes && udp.send(bytes, from.port, from.address, () => {})));
   return {
     address: `${host}:${port}`,
     asked,
