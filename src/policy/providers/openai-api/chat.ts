@@ -1,6 +1,7 @@
 import { isJsonObject as isObject, type Json, type JsonObject } from '../../json.ts';
 import type { BodyFacts, JsonOperation, Misread } from '../provider.ts';
-import { ambiguous, count, fetchesOfPart, given, hostsIn, isMisread, MAX_LIMIT, misread, modelOf, objects, streamOf, type Dialect } from './fields.ts';
+import { isMisread, lookalikeOf, misread, objectsIn, urlHostsIn } from '../fields.ts';
+import { count, fetchesOfPart, given, modelOf, streamOf, type Dialect } from './fields.ts';
 
 /** Chat completions. Source: https://platform.openai.com/docs/api-reference/chat/create */
 
@@ -27,12 +28,12 @@ const OWN_TOOLS: ReadonlySet<Json | undefined> = new Set(['function', 'custom'])
 const runsTools = (tools: Json | undefined): boolean => Array.isArray(tools) && tools.some((tool) => !isObject(tool) || !OWN_TOOLS.has(tool['type']));
 
 const readMessages = (value: Json | undefined): Pick<BodyFacts, 'unknownInput' | 'fetches'> | Misread => {
-  const messages = objects(value);
+  const messages = objectsIn(value);
   if (!messages) return misread('`messages` must be a list of objects.');
   const parts: JsonObject[] = [];
   for (const { content } of messages) {
     if (!given(content) || typeof content === 'string') continue;
-    const list = objects(content);
+    const list = objectsIn(content);
     if (!list) return misread('`messages[].content` must be text or a list of parts.');
     parts.push(...list);
   }
@@ -45,14 +46,14 @@ const readMessages = (value: Json | undefined): Pick<BodyFacts, 'unknownInput' |
 /** Searches and databases that the provider reads for an answer, by the hosts they name; `*` where they name none. */
 const searchesOf = (body: JsonObject): readonly string[] => {
   const data = body['data_sources'];
-  const sources = given(data) && !(Array.isArray(data) && data.length === 0) ? [...hostsIn(data), '*'] : [];
+  const sources = given(data) && !(Array.isArray(data) && data.length === 0) ? [...urlHostsIn(data), '*'] : [];
   return given(body['web_search_options']) || runsTools(body['tools']) ? [...sources, '*'] : sources;
 };
 
 const limitOf = (body: JsonObject): number | undefined | Misread => {
   const limits: number[] = [];
   for (const field of LIMIT_FIELDS) {
-    const limit = count(body, field, MAX_LIMIT);
+    const limit = count(body, field);
     if (typeof limit === 'object') return limit;
     if (limit !== undefined) limits.push(limit);
   }
@@ -63,7 +64,7 @@ export const chat = (dialect: Dialect): JsonOperation => ({
   name: 'chat',
   body: 'json',
   read(target, body) {
-    const unclear = ambiguous(Object.keys(body), ACTED_ON);
+    const unclear = lookalikeOf(body, ACTED_ON);
     if (unclear) return unclear;
     const named = modelOf(dialect, target, body['model']);
     if (isMisread(named)) return named;

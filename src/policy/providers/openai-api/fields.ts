@@ -1,7 +1,6 @@
-import { isJsonObject as isObject, type Json, type JsonObject } from '../../json.ts';
+import type { Json, JsonObject } from '../../json.ts';
+import { countAt, hostOfUrl, isAbsent, misread, urlHostsIn } from '../fields.ts';
 import type { Misread, RequestTarget } from '../provider.ts';
-
-/** Reading fields of requests of OpenAI's API, and of the APIs made like it. */
 
 /** What APIs made like OpenAI's do in their own way. */
 export interface Dialect {
@@ -17,30 +16,11 @@ export interface Dialect {
   readonly completionTokens?: number;
 }
 
-export const misread = (message: string, reason = 'InvalidRequest'): Misread => ({ reason, message });
-
-export const isMisread = (value: object | undefined): value is Misread => value !== undefined && 'reason' in value && 'message' in value;
-
 /** Null counts as absent, as it does for the provider. */
-export const given = (value: Json | undefined): value is Exclude<Json, null> => value !== undefined && value !== null;
+export const given = (value: Json | undefined): value is Exclude<Json, null> => !isAbsent(value);
 
-/** A field that differs from a known one only in case: some servers would read it as that one. */
-export const ambiguous = (keys: readonly string[], known: ReadonlySet<string>): Misread | undefined => {
-  const other = keys.find((key) => !known.has(key) && known.has(key.toLowerCase()));
-  return other === undefined ? undefined : misread(`\`${other}\` differs from a known field only in case.`, 'AmbiguousField');
-};
+export const count = (body: JsonObject, field: string, max?: number): number | undefined | Misread => countAt(body[field], field, max);
 
-const wholeNumber = (value: Json | undefined, max: number, min: number): boolean =>
-  typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
-
-/** A whole number. */
-export const count = (body: JsonObject, field: string, max: number, min = 1): number | undefined | Misread => {
-  const value = body[field];
-  if (!given(value)) return undefined;
-  return wholeNumber(value, max, min) ? (value as number) : misread(`\`${field}\` must be an integer from ${min} to ${max}.`);
-};
-
-export const MAX_LIMIT = 2 ** 31;
 const MAX_MODEL = 256;
 
 /** The name of the model, by URL or body. */
@@ -56,37 +36,15 @@ export const streamOf = ({ stream }: JsonObject): boolean | Misread => {
   return typeof stream === 'boolean' ? stream : misread('`stream` must be true or false.');
 };
 
-/** Every text in a value, however deep. */
-const textsOf = (value: Json | undefined): readonly string[] => {
-  if (typeof value === 'string') return [value];
-  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsOf) : [];
+/** Names of fields that are URLs, whatever their text looks like: `image_url` and `url` in it, `file_url`, … */
+const URL_FIELD = /(?:^|_)ur[il]$/i;
+
+const namedUrls = (value: Json | undefined, field = ''): readonly string[] => {
+  if (typeof value === 'string') return URL_FIELD.test(field) && !/^\s*data:/i.test(value) ? [value] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  // An item of a list has the name of the list.
+  return Object.entries(value as object).flatMap(([key, item]: [string, Json]) => namedUrls(item, Array.isArray(value) ? field : key));
 };
 
-const LOOKS_LIKE_URL = /^\s*[a-z][a-z0-9+.-]*:[\\/]{2}/i;
-
-/** The host of a URL; `*` when nobody can tell. */
-export const hostOfUrl = (text: string): string => URL.parse(text)?.hostname || '*';
-
-/** Hosts of every text in a value that looks like a URL, whatever its field is called. */
-export const hostsIn = (value: Json | undefined): readonly string[] => [
-  ...new Set(
-    textsOf(value)
-      .filter((text) => LOOKS_LIKE_URL.test(text))
-      .map(hostOfUrl),
-  ),
-];
-
-/**
- * Hosts that the provider would fetch from for a part of a message that is no text; `data:` URLs carry their content themselves.
- * Where an image is named anything else is a URL.
- */
-export const fetchesOfPart = (part: JsonObject): readonly string[] => {
-  const image = part['image_url'];
-  const url = isObject(image) ? image['url'] : image;
-  const named = typeof url === 'string' && !/^data:/i.test(url) ? [hostOfUrl(url)] : [];
-  return [...new Set([...named, ...hostsIn(part)])];
-};
-
-/** A list of objects. */
-export const objects = (value: Json | undefined): readonly JsonObject[] | undefined =>
-  Array.isArray(value) && value.every(isObject) ? (value as readonly JsonObject[]) : undefined;
+/** Hosts that the provider would fetch from for a part that is no text; `data:` URLs carry their content themselves. */
+export const fetchesOfPart = (part: JsonObject): readonly string[] => [...new Set([...namedUrls(part).map(hostOfUrl), ...urlHostsIn(part)])];

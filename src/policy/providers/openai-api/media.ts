@@ -1,6 +1,7 @@
 import type { Json, JsonObject } from '../../json.ts';
 import type { BodyFacts, FormOperation, FormPart, JsonOperation, Misread } from '../provider.ts';
-import { ambiguous, count, fetchesOfPart, isMisread, misread, modelOf, streamOf, type Dialect } from './fields.ts';
+import { isMisread, lookalikeOf, misread } from '../fields.ts';
+import { count, fetchesOfPart, modelOf, streamOf, type Dialect } from './fields.ts';
 
 /**
  * Images and audio. No field of these requests caps what they use: it fits into a budget whole, or is refused. What is answered
@@ -22,7 +23,7 @@ export const imageGenerations = (dialect: Dialect): JsonOperation => ({
   name: 'image_generation',
   body: 'json',
   read(target, body) {
-    const unclear = ambiguous(Object.keys(body), IMAGE_FIELDS);
+    const unclear = lookalikeOf(body, IMAGE_FIELDS);
     if (unclear) return unclear;
     const named = modelOf({ ...dialect, modelOptional: true }, target, body['model']);
     if (isMisread(named)) return named;
@@ -34,12 +35,14 @@ export const imageGenerations = (dialect: Dialect): JsonOperation => ({
   edit: (_target, body) => body,
 });
 
+const SPEECH_FIELDS = new Set(['model', 'input', 'stream_format']);
+
 /** Source: https://platform.openai.com/docs/api-reference/audio/createSpeech */
 export const speech = (dialect: Dialect): JsonOperation => ({
   name: 'speech',
   body: 'json',
   read(target, body) {
-    const unclear = ambiguous(Object.keys(body), new Set(['model', 'input', 'instructions', 'stream_format']));
+    const unclear = lookalikeOf(body, SPEECH_FIELDS);
     if (unclear) return unclear;
     const named = modelOf(dialect, target, body['model']);
     if (isMisread(named)) return named;
@@ -84,10 +87,7 @@ const formOperation = ({ name, files, texts, dialect }: Form): FormOperation => 
   name,
   body: 'multipart',
   read(target, parts) {
-    const unclear = ambiguous(
-      parts.map((part) => part.name),
-      new Set([...files, ...texts]),
-    );
+    const unclear = lookalikeOf(Object.fromEntries(parts.map((part) => [part.name, null])), new Set([...files, ...texts]));
     if (unclear) return unclear;
     const stray = parts.find((part) => (part.filename !== undefined) !== files.has(part.name.replace(/\[\]$/, '')));
     if (stray) return misread(`\`${stray.name.slice(0, 100)}\` must${stray.filename === undefined ? '' : ' not'} be a file.`);

@@ -1,6 +1,7 @@
 import { isJsonObject as isObject, type Json, type JsonObject } from '../../json.ts';
 import type { BodyFacts, JsonOperation, Misread } from '../provider.ts';
-import { ambiguous, count, fetchesOfPart, given, hostOfUrl, isMisread, MAX_LIMIT, misread, modelOf, objects, streamOf, type Dialect } from './fields.ts';
+import { hostOfUrl, isMisread, lookalikeOf, misread, objectsIn } from '../fields.ts';
+import { count, fetchesOfPart, given, modelOf, streamOf, type Dialect } from './fields.ts';
 
 /** Responses. Source: https://platform.openai.com/docs/api-reference/responses/create */
 
@@ -39,7 +40,7 @@ const partsOf = (item: JsonObject): readonly JsonObject[] | Misread => {
   for (const field of PART_FIELDS) {
     const value = item[field];
     if (!given(value) || typeof value === 'string') continue;
-    const list = objects(value);
+    const list = objectsIn(value);
     if (!list) return misread(`\`input[].${field}\` must be text or a list of parts.`);
     parts.push(...list);
   }
@@ -48,7 +49,7 @@ const partsOf = (item: JsonObject): readonly JsonObject[] | Misread => {
 
 const readInput = (input: Json | undefined): Input | Misread => {
   if (!given(input) || typeof input === 'string') return { unknownInput: false, fetches: [] };
-  const items = objects(input);
+  const items = objectsIn(input);
   if (!items) return misread('`input` must be text or a list of items.');
   let unknownInput = false;
   const fetches: string[] = [];
@@ -87,7 +88,7 @@ export const responses = (dialect: Dialect): JsonOperation => ({
   name: 'chat',
   body: 'json',
   read(target, body) {
-    const unclear = ambiguous(Object.keys(body), ACTED_ON);
+    const unclear = lookalikeOf(body, ACTED_ON);
     if (unclear) return unclear;
     const named = modelOf(dialect, target, body['model']);
     if (isMisread(named)) return named;
@@ -95,7 +96,7 @@ export const responses = (dialect: Dialect): JsonOperation => ({
     if (typeof stream === 'object') return stream;
     if (given(body['background']) && body['background'] !== false)
       return misread('`background` must be false: what such an answer used is said by another call, so it cannot be metered.');
-    const limit = count(body, 'max_output_tokens', MAX_LIMIT);
+    const limit = count(body, 'max_output_tokens');
     if (typeof limit === 'object') return limit;
     const { instructions, tools } = body;
     if (given(instructions) && typeof instructions !== 'string') return misread('`instructions` must be text.');

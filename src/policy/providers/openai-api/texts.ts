@@ -1,7 +1,8 @@
 import { isJsonObject as isObject, type Json } from '../../json.ts';
 import type { JsonOperation } from '../provider.ts';
 import { withStreamUsage } from './chat.ts';
-import { ambiguous, count, given, isMisread, MAX_LIMIT, misread, modelOf, streamOf, type Dialect } from './fields.ts';
+import { isMisread, lookalikeOf, misread } from '../fields.ts';
+import { count, given, modelOf, streamOf, type Dialect } from './fields.ts';
 
 /** Operations on texts: completions and embeddings. */
 
@@ -22,7 +23,7 @@ export const completions = (dialect: Dialect): JsonOperation => ({
   name: 'text_completion',
   body: 'json',
   read(target, body) {
-    const unclear = ambiguous(Object.keys(body), COMPLETION_FIELDS);
+    const unclear = lookalikeOf(body, COMPLETION_FIELDS);
     if (unclear) return unclear;
     const named = modelOf(dialect, target, body['model']);
     if (isMisread(named)) return named;
@@ -35,7 +36,8 @@ export const completions = (dialect: Dialect): JsonOperation => ({
     if (typeof n === 'object') return n;
     const bestOf = count(body, 'best_of', 128);
     if (typeof bestOf === 'object') return bestOf;
-    const limit = count(body, 'max_tokens', MAX_LIMIT, 0) ?? dialect.completionTokens;
+    // 0 asks for the prompt alone.
+    const limit = body['max_tokens'] === 0 ? 0 : (count(body, 'max_tokens') ?? dialect.completionTokens);
     if (typeof limit === 'object') return limit;
     return {
       ...named,
@@ -62,7 +64,7 @@ export const embeddings = (dialect: Dialect): JsonOperation => ({
   name: 'embeddings',
   body: 'json',
   read(target, body) {
-    const unclear = ambiguous(Object.keys(body), EMBEDDING_FIELDS);
+    const unclear = lookalikeOf(body, EMBEDDING_FIELDS);
     if (unclear) return unclear;
     const named = modelOf(dialect, target, body['model']);
     if (isMisread(named)) return named;
