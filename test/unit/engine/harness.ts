@@ -39,11 +39,11 @@ interface Mutation {
   readonly removeHeaders?: readonly string[];
 }
 type Response =
-  | { readonly case: 'requestHeaders' }
+  | { readonly case: 'requestHeaders'; readonly value: { readonly response: { readonly headerMutation?: Mutation } } }
   | {
       readonly case: 'requestBody';
       readonly value: {
-        readonly response: { readonly headerMutation: Mutation; readonly bodyMutation: { readonly mutation: { readonly value: Uint8Array } } };
+        readonly response: { readonly headerMutation: Mutation; readonly bodyMutation?: { readonly mutation: { readonly value: Uint8Array } } };
       };
     }
   | {
@@ -79,7 +79,12 @@ export interface Harness extends AsyncDisposable {
 }
 
 /** What addresses of the gateway stand for. */
-const NAMES: Readonly<Record<string, string>> = { '198.18.0.1': 'api.openai.com', '198.18.0.3': 'evil.example' };
+const NAMES: Readonly<Record<string, string>> = {
+  '198.18.0.1': 'api.openai.com',
+  '198.18.0.3': 'evil.example',
+  '198.18.0.4': 'a.llm.test',
+  '198.18.0.5': 'a.openai.azure.com',
+};
 
 let requests = 0;
 
@@ -136,18 +141,33 @@ export const createHarness = (
   return harness;
 };
 
+const NONE = new Uint8Array();
+
+const verdictOf = (response: Response): readonly [status: number, mutation: Mutation, body: Uint8Array] => {
+  if (response.case === 'immediateResponse') return [response.value.status.code, response.value.headers, response.value.body];
+  // Of a request without body, the headers are the verdict.
+  const { headerMutation, ...rest } = response.value.response;
+  if (!headerMutation) throw new Error('no verdict');
+  return [200, headerMutation, ('bodyMutation' in rest ? rest.bodyMutation?.mutation.value : undefined) ?? NONE];
+};
+
+/** Forwarded forms are no JSON. */
+const jsonOf = (text: string): JsonAnswer => {
+  try {
+    return JSON.parse(text) as JsonAnswer;
+  } catch {
+    return {};
+  }
+};
+
 const answerOf = (messages: readonly Message[]): Answer => {
   const { response, dynamicMetadata } = messages.at(-1)!;
-  if (response.case === 'requestHeaders') throw new Error('no verdict');
-  const [status, mutation, body] =
-    response.case === 'immediateResponse'
-      ? [response.value.status.code, response.value.headers, response.value.body]
-      : [200, response.value.response.headerMutation, response.value.response.bodyMutation.mutation.value];
+  const [status, mutation, body] = verdictOf(response);
   const text = Buffer.from(body).toString();
   return {
     status,
     headers: Object.fromEntries(mutation.setHeaders.map(({ header }) => [header.key, Buffer.from(header.rawValue).toString()])),
-    json: JSON.parse(text) as JsonAnswer,
+    json: jsonOf(text),
     text,
     removed: mutation.removeHeaders ?? [],
     engine: dynamicMetadata['clrk.engine'],
