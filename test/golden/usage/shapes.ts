@@ -1,11 +1,13 @@
+import type { ProviderName } from '#api';
 import type { ReportedUsage } from '#model';
 import type { UsageTotals } from '#policy';
 import { event, exception } from '../../fixtures/bedrock/event-stream.ts';
+import { OPENAI_SHAPES } from './openai.ts';
 
 /** Answers of providers as they come over the wire, ordinary, empty, odd and cut, and what is to be read of them. */
 export interface Shape {
   readonly name: string;
-  readonly provider: 'openai' | 'anthropic' | 'google' | 'bedrock';
+  readonly provider: ProviderName;
   readonly stream?: true;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | Buffer;
@@ -401,4 +403,4 @@ const odd: readonly Shape[] = [
   { name: 'text', provider: 'openai', headers: { 'content-type': 'text/plain' }, body: '{"usage":{"prompt_tokens":5}}', usage: undefined, totals: {} },
 ];
 
-export const SHAPES: readonly Shape[] = [...openai, ...anthropic, ...google, ...bedrock, ...odd];
+export const SHAPES: readonly Shape[] = [...openai, ...OPENAI_SHAPES, ...anthropic, ...google, ...bedrock, ...odd];
