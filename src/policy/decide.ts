@@ -60,13 +60,18 @@ const deniedByPolicy = (set: PolicySet, routes: readonly AiRoute[], facts: Reque
   return undefined;
 };
 
+/** Whether somebody understands calls of this kind. */
+const isRead = (set: PolicySet, facts: RequestFacts): boolean => providerAt(set, facts.host)?.operation(targetOf(facts)) !== undefined;
+
+const notMetered = (set: PolicySet, route: AiRoute, { method, path }: RequestFacts, rule?: number): Decision =>
+  deny(set, 'EndpointNotBuilt', `${aiName(route)} is about ${method} ${path}, but calls to it cannot be metered yet.`, route, rule);
+
 /** The rule that matched lets the request through, unless it or what it needs is incomplete. */
 const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestFacts): Decision => {
   const name = aiName(route);
   const refuse = (reason: string, message: string, status = 403): Decision => deny(set, reason, message, route, rule.index, status);
   if (rule.notBuilt.length > 0) return refuse('NotBuilt', `Rule ${rule.index} of ${name} uses what is not built yet: ${rule.notBuilt.join(', ')}.`);
-  if (providerAt(set, facts.host)?.operation(targetOf(facts)) === undefined)
-    return refuse('EndpointNotBuilt', `${name} allows ${facts.method} ${facts.path}, but calls to it cannot be metered yet.`);
+  if (!isRead(set, facts)) return notMetered(set, route, facts, rule.index);
   const missing = route.credential?.missing;
   if (missing) {
     const { policy } = route.credential!;
@@ -104,6 +109,8 @@ export const decide = (set: PolicySet, facts: RequestFacts): Decision => {
     }
   }
   const { miss, route } = nearest;
+  // Of a call that nobody reads the model is not known: that it is not read is the reason.
+  if (miss === 'Model' && facts.model === undefined && !isRead(set, facts)) return notMetered(set, route, facts);
   if (miss === 'Model') return deny(set, 'ModelNotAllowed', `${aiName(route)} does not allow model ${JSON.stringify(facts.model ?? '')}.`, route);
   return deny(set, 'EndpointNotAllowed', `${aiName(route)} does not allow ${facts.method} ${facts.path}.`, route);
 };

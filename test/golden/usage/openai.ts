@@ -84,7 +84,7 @@ export const OPENAI_SHAPES: readonly Shape[] = [
     'an image, streamed',
     events(
       { type: 'image_generation.partial_image', b64_json: 'AA==', partial_image_index: 0 },
-      { type: 'image_generation.completed', b64_json: 'A'.repeat(600_000), usage: { total_tokens: 100, input_tokens: 50, output_tokens: 50 } },
+      { type: 'image_generation.completed', b64_json: 'A'.repeat(1_200_000), usage: { total_tokens: 100, input_tokens: 50, output_tokens: 50 } },
     ),
     { input: 50, output: 50, total: 100 },
     { input: 50, output: 50 },
