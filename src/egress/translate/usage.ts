@@ -11,6 +11,8 @@ const ENGINE_NAMESPACE = 'clrk.engine';
 
 /** An event of a stream can carry a whole tool call. */
 const MAX_EVENT = 1024 * 1024;
+/** One of server-sent events can carry a whole picture, in base64. */
+const MAX_SSE_EVENT = 4 * MAX_EVENT;
 
 /** In the order of the request: an answer meets the last one first. */
 export const usageFilters = (): readonly Json[] => {
@@ -27,7 +29,7 @@ export const usageFilters = (): readonly Json[] => {
   const script = usageScript(known, { usage: USAGE_NAMESPACE, engine: ENGINE_NAMESPACE, maxBytes: MAX_EVENT });
   return [
     extension('usage-sse', 'envoy.extensions.filters.http.sse_to_metadata.v3.SseToMetadata', {
-      response_rules: { max_event_size: MAX_EVENT, content_parser },
+      response_rules: { max_event_size: MAX_SSE_EVENT, content_parser },
     }),
     extension('usage-aws', 'envoy.extensions.filters.http.aws_eventstream_parser.v3.AwsEventstreamParser', { response_rules: { content_parser } }),
     extension('usage-others', 'envoy.extensions.filters.http.lua.v3.Lua', { default_source_code: { inline_string: script } }),
