@@ -46,7 +46,7 @@ export const urlHostsIn = (value: Json | undefined): readonly string[] =>
     .filter((text) => /^\s*[a-z][a-z0-9+.-]*:[\\/]{2}/i.test(text))
     .map(hostOfUrl);
 
-/** A name stands for itself and its variants, which go on after a `-`, `.` or `:`. */
+/** A name stands for itself and its variants, which go on after a `-`, `.`, `:` or `@`. */
 export type Family = readonly [names: readonly string[], contextWindow: number, maxOutput: number, hiddenReasoning: boolean];
 
 /** Limits by family, the longest name that fits winning; `stranger` for what none fits. */
@@ -57,7 +57,7 @@ export const limitsByFamily = (families: readonly Family[], stranger: ModelLimit
     ),
   );
   return (model) => {
-    for (let name = model; name !== ''; name = name.replace(/(?:^|[-.:])[^-.:]*$/, '')) {
+    for (let name = model; name !== ''; name = name.replace(/(?:^|[-.:@])[^-.:@]*$/, '')) {
       const found = byName.get(name);
       if (found) return found;
     }

@@ -1,4 +1,6 @@
 import type { JsonObject } from '../json.ts';
+import { anthropic } from './anthropic.ts';
+import { claudeLimits, editClaude, readClaude } from './claude.ts';
 import { isMisread, limitsByFamily, misread, type Family } from './fields.ts';
 import { editGemini, readCount, readEmbed, readEmbeds, readGemini } from './gemini.ts';
 import type { BodilessOperation, BodyFacts, JsonOperation, Misread, Operation, Provider, RequestTarget } from './provider.ts';
@@ -21,11 +23,14 @@ const FAMILIES: readonly Family[] = [
 ];
 const STRANGER = { known: false, contextWindow: 1_048_576, maxOutput: 8_192, hiddenReasoning: true };
 const byFamily = limitsByFamily(FAMILIES, STRANGER);
-const limits: Provider['limits'] = (model) => (/embedding/.test(model) ? STRANGER : byFamily(model));
+const limits: Provider['limits'] = (model) => (model.startsWith('claude-') ? claudeLimits(model) : /embedding/.test(model) ? STRANGER : byFamily(model));
 
 /** `/v1beta/models/M:verb`, `/v1/projects/P/locations/L/publishers/google/models/M:verb`, or a tuned model: `tunedModels/M`, `endpoints/M`. */
 const METHOD =
   /^\/v1(?:beta1?|alpha)?\/(?:projects\/[A-Za-z0-9._:-]+\/locations\/[a-z0-9-]+\/)?(?:(?:publishers\/google\/)?models\/([A-Za-z0-9._-]+)|((?:tunedModels|endpoints)\/[A-Za-z0-9._-]+)):([A-Za-z]+)$/;
+/** Claude on Vertex AI takes the body of its own API, but for the model. Source: https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai */
+const CLAUDE =
+  /^\/v1\/projects\/[A-Za-z0-9._:-]+\/locations\/[a-z0-9-]+\/publishers\/anthropic\/models\/(claude-[A-Za-z0-9._@-]+):(?:rawPredict|streamRawPredict)$/;
 const LIST = /^\/v1(?:beta1?|alpha)?\/(?:publishers\/google\/)?models(?:\/[A-Za-z0-9._-]+)?$/;
 
 interface Call {
@@ -88,6 +93,22 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   countTokens: operation({ name: 'count_tokens', free: true, reader: readCount }),
 };
 
+const claude: JsonOperation = {
+  name: 'chat',
+  body: 'json',
+  read: (target, body) => {
+    const model = CLAUDE.exec(target.path)?.[1];
+    if (model === undefined) return misread('The path names no model.');
+    if (body['model'] !== undefined) return { reason: 'AmbiguousField', message: '`model` is named by the path.' };
+    const read = checkQuery(target, true) ?? readClaude(body);
+    if (isMisread(read)) return read;
+    const { thinking, ...facts } = read;
+    if (facts.outputLimit === undefined) return misread('`max_tokens` is required.');
+    return { model, n: 1, ...facts, ...((thinking ?? claudeLimits(model).hiddenReasoning) && { hiddenReasoning: true }) };
+  },
+  edit: (_target, body, outputLimit) => editClaude(body, outputLimit),
+};
+
 const models: BodilessOperation = {
   name: 'list_models',
   body: 'none',
@@ -112,6 +133,7 @@ export const google: Provider = {
   hosts: ['generativelanguage.googleapis.com', 'aiplatform.googleapis.com', '*-aiplatform.googleapis.com', 'aiplatform.*.rep.googleapis.com'],
   operation: (target) => {
     if (target.method === 'GET') return LIST.test(target.path) ? models : undefined;
+    if (target.method === 'POST' && CLAUDE.test(target.path)) return claude;
     const verb = target.method === 'POST' ? callOf(target)?.verb : undefined;
     return verb !== undefined && Object.hasOwn(OPERATIONS, verb) ? OPERATIONS[verb] : undefined;
   },
@@ -127,12 +149,14 @@ export const google: Provider = {
     { selectors: ['responseId'], key: 'responseId' },
   ],
   // Thinking is counted beside the candidates; what tools put into the prompt is only part of the total. An answer without text has no
-  // count of candidates at all. Source: https://ai.google.dev/api/generate-content#UsageMetadata
-  totals: ({ input, output, reasoning, cachedInput, total }) => {
+  // count of candidates at all. Source: https://ai.google.dev/api/generate-content#UsageMetadata. Claude's usage has no total.
+  totals: (usage) => {
+    const { input, output, reasoning, cachedInput, total } = usage;
     if (input === undefined) return {};
+    if (total === undefined) return anthropic.totals(usage);
     const answered = (output ?? 0) + (reasoning ?? 0);
     return {
-      input: Math.max(input, (total ?? 0) - answered),
+      input: Math.max(input, total - answered),
       output: answered,
       ...(cachedInput !== undefined && { cachedInput }),
       ...(reasoning !== undefined && { reasoning }),

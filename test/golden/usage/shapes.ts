@@ -262,6 +262,15 @@ const google: readonly Shape[] = [
     usage: GEMINI,
     totals: GEMINI_TOTALS,
   },
+  {
+    name: 'google: Claude on Vertex AI',
+    provider: 'google',
+    stream: true,
+    headers: SSE,
+    body: sse(START, DELTA, ...stop({ output_tokens: 15 })),
+    usage: { ...STARTED, output: 15, finishReason: 'end_turn' },
+    totals: { input: 132, output: 15, cachedInput: 100, cacheCreation: 7 },
+  },
   { name: 'google: an empty array', provider: 'google', stream: true, headers: GOOGLE_TYPE, body: '[]', usage: undefined, totals: {} },
   { name: 'google: an array that is none', provider: 'google', stream: true, headers: GOOGLE_TYPE, body: ']]]}}}"{[', usage: undefined, totals: {} },
 ];

@@ -42,7 +42,9 @@ describe('operations', () => {
     ['POST', '/upload/v1beta/files'],
     ['POST', '/v1beta/openai/chat/completions'],
     ['POST', '/batch'],
-    ['POST', '/v1/projects/p/locations/us-central1/publishers/anthropic/models/claude-opus-4:rawPredict'],
+    ['POST', '/v1/projects/p/locations/us-central1/publishers/anthropic/models/claude-opus-4:generateContent'],
+    ['POST', '/v1/projects/p/locations/us-central1/publishers/anthropic/models/count-tokens:rawPredict'],
+    ['POST', '/v1/projects/p/locations/us-central1/publishers/meta/models/llama-4:rawPredict'],
   ])('not %s %s', (method, path) => expect(operationOf(path, method)).toBeUndefined());
 });
 
@@ -141,6 +143,27 @@ describe('facts', () => {
       fetches: ['evil.example'],
     });
     expect(facts(`${MODEL}:countTokens`, { contents: [{ parts }] })).toMatchObject({ fetches: ['evil.example'] });
+  });
+});
+
+describe('Claude on Vertex AI', () => {
+  const at = (verb: string) => `/v1/projects/p/locations/us-east5/publishers/anthropic/models/claude-sonnet-4-5@20250929:${verb}`;
+  const body = { anthropic_version: 'vertex-2023-10-16', max_tokens: 100, messages: [{ role: 'user', content: 'hi' }] };
+  test('is read as its own API is, the model being that of the path', () => {
+    expect(operationOf(at('rawPredict'))).toMatchObject({ name: 'chat' });
+    expect(facts(at('streamRawPredict'), { ...body, stream: true })).toEqual({
+      model: 'claude-sonnet-4-5@20250929', stream: true, n: 1, outputLimit: 100, unknownInput: false, fetches: [],
+    }); // prettier-ignore
+    expect(facts(at('rawPredict'), { ...body, model: 'claude-opus-5-5' })).toMatchObject({ reason: 'AmbiguousField' });
+    expect(facts(at('rawPredict'), { ...body, max_tokens: undefined })).toMatchObject({ reason: 'InvalidRequest' });
+    expect(facts(at('rawPredict'), { ...body, tools: [{ type: 'web_search_20250305' }] })).toMatchObject({ fetches: ['*'] });
+    expect(edit(at('rawPredict'), body, 50)).toEqual({ ...body, max_tokens: 50 });
+    expect(provider.limits('claude-opus-4-1@20250805')).toMatchObject({ known: true, contextWindow: 200_000, maxOutput: 32_000 });
+  });
+  test('its usage leaves caches out of the input', () => {
+    expect(provider.totals({ input: 10, output: 5, cachedInput: 100, cacheCreation: 20, finishReason: 'end_turn' })).toMatchObject({ input: 130, output: 5 });
+    expect(provider.totals({ input: 10, cachedInput: 100 })).toMatchObject({ input: 110 });
+    expect(provider.totals({ input: 10, cachedInput: 100 })).not.toHaveProperty('output');
   });
 });
 
