@@ -1,0 +1,77 @@
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { showLogOnFailure, startStack, type TestStack } from '../e2e/harness.ts';
+import { applyProviderGateway, openaiServer, startProviderServers, type ProviderServer, type ProviderServers } from '../e2e/support/provider-servers.ts';
+import { createSdkAgent, expectSame, type SdkAgent } from '../e2e/support/sdk-agent.ts';
+import { chat, generate, message, STREAMED } from '../e2e/support/sdk-steps.ts';
+import type { Sdk } from '../fixtures/sdks.ts';
+
+/** Every SDK against every operation it has that is metered, behind a gateway and without one. */
+
+let stack: TestStack;
+let servers: ProviderServers & { readonly openai: ProviderServer };
+beforeAll(async () => {
+  stack = await startStack();
+  servers = Object.assign(await startProviderServers(stack), { openai: openaiServer(stack) });
+  await applyProviderGateway(stack, 'openai', servers.openai, { models: ['*'] });
+  await applyProviderGateway(stack, 'anthropic', servers.anthropic, { models: ['claude-haiku-4-5*'] });
+  await applyProviderGateway(stack, 'google', servers.google, { models: ['gemini-2.5-flash*'] });
+  await applyProviderGateway(stack, 'bedrock', servers.bedrock, { models: ['anthropic.claude-haiku-4-5*', 'meta.llama3*', 'amazon.titan-embed*'] });
+});
+afterAll(async () => {
+  await servers?.[Symbol.asyncDispose]();
+  await stack?.[Symbol.asyncDispose]();
+});
+beforeEach(() => showLogOnFailure(() => stack));
+
+type Name = 'openai' | 'anthropic' | 'google' | 'bedrock';
+
+/** Runs the steps both ways; a step that does not end as `ends` says (a class of error, or `returned`) is no proof of anything. */
+const same = async (sdk: Sdk, name: Name, steps: readonly (readonly [ends: string, step: object])[]): Promise<SdkAgent> => {
+  const agent = await createSdkAgent(stack, sdk, servers[name]);
+  const all = steps.map(([, step]) => step);
+  const direct = await agent.directly(all);
+  expect(direct.outcomes.map(({ thrown }) => thrown?.class ?? 'returned')).toEqual(steps.map(([ends]) => ends));
+  expectSame(await agent.inSandbox(all, name), direct);
+  return agent;
+};
+
+const refused = async (agent: SdkAgent, name: Name, step: object) => {
+  const { outcomes, seen } = await agent.inSandbox([step], name);
+  expect(seen).toEqual([]);
+  return outcomes[0]!.thrown;
+};
+
+it('openai (Python)', async () => {
+  await same('openai-python', 'openai', [
+    ['returned', chat('gpt-4.1-mini')],
+    ['returned', chat('gpt-4.1-mini', STREAMED)],
+    ['RateLimitError', chat('gpt-4.1-limited')],
+    ['InternalServerError', chat('gpt-4.1-broken', STREAMED)],
+    ['NotFoundError', chat('gpt-4.1-unknown')],
+  ]);
+});
+
+it('anthropic (Node)', async () => {
+  const agent = await same('anthropic-node', 'anthropic', [
+    ['returned', message('claude-haiku-4-5')],
+    ['returned', message('claude-haiku-4-5', { stream: true })],
+    ['returned', { ...message('claude-haiku-4-5'), method: 'stream' }],
+    ['returned', message('claude-haiku-4-5', { max_tokens: 2000, thinking: { type: 'enabled', budget_tokens: 1024 } })],
+    ['RateLimitError', message('claude-haiku-4-5-limited')],
+    ['OverloadedError', message('claude-haiku-4-5-broken', { stream: true })],
+    ['BadRequestError', message('claude-haiku-4-5', { messages: [] })],
+  ]);
+  expect(await refused(agent, 'anthropic', message('claude-opus-4-1'))).toMatchObject({ class: 'PermissionDeniedError', status: 403 });
+});
+
+it('@google/genai (Node)', async () => {
+  const agent = await same('google-node', 'google', [
+    ['returned', generate('gemini-2.5-flash')],
+    ['returned', generate('gemini-2.5-flash', 'generateContentStream')],
+    ['returned', generate('gemini-2.5-flash', 'countTokens')],
+    ['ApiError', generate('gemini-2.5-flash-limited')],
+    ['ApiError', generate('gemini-2.5-flash-broken', 'generateContentStream')],
+    ['ApiError', generate('gemini-2.5-flash-unheard-of')],
+  ]);
+  expect(await refused(agent, 'google', generate('gemini-2.5-pro'))).toMatchObject({ class: 'ApiError', status: 403 });
+});
