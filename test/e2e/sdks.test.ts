@@ -28,6 +28,7 @@ it('openai (Node): answers, streams, errors and retries are those it has without
     chat('gpt-4.1-limited'),
     chat('gpt-4.1-limited', STREAMED),
     chat('gpt-4.1-broken'),
+    chat('gpt-4.1-recovering'),
     chat('gpt-4.1-cut', STREAMED),
     chat('gpt-4.1-unknown'),
     chat('gpt-4.1-mini', { temperature: 3 }),

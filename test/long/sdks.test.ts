@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { showLogOnFailure, startStack, type TestStack } from '../e2e/harness.ts';
 import { applyProviderGateway, openaiServer, startProviderServers, type ProviderServer, type ProviderServers } from '../e2e/support/provider-servers.ts';
 import { createSdkAgent, expectSame, type SdkAgent } from '../e2e/support/sdk-agent.ts';
-import { chat, generate, message, STREAMED } from '../e2e/support/sdk-steps.ts';
+import { chat, embeddings, generate, message, response, STREAMED } from '../e2e/support/sdk-steps.ts';
 import type { Sdk } from '../fixtures/sdks.ts';
 
 /** Every SDK against every operation it has that is metered, behind a gateway and without one. */
@@ -12,10 +12,10 @@ let servers: ProviderServers & { readonly openai: ProviderServer };
 beforeAll(async () => {
   stack = await startStack();
   servers = Object.assign(await startProviderServers(stack), { openai: openaiServer(stack) });
-  await applyProviderGateway(stack, 'openai', servers.openai, { models: ['*'] });
-  await applyProviderGateway(stack, 'anthropic', servers.anthropic, { models: ['claude-haiku-4-5*'] });
-  await applyProviderGateway(stack, 'google', servers.google, { models: ['gemini-2.5-flash*'] });
-  await applyProviderGateway(stack, 'bedrock', servers.bedrock, { models: ['anthropic.claude-haiku-4-5*', 'meta.llama3*', 'amazon.titan-embed*'] });
+  await applyProviderGateway(stack, 'sdk-openai', servers.openai, {});
+  await applyProviderGateway(stack, 'sdk-anthropic', servers.anthropic, { models: ['claude-haiku-4-5*'] });
+  await applyProviderGateway(stack, 'sdk-google', servers.google, { models: ['gemini-2.5-flash*'] });
+  await applyProviderGateway(stack, 'sdk-bedrock', servers.bedrock, { models: ['anthropic.claude-haiku-4-5*', 'meta.llama3*', 'amazon.titan-embed*'] });
 });
 afterAll(async () => {
   await servers?.[Symbol.asyncDispose]();
@@ -31,24 +31,36 @@ const same = async (sdk: Sdk, name: Name, steps: readonly (readonly [ends: strin
   const all = steps.map(([, step]) => step);
   const direct = await agent.directly(all);
   expect(direct.outcomes.map(({ thrown }) => thrown?.class ?? 'returned')).toEqual(steps.map(([ends]) => ends));
-  expectSame(await agent.inSandbox(all, name), direct);
+  expectSame(await agent.inSandbox(all, `sdk-${name}`), direct);
   return agent;
 };
 
 const refused = async (agent: SdkAgent, name: Name, step: object) => {
-  const { outcomes, seen } = await agent.inSandbox([step], name);
+  const { outcomes, seen } = await agent.inSandbox([step], `sdk-${name}`);
   expect(seen).toEqual([]);
   return outcomes[0]!.thrown;
 };
 
+const OPENAI = [
+  ['returned', chat('gpt-4.1-mini')],
+  ['returned', chat('gpt-4.1-mini', STREAMED)],
+  ['returned', response('gpt-4.1-mini')],
+  ['returned', response('gpt-5', { stream: true })],
+  ['returned', response('gpt-4.1-mini', { max_output_tokens: 16 })],
+  ['returned', embeddings()],
+  ['returned', { resource: 'models', method: 'list' }],
+  ['returned', chat('gpt-4.1-recovering', STREAMED)],
+  ['RateLimitError', response('gpt-4.1-limited', { stream: true })],
+  ['InternalServerError', chat('gpt-4.1-broken', STREAMED)],
+  ['NotFoundError', response('gpt-4.1-unknown')],
+] as const;
+
 it('openai (Python)', async () => {
-  await same('openai-python', 'openai', [
-    ['returned', chat('gpt-4.1-mini')],
-    ['returned', chat('gpt-4.1-mini', STREAMED)],
-    ['RateLimitError', chat('gpt-4.1-limited')],
-    ['InternalServerError', chat('gpt-4.1-broken', STREAMED)],
-    ['NotFoundError', chat('gpt-4.1-unknown')],
-  ]);
+  await same('openai-python', 'openai', OPENAI);
+});
+
+it('openai (Node)', async () => {
+  await same('openai-node', 'openai', OPENAI);
 });
 
 it('anthropic (Node)', async () => {

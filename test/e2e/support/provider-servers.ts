@@ -100,7 +100,8 @@ export const startProviderServers = async ({ dir: stackDir, lab }: TestStack): P
 };
 
 export interface ProviderGateway {
-  readonly models: readonly string[];
+  /** Any, and calls that name none, by default. */
+  readonly models?: readonly string[];
   readonly maxTokensPerDay?: number;
   /** Name of a Secret that is not made. */
   readonly missingSecret?: string;
@@ -130,7 +131,7 @@ export const applyProviderGateway = async (
     }),
     manifest('AIProviderRoute', {
       parentRefs: parentRefs('EgressGateway'),
-      rules: [{ matches: [{ provider, models }], filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay } }] }],
+      rules: [{ matches: [{ provider, ...(models && { models }) }], filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay } }] }],
     }),
     manifest('CredentialInjectionPolicy', { parentRefs: parentRefs('AIProviderRoute'), secretRef: { name: missingSecret ?? name }, ...inject }),
   );

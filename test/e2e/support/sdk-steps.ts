@@ -19,6 +19,13 @@ export const chat = (model: string, more: object = {}) => ({
   },
 });
 
+export const response = (model: string, more: object = {}) => ({
+  resource: 'responses',
+  request: { model, instructions: INSTRUCTIONS, input: DOCUMENT, max_output_tokens: 100, ...more },
+});
+
+export const embeddings = () => ({ resource: 'embeddings', request: { model: 'text-embedding-3-small', input: [INSTRUCTIONS, DOCUMENT] } });
+
 export const message = (model: string, more: object = {}) => ({
   resource: 'messages',
   request: { model, max_tokens: 50, system: INSTRUCTIONS, messages: [{ role: 'user', content: DOCUMENT }], ...more },
