@@ -32,12 +32,13 @@ it('openai (Node): answers, streams, errors and retries are those it has without
     chat('gpt-4.1-cut', STREAMED),
     chat('gpt-4.1-unknown'),
     chat('gpt-4.1-mini', { temperature: 3 }),
+    { ...chat('gpt-4.1-mini'), options: { headers: { traceparent: `00-${'ab'.repeat(16)}-${'cd'.repeat(8)}-01`, tracestate: 'vendor=1' } } },
   ];
   const direct = await agent.directly(steps);
   const sandboxed = await agent.inSandbox(steps, 'default');
   expectSame(sandboxed, direct);
 
-  // Every one of them, retries too, is a span of its own in the run's trace, and the one that its record names.
+  // Every one of them, retries too, is a span of its own in the run's trace, whatever trace the agent names, and the one that its record names.
   const { seen, invocation } = sandboxed;
   const { traceId } = (await stack.invocation(invocation)).status;
   await stack.egressLog(invocation, (all) => all.length === seen.length);
@@ -46,6 +47,7 @@ it('openai (Node): answers, streams, errors and retries are those it has without
   const sent = seen.map(({ headers }) => headers['traceparent']);
   expect(new Set(sent)).toEqual(new Set(items.map(({ spanId }) => `00-${traceId}-${spanId}-01`)));
   expect(new Set(sent).size).toBe(sent.length);
+  expect(seen.filter(({ headers }) => 'tracestate' in headers)).toEqual([]);
 });
 
 it('openai (Node): a refusal of ours is the error of its status, and reaches no provider', async () => {

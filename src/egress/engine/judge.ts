@@ -46,8 +46,11 @@ export interface Admitted {
 
 /** A reservation that is not settled this long after the request must be over counts as spent. */
 const SETTLE_GRACE_MS = 30_000;
-/** What Envoy told the engine by header, and what would make the answer unreadable to its usage filters. */
-const REMOVED_HEADERS = ['x-clrk-id', 'x-clrk-source', 'x-clrk-destination', 'x-clrk-verdict', 'accept-encoding'];
+/**
+ * What Envoy told the engine by header, what would make the answer unreadable to its usage filters, and what belongs to the trace
+ * the agent named (W3C Trace Context 3.3: without its `traceparent` it means nothing).
+ */
+const REMOVED_HEADERS = ['x-clrk-id', 'x-clrk-source', 'x-clrk-destination', 'x-clrk-verdict', 'accept-encoding', 'tracestate'];
 /** Tells Envoy which route serves the request where several claim its host; route tables drop it before the upstream. */
 const ROUTE_HEADER = 'x-clrk-route';
 /** Bodies of one gateway being judged at the same time, in bytes. */

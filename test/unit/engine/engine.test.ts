@@ -31,7 +31,7 @@ describe('an allowed request', () => {
     });
     expect(answer.engine.spanId).toMatch(/^[0-9a-f]{16}$/);
     expect(answer.engine.spanId).not.toBe(BINDING.spanId);
-    expect(answer.removed).toEqual(['x-clrk-id', 'x-clrk-source', 'x-clrk-destination', 'x-clrk-verdict', 'accept-encoding']);
+    expect(answer.removed).toEqual(['x-clrk-id', 'x-clrk-source', 'x-clrk-destination', 'x-clrk-verdict', 'accept-encoding', 'tracestate']);
     expect(answer.engine).toMatchObject({
       verdict: 'Allowed',
       reason: 'Allowed',
