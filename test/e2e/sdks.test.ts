@@ -1,24 +1,20 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { showLogOnFailure, startStack, type TestStack } from './harness.ts';
-import { applyProviderGateway, openaiServer, startProviderServers, type ProviderServer, type ProviderServers } from './support/provider-servers.ts';
+import { applyProviderGateway, openaiServer, type ProviderServer } from './support/provider-servers.ts';
 import { createSdkAgent, expectSame, type SdkAgent } from './support/sdk-agent.ts';
-import { chat, message, STREAMED } from './support/sdk-steps.ts';
+import { chat, STREAMED } from './support/sdk-steps.ts';
 
-/** Real SDKs in real sandboxes, with a placeholder for a key: they do what they do without us. More of them: test/long/sdks.test.ts. */
+/** A real SDK in a real sandbox, with a placeholder for a key: it does what it does without us. All the others: test/long/sdks.test.ts. */
 
 let stack: TestStack;
 let openai: ProviderServer;
-let others: ProviderServers;
 let agent: SdkAgent;
 beforeAll(async () => {
   stack = await startStack();
   openai = openaiServer(stack);
-  [others, agent] = await Promise.all([startProviderServers(stack), createSdkAgent(stack, 'openai-node', openai)]);
+  agent = await createSdkAgent(stack, 'openai-node', openai);
 });
-afterAll(async () => {
-  await others?.[Symbol.asyncDispose]();
-  await stack?.[Symbol.asyncDispose]();
-});
+afterAll(() => stack?.[Symbol.asyncDispose]());
 beforeEach(() => showLogOnFailure(() => stack));
 
 it('openai (Node): answers, streams, errors and retries are those it has without us', async () => {
@@ -61,25 +57,4 @@ it('openai (Node): a refusal of ours is the error of its status, and reaches no 
   expect(await refused('gpt-5', 'default')).toMatchObject({ class: 'PermissionDeniedError', status: 403, code: 'ModelNotAllowed' });
   expect(await refused('gpt-4.1-mini', 'spent')).toMatchObject({ class: 'RateLimitError', status: 429, code: 'BudgetExhausted' });
   expect(await refused('gpt-4.1-mini', 'keyless')).toMatchObject({ class: 'InternalServerError', status: 503, code: 'SecretNotFound' });
-});
-
-it('anthropic (Python): answers, streams, errors and retries are those it has without us, and a refusal of ours is an error it knows', async () => {
-  await applyProviderGateway(stack, 'anthropic', others.anthropic, { models: ['claude-haiku-4-5*'] });
-  const python = await createSdkAgent(stack, 'anthropic-python', others.anthropic);
-  const steps = [
-    message('claude-haiku-4-5'),
-    message('claude-haiku-4-5', { stream: true }),
-    message('claude-haiku-4-5-limited'),
-    message('claude-haiku-4-5-broken', { stream: true }),
-    message('claude-haiku-4-5-cut', { stream: true }),
-  ];
-  const direct = await python.directly(steps);
-  expectSame(await python.inSandbox(steps, 'anthropic'), direct);
-  const { outcomes, seen } = await python.inSandbox([message('claude-opus-4-1')], 'anthropic');
-  expect(outcomes[0]!.thrown).toMatchObject({
-    class: 'PermissionDeniedError',
-    status: 403,
-    error: { type: 'error', error: { type: 'permission_error', code: 'ModelNotAllowed' } },
-  });
-  expect(seen).toEqual([]);
 });

@@ -76,6 +76,21 @@ it('anthropic (Node)', async () => {
   expect(await refused(agent, 'anthropic', message('claude-opus-4-1'))).toMatchObject({ class: 'PermissionDeniedError', status: 403 });
 });
 
+it('anthropic (Python)', async () => {
+  const agent = await same('anthropic-python', 'anthropic', [
+    ['returned', message('claude-haiku-4-5')],
+    ['returned', message('claude-haiku-4-5', { stream: true })],
+    ['RateLimitError', message('claude-haiku-4-5-limited')],
+    ['OverloadedError', message('claude-haiku-4-5-broken', { stream: true })],
+    ['RemoteProtocolError', message('claude-haiku-4-5-cut', { stream: true })],
+  ]);
+  expect(await refused(agent, 'anthropic', message('claude-opus-4-1'))).toMatchObject({
+    class: 'PermissionDeniedError',
+    status: 403,
+    error: { type: 'error', error: { type: 'permission_error', code: 'ModelNotAllowed' } },
+  });
+});
+
 it('@google/genai (Node)', async () => {
   const agent = await same('google-node', 'google', [
     ['returned', generate('gemini-2.5-flash')],
