@@ -41,7 +41,7 @@ const written = CLRK_KINDS.filter(({ plural }) => plural !== agentSandboxRevisio
 const controllerManager: Role = {
   name: 'clrk-controller-manager',
   description:
-    'What the controllers use: they follow kinds, Secrets and namespaces, make revisions, authorities of gateways and the default pool, and write statuses and Events.',
+    'What the controllers use: they follow kinds, Secrets, prices and namespaces, make revisions, authorities of gateways and the default pool, and write statuses and Events.',
   rules: [
     ours(plurals(CLRK_KINDS), FOLLOW),
     ours(statuses(CLRK_KINDS), ['patch']),
@@ -50,7 +50,8 @@ const controllerManager: Role = {
     // An apply that makes an object needs both.
     ours([workerPools.plural], ['get', 'create', 'patch']),
     core(['secrets'], ['get', ...FOLLOW, 'create', 'update']),
-    core(['namespaces'], FOLLOW),
+    // Of ConfigMaps the one that says what models cost.
+    core(['configmaps', 'namespaces'], FOLLOW),
     core(['events'], ['create', 'patch']),
   ],
 };

@@ -1,6 +1,7 @@
 import {
   agentSandboxRevisions,
   aiProviderRoutes,
+  configMaps,
   controllerOf,
   credentialInjectionPolicies,
   daemonAgents,
@@ -19,7 +20,7 @@ import {
 } from '#api';
 import { createInformer, type Client, type Informer } from '#kube';
 import type { Logger } from '#lib';
-import { gatewayOfRef, type AnyRoute } from '#policy';
+import { gatewayOfRef, PRICES_CONFIG_MAP, type AnyRoute } from '#policy';
 
 /** Namespaces of the gateways a route names. */
 export const gatewayNamespacesOf = (route: AnyRoute): readonly string[] => [
@@ -46,8 +47,12 @@ const byGateway = {
 /** Local copies of everything controllers read. */
 export const createCaches = (client: Client, log: Logger) => {
   const all: Informer[] = [];
-  const follow = <T extends KubeObject>(kind: Parameters<typeof createInformer<T>>[1], indexes: Record<string, (object: T) => readonly string[]> = {}) => {
-    const informer = createInformer<T>(client, kind, { log, indexes });
+  const follow = <T extends KubeObject>(
+    kind: Parameters<typeof createInformer<T>>[1],
+    indexes: Record<string, (object: T) => readonly string[]> = {},
+    fieldSelector?: string,
+  ) => {
+    const informer = createInformer<T>(client, kind, { log, indexes, ...(fieldSelector !== undefined && { fieldSelector }) });
     all.push(informer as unknown as Informer);
     return informer;
   };
@@ -65,6 +70,8 @@ export const createCaches = (client: Client, log: Logger) => {
     loggingPolicies: follow(loggingPolicies),
     daemons: follow(daemonAgents, { pool: (agent) => [poolKeyOf(agent)] }),
     secrets: follow(secrets),
+    /** One a namespace at most: of all ConfigMaps only this name is of interest. */
+    prices: follow(configMaps, {}, `metadata.name=${PRICES_CONFIG_MAP}`),
     namespaces: follow(namespaces),
     synced: Promise.resolve().then(() => Promise.all(all.map(({ synced }) => synced)).then(() => {})),
     async [Symbol.asyncDispose]() {

@@ -34,6 +34,7 @@ export interface InformerOptions<T> {
   readonly log: Logger;
   readonly namespace?: string;
   readonly labelSelector?: string;
+  readonly fieldSelector?: string;
   /** Index name -> the values an object is found under. */
   readonly indexes?: Readonly<Record<string, (object: T) => readonly string[]>>;
 }
@@ -98,6 +99,7 @@ export const createInformer = <T extends KubeObject>(client: Client, kind: Resou
     signal,
     ...(options.namespace !== undefined && { namespace: options.namespace }),
     ...(options.labelSelector !== undefined && { labelSelector: options.labelSelector }),
+    ...(options.fieldSelector !== undefined && { fieldSelector: options.fieldSelector }),
   };
 
   /** Stores a change and answers what to tell; undefined when it is no news. */

@@ -1,3 +1,5 @@
+import type { ModelPrice } from './price.ts';
+
 /** Lines and records of what left, or wanted to leave, a sandbox. */
 
 /** One line of an Envoy access log (`access-<i>.jsonl`). Envoy omits what it does not know. Produced by `egress/translate`. */
@@ -107,6 +109,8 @@ export interface EngineMetadata {
   /** Bounds reserved, in tokens; present when a reservation exists under the decision id. */
   readonly reservedInput?: number;
   readonly reservedOutput?: number;
+  /** What its tokens cost; absent when that is not known. */
+  readonly price?: ModelPrice;
   /** Span id of this request, sent upstream in `traceparent`. */
   readonly spanId?: string;
 }

@@ -10,4 +10,5 @@ export * from './layout.ts';
 export * from './log.ts';
 export * from './policy-set.ts';
 export * from './ports.ts';
+export * from './price.ts';
 export * from './run.ts';

@@ -1,4 +1,5 @@
 import type { BudgetUnit, BudgetWindow } from './ports.ts';
+import type { PriceList } from './price.ts';
 
 /**
  * CONTRACT 2, the policy half: one gateway's rules as an immutable value. `policy.compile` makes it from kinds, Envoy
@@ -151,6 +152,8 @@ export interface PolicySet {
   readonly aiRoutes: readonly AiRoute[];
   readonly l4Routes: readonly L4Route[];
   readonly claims: readonly Claim[];
+  /** Prices of their own that namespaces of AI routes have. */
+  readonly prices?: Readonly<Record<string, PriceList>>;
 }
 
 /** What is known of one request when it is judged. Names are canonical: lower case, no trailing dot, no port. */

@@ -60,3 +60,7 @@ export const compileBudgets = (route: ObjectKey, index: number, gateway: ObjectK
   }
   return { budgets: [...budgets.values()], ...(outputs.length > 0 && { maxOutputTokens: Math.min(...outputs) }) };
 };
+
+/** Whether a route has a cap on money. */
+export const capsMoney = ({ spec }: AIProviderRoute): boolean =>
+  spec.rules.some(({ filters = [] }) => filters.some(({ tokenBudget: caps }) => caps?.maxCostPerDay !== undefined || caps?.maxCostPerExecution !== undefined));

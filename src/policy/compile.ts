@@ -1,7 +1,7 @@
 import { egressGateways, notBuiltFields } from '#api';
 import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway, EgressL4Route, MCPRoute } from '#api';
 import { canonicalJson, textRevision } from '#lib';
-import type { AiRoute, Claim, CredentialValue, ListenerShape, ObjectKey, PolicyListener, PolicySet } from '#model';
+import type { AiRoute, Claim, CredentialValue, ListenerShape, ObjectKey, PolicyListener, PolicySet, PriceList } from '#model';
 import {
   createdAt,
   keyOf,
@@ -17,6 +17,7 @@ import {
 } from './attach.ts';
 import { attach, type Fit, type GatewayListeners, type RouteKind } from './attach-listeners.ts';
 import { aiRemarks, compileAiRule, hostsOf } from './compile-ai.ts';
+import { capsMoney } from './compile-budgets.ts';
 import { claimsOf } from './compile-claims.ts';
 import type { AgentLabels } from './compile-l4.ts';
 import { l4RouteCompiler, type CompiledL4Route } from './compile-l4-route.ts';
@@ -25,6 +26,7 @@ import { credentialClaims, credentialOn } from './credentials.ts';
 import { denialOn, denialsOf } from './deny.ts';
 import { idleListeners } from './listener-conflicts.ts';
 import { TERMINATES } from './listeners.ts';
+import { compilePrices, PRICES_CONFIG_MAP } from './price-overrides.ts';
 import type { Labels } from './selector.ts';
 
 /** One gateway and what may attach to it, of whatever namespace. */
@@ -36,6 +38,8 @@ export interface CompileInput {
   readonly credentialPolicies: readonly CredentialInjectionPolicy[];
   readonly denyPolicies: readonly EgressDenyPolicy[];
   readonly secret: SecretLookup;
+  /** Data of a ConfigMap; undefined when there is none. */
+  readonly configMap: SecretLookup;
   readonly exists: Exists;
   readonly agents: AgentLabels;
   /** Labels of a namespace; undefined when it is not known. */
@@ -127,6 +131,7 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
     aiRoutes: ai.routes,
     l4Routes,
     claims,
+    ...(Object.keys(ai.prices).length > 0 && { prices: ai.prices }),
   };
   const policySet = { ...content, revision: revisionOf(content, l4) };
   const idle = idleListeners(policySet);
@@ -145,19 +150,32 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
   };
 };
 
+/** Whether the caps on money of a route have the prices they need. */
+const pricesResolved = (route: AIProviderRoute, own: PriceList | undefined): ConditionState => {
+  if (own?.problem === undefined || !capsMoney(route)) return yes('ResolvedRefs');
+  const where = `ConfigMap ${PRICES_CONFIG_MAP} of namespace ${keyOf(route).namespace}`;
+  return no('InvalidPrices', `${where} cannot be used: ${own.problem} Rules with a cap on money let nothing through until it can.`);
+};
+
 const compileAiRoutes = (
-  { gateway, aiRoutes, credentialPolicies, secret }: CompileInput,
+  { gateway, aiRoutes, credentialPolicies, secret, configMap }: CompileInput,
   at: GatewayListeners,
   denials: ReturnType<typeof denialsOf>,
   routes: CompiledRoute[],
-): { readonly routes: readonly AiRoute[]; readonly credentials: readonly CredentialValue[] } => {
+): { readonly routes: readonly AiRoute[]; readonly credentials: readonly CredentialValue[]; readonly prices: Readonly<Record<string, PriceList>> } => {
+  const prices: Record<string, PriceList> = {};
+  const pricesFor = (namespace: string): PriceList | undefined => {
+    const data = configMap(PRICES_CONFIG_MAP, namespace);
+    return data && (prices[namespace] ??= compilePrices(data));
+  };
   const claims = credentialClaims(credentialPolicies);
   const credentials = new Map<string, string>();
   const compiled = sortedByAge(aiRoutes).flatMap((route): readonly AiRoute[] => {
     const { parents, listeners } = attach(route, at, AI);
     if (parents.length === 0) return [];
     const unbuilt = notBuiltOfRoute(route).filter((path) => path.startsWith('spec.rules['));
-    const resolvedRefs = unbuilt.length > 0 ? no('NotBuilt', `Not built yet: ${unbuilt.join(', ')}.`) : yes('ResolvedRefs');
+    const own = pricesFor(keyOf(route).namespace);
+    const resolvedRefs = unbuilt.length > 0 ? no('NotBuilt', `Not built yet: ${unbuilt.join(', ')}.`) : pricesResolved(route, own);
     const rules = route.spec.rules.map((_, index) => compileAiRule(route, index, keyOf(gateway), unbuilt));
     const { text, nothing } = aiRemarks(rules);
     routes.push({
@@ -181,7 +199,7 @@ const compileAiRoutes = (
       },
     ];
   });
-  return { routes: compiled, credentials: [...credentials].map(([name, value]) => ({ name, value })) };
+  return { routes: compiled, credentials: [...credentials].map(([name, value]) => ({ name, value })), prices };
 };
 
 const compileL4Routes = (

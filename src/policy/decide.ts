@@ -77,6 +77,9 @@ const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestF
     const { policy } = route.credential!;
     return refuse(missing, `${name} needs a credential that cannot be injected (${missing}); see CredentialInjectionPolicy ${policy}.`, 503);
   }
+  const unpriced = set.prices?.[route.route.namespace]?.problem;
+  if (unpriced && rule.budgets.some(({ unit }) => unit === 'microdollars'))
+    return refuse('InvalidPrices', `${name} caps money, and the prices of its namespace cannot be used: ${unpriced}`, 503);
   return {
     verdict: 'Allowed',
     reason: 'Allowed',

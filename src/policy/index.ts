@@ -18,6 +18,8 @@ export { hostMatches, isHostGlob } from './host-glob.ts';
 export * from './json.ts';
 export { answersDenied } from './listeners.ts';
 export * from './names.ts';
+export { PRICES_CONFIG_MAP } from './price-overrides.ts';
+export * from './price.ts';
 export * from './providers/index.ts';
 export * from './raw-targets.ts';
 export { parseQuestion, type Question } from './question.ts';

@@ -52,6 +52,7 @@ interface DoorRule {
 /** Front doors beside a module's main one: they exist to keep something out of programs that do not need it. */
 export const SIDE_DOORS: Readonly<Record<string, DoorRule>> = {
   '#lib/x509': { path: 'lib/x509.ts', by: ['supervisor', 'controllers', 'egress', 'cmd'], why: 'only programs that sign certificates load the library for it' },
+  '#policy/prices': { path: 'policy/prices', by: ['egress', 'cmd'], why: 'the price list is large, and only what asks for a price loads it' },
   '#wire/xds': { path: 'wire/xds.ts', by: ['egress', 'cmd'], why: "Envoy's types are large, and only egress speaks to Envoy" },
   '#egress/front': { path: 'egress/front', by: ['cmd'], why: 'hostile packets are parsed in a program that holds no route and no secret' },
   '#telemetry/store': { path: 'telemetry/store', by: ['cmd'], why: 'ClickHouse is half a gigabyte and has one writer: program `store`' },
@@ -75,6 +76,7 @@ export const PACKAGES: Readonly<Record<string, PackageRule>> = {
   croner: oneOwner('lib'),
   'fast-json-patch': oneOwner('apiserver'),
   '@peculiar/x509': oneOwner('lib/x509.ts'),
+  '@pydantic/genai-prices': oneOwner('policy/prices'),
   'reflect-metadata': oneOwner('lib/x509.ts'),
   chdb: oneOwner('telemetry/store'),
   commander: oneOwner('cli'),

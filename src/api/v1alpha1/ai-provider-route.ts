@@ -44,8 +44,10 @@ const filter = object(
           'Output tokens of one request, over all its answers. Written into a request that asks for more or says nothing; one that cannot be held to it is answered 403.',
           { minimum: 1 },
         ),
-        maxCostPerExecution: unbuilt(dollars('What one run may cost.')),
-        maxCostPerDay: unbuilt(dollars('What this rule and gateway may cost in one UTC day.')),
+        maxCostPerDay: dollars(
+          'What is spent in one UTC day, counted like maxTokensPerDay. A model whose price is not known is answered 403; prices of your own are in ConfigMap clrk-model-prices.',
+        ),
+        maxCostPerExecution: dollars('What one run spends; counted like maxCostPerDay, for each run by itself.'),
         budgetRef: string(
           'Counts in the counters of this name instead: every rule of every route in the namespace that gives the name counts there, at all gateways. Each rule holds its own caps against them.',
           { minLength: 1, maxLength: 253 },

@@ -33,6 +33,10 @@ export const compileInput = (caches: Caches, gateway: EgressGateway): CompileInp
     credentialPolicies: homes.flatMap((home) => caches.policies.list(home)),
     denyPolicies: homes.flatMap((home) => caches.denyPolicies.list(home)),
     secret: secretsIn(caches),
+    configMap: (name, home) => {
+      const found = caches.prices.get(home, name);
+      return found && (found.data ?? {});
+    },
     exists: existsIn(caches),
     agents: agentsOf(caches, namespace),
     namespaceLabels: (name) => {

@@ -36,7 +36,7 @@ interface SignedPlan extends GatewayPlan {
  */
 export const gatewayController = (context: Context, plans: Plans): AsyncDisposable => {
   const { gateways, routes, policies, denyPolicies, mcpRoutes, l4Routes, pools, secrets } = context.caches;
-  const { agents, daemons, loggingPolicies, namespaces, rateLimits } = context.caches;
+  const { agents, daemons, loggingPolicies, namespaces, prices, rateLimits } = context.caches;
   const watch = new TrustWatch(context);
   const authorities = new Authorities({ ...context, watch });
   const published = new Map<string, string>();
@@ -106,6 +106,7 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       watches(denyPolicies, reachOf, specChanged),
       watches(pools, namespaceOf, specChanged),
       watches(secrets, reachOf),
+      watches(prices, reachOf),
       // What is referred to: of these it matters whether they are there, and how they are labelled.
       ...[rateLimits, loggingPolicies].map((cache) => watches(cache as Informer, reachOf, existenceChanged)),
       ...[agents, daemons].map((cache) => watches(cache as Informer, namespaceOf, labelsChanged)),

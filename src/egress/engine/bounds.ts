@@ -1,5 +1,5 @@
-import type { BudgetUnit } from '#model';
-import type { BodyFacts, ModelLimits } from '#policy';
+import type { BudgetUnit, ModelPrice } from '#model';
+import { costBound, outputWithin, type BodyFacts, type ModelLimits } from '#policy';
 import { Refusal } from './request.ts';
 
 /** What a request can use at most. */
@@ -25,6 +25,8 @@ export interface BoundsInput {
   readonly bodyBytes: number;
   /** Of the rule: output tokens over all answers of one request. */
   readonly maxOutputTokens?: number | undefined;
+  /** Absent when it is not known: then no budget may count money. */
+  readonly price?: ModelPrice | undefined;
 }
 
 /**
@@ -51,17 +53,23 @@ const outputBound = ({ facts, limits, maxOutputTokens }: BoundsInput, fixed: boo
   return allowed;
 };
 
+const priceOf = ({ price }: BoundsInput): ModelPrice => {
+  if (!price) throw new Error('a budget counts money, and the request has no price');
+  return price;
+};
+
 /** Throws a Refusal when the rule allows less output than the request can be held to. */
 export const boundsOf = (sized: BoundsInput): Bounds => {
   const { n } = sized.facts;
   const fixed = sized.facts.fixedOutput ?? false;
   const input = inputBound(sized);
+  const output = outputBound(sized, fixed);
   return {
     input,
-    output: outputBound(sized, fixed),
+    output,
     n,
     fixed,
-    amount: (_unit, output) => input + output * n,
-    fitting: (_unit, left) => Math.floor((left - input) / n),
+    amount: (unit, each) => (unit === 'tokens' ? input + each * n : costBound(priceOf(sized), input, each * n)),
+    fitting: (unit, left) => Math.floor((unit === 'tokens' ? left - input : outputWithin(priceOf(sized), input, left, output * n)) / n),
   };
 };

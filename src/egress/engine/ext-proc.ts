@@ -53,9 +53,8 @@ const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
   };
 };
 
-const metadata = ({ fetches, ...engine }: EngineMetadata): Response['dynamicMetadata'] => ({
-  [METADATA_NAMESPACE]: { ...engine, ...(fetches && { fetches: [...fetches] }) },
-});
+// It is JSON; only its type, which has no index signature, does not say so.
+const metadata = (engine: EngineMetadata) => ({ [METADATA_NAMESPACE]: { ...engine } }) as unknown as NonNullable<Response['dynamicMetadata']>;
 
 const setHeaders = (headers: Readonly<Record<string, string>>) =>
   Object.entries(headers).map(([key, value]) => ({

@@ -4,6 +4,7 @@ import { admitsHost, canonicalHost, decide, providerAt, ruleOf, targetOf, type B
 import { checkBodyHeaders, readBody } from './body.ts';
 import { checkSize, hostOf, Refusal, type RequestHead } from './request.ts';
 import { boundsOf } from './bounds.ts';
+import { pricing } from './pricing.ts';
 import { BudgetExhausted } from './exhausted.ts';
 import { giveBack, reserve } from './reserve.ts';
 
@@ -118,7 +119,7 @@ export const createJudge = (options: EngineOptions): Judge => {
     known.facts = read;
     const served = { ...facts, ...(read.model !== undefined && { model: read.model }) };
     const decision = decided(set, served, known);
-    const { rule } = ruleOf(set, decision)!;
+    const { route, rule } = ruleOf(set, decision)!;
     const fetched = read.fetches.find((host) => !admitsHost(set, canonicalHost(host) ?? ''));
     if (fetched !== undefined)
       throw new Refusal(
@@ -131,7 +132,10 @@ export const createJudge = (options: EngineOptions): Judge => {
     const { budgets, maxOutputTokens } = operation.free ? { budgets: [] } : rule;
     const metered = budgets.length > 0;
     if (read.unbounded && (metered || maxOutputTokens !== undefined)) throw new Refusal(403, 'UnknownBound', unknownBound(decision, head));
-    const bounds = boundsOf({ facts: read, limits: provider.limits(read.model ?? ''), bodyBytes: content.bytes, maxOutputTokens });
+    const { namespace } = route.route;
+    const list = set.prices?.[namespace];
+    const price = operation.free ? undefined : pricing({ provider: provider.name, facts: read, rule, namespace, list, now });
+    const bounds = boundsOf({ facts: read, limits: provider.limits(read.model ?? ''), bodyBytes: content.bytes, maxOutputTokens, price });
     const deadline = now + set.requestTimeoutMs + SETTLE_GRACE_MS;
     const asked = { id: head.id, execution: binding.invocation, route: decision.route, budgets, bounds, now, deadline };
     const granted = metered ? await reserve(asked, { ledger, log, holdMs: options.holdMs ?? 1_500, signal }) : bounds.output;
@@ -141,6 +145,7 @@ export const createJudge = (options: EngineOptions): Judge => {
       ...metadataOf('Allowed', 'Allowed', known),
       ...maxTokensOf(read, capped),
       ...(metered && { reservedInput: bounds.input, reservedOutput: granted * bounds.n }),
+      ...(price && { price }),
       spanId,
     };
     if (signal.aborted) {

@@ -1,8 +1,8 @@
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { messageOf, readIfExists, replaceFile, retry, sleep, Tail, type Logger, type Mark } from '#lib';
-import type { AccessLine, LedgerPort, Settlement } from '#model';
-import { providerNamed } from '#policy';
+import type { AccessLine, LedgerPort } from '#model';
+import { settlementOf } from './settlement.ts';
 
 export interface SettlerOptions {
   /** Paths of the access logs there are now; asked again on every round. Files may not exist yet. */
@@ -15,41 +15,6 @@ export interface SettlerOptions {
   readonly log: Logger;
   readonly signal: AbortSignal;
 }
-
-/**
- * Envoy's response flags of a request that had an upstream of which nothing was sent to it: it could not be connected to, or had
- * too many connections. No other flag proves that; an agent can cause most of them (DPE, a protocol error) after it has read an answer.
- */
-const NOTHING_SENT = new Set(['UF', 'UO']);
-
-const tokens = (reported: number | undefined): number | undefined =>
-  typeof reported === 'number' && reported >= 0 && reported <= Number.MAX_SAFE_INTEGER / 2 ? Math.ceil(reported) : undefined;
-
-/**
- * What a finished request used, or undefined for a line that cannot have a reservation. Reported usage is taken as it is. Without it:
- * nothing when no upstream got the request or it refused it (4xx); the bound when it failed (5xx, reset) or when output can
- * be spent that the agent never sees; a stream that was cut otherwise costs its input and at most a token a response byte.
- */
-export const settlementOf = (line: AccessLine): Settlement | undefined => {
-  const { id, engine, usage, status = 0, upstream } = line;
-  if (!id) return undefined;
-  // The engine went away in the middle of its verdict: it may have reserved, but Envoy let nothing through.
-  if (!engine && line.chain === 'http' && line.route?.startsWith('AIProviderRoute/') && !upstream) return { id, tokens: 0, microdollars: 0 };
-  if (engine?.reservedInput === undefined) return undefined;
-  const bound = { input: engine.reservedInput, output: engine.reservedOutput ?? 0 };
-  const provider = providerNamed(engine.provider ?? '');
-  const used = usage && (provider?.totals(usage) ?? usage);
-  const spent = (input: number, output: number): Settlement => ({ id, tokens: input + output, microdollars: 0 });
-  const input = tokens(used?.input);
-  const output = tokens(used?.output);
-  if (input !== undefined || output !== undefined) return spent(input ?? bound.input, output ?? bound.output);
-  const flags = (line.flags ?? '').split(',').filter((flag) => flag !== '' && flag !== '-');
-  if (!upstream || flags.some((flag) => NOTHING_SENT.has(flag))) return { id, tokens: 0, microdollars: 0 };
-  if (status >= 400 && status < 500 && flags.length === 0) return { id, tokens: 0, microdollars: 0 };
-  const hidden = provider?.limits(engine.model ?? '').hiddenReasoning ?? true;
-  if (status >= 200 && status < 300 && engine.stream && !hidden) return spent(bound.input, Math.min(bound.output, line.responseBytes ?? bound.output));
-  return spent(bound.input, bound.output);
-};
 
 /** Beginning of the names of the files that hold positions. */
 export const SETTLED = 'settled-';

@@ -30,6 +30,10 @@ export interface BodyFacts {
   readonly fetches: readonly string[];
   /** Nobody can say what it uses at most: a rule with a budget refuses it. */
   readonly unbounded?: true;
+  /** It asks for more than text or for a longer cache: the highest prices of the model count. */
+  readonly dearer?: true;
+  /** What it asks for whose price nobody knows, as a field: under a cap on money it is refused. */
+  readonly unpriced?: string;
 }
 
 export interface Misread {
@@ -151,6 +155,8 @@ export interface Provider {
   limits(model: string): ModelLimits;
   readonly usage: readonly UsageRule[];
   totals(usage: ReportedUsage): UsageTotals;
+  /** A stream reports usage from its beginning on: what there is of one that was cut, without a finish reason, is not all. */
+  readonly usageAlong?: true;
   /** Lower-case headers that carry a credential or choose an account; removed before one is injected. */
   readonly credentialHeaders: readonly string[];
   /** Query parameters that do, compared without case. */

@@ -50,7 +50,7 @@ const CALLS: Readonly<Record<string, (client: TestClient) => Promise<{ status: n
 
 const MAY: Readonly<Record<Who, readonly string[]>> = {
   admin: Object.keys(CALLS),
-  manager: ['get agent', 'list agents', 'list all agents', 'patch status', 'create revision', 'list secrets', 'create event'],
+  manager: ['get agent', 'list agents', 'list all agents', 'patch status', 'create revision', 'list secrets', 'list configmaps', 'create event'],
   dispatcher: ['list agents', 'list all agents'],
   viewer: ['get agent', 'list agents', 'list all agents', 'list configmaps'],
   editor: ['get agent', 'list agents', 'list all agents', 'list configmaps', 'patch agent', 'create agent', 'delete agent'],

@@ -155,7 +155,7 @@ test('what each identity may do', async () => {
   const may: Record<keyof typeof identities, readonly boolean[]> = {
     // get agents, create agents, watch agents, get secrets, get config maps
     viewer: [true, false, true, false, true],
-    manager: [true, false, true, true, false],
+    manager: [true, false, true, true, true],
     dispatcher: [true, false, true, false, false],
     nobody: [false, false, false, false, false],
   };

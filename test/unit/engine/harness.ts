@@ -27,7 +27,7 @@ export const policyWith = (cap?: number, rule: object = {}): PolicySet =>
 
 /** What tests look at in a denial or a forwarded body. */
 export interface JsonAnswer {
-  readonly error?: Readonly<Record<string, string>>;
+  readonly error?: Readonly<Record<string, string | object>>;
   readonly stream_options?: object;
   readonly max_tokens?: number;
   readonly max_completion_tokens?: number;

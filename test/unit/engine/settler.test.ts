@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AsyncQueue, silentLogger } from '#lib';
 import type { AccessLine } from '#model';
-import { createSettler, settlementOf } from '../../../src/egress/engine/settler.ts';
+import { settlementOf } from '../../../src/egress/engine/settlement.ts';
+import { createSettler } from '../../../src/egress/engine/settler.ts';
 
 const line = (fields: Partial<AccessLine> = {}, engine: object = {}): AccessLine => ({
   time: '2026-01-01T00:00:00.000Z',

@@ -71,6 +71,7 @@ export const compile = (input: Partial<CompileInput> = {}): CompiledGateway =>
     mcpRoutes: [],
     l4Routes: [],
     denyPolicies: [],
+    configMap: () => undefined,
     exists: () => true,
     agents: new Map(),
     namespaceLabels: () => undefined,
