@@ -3,6 +3,7 @@
 // Heavy dependencies: none. Pure: no clock, no socket, no state.
 export * from './address.ts';
 export * from './attach.ts';
+export * from './billing.ts';
 export * from './claimed.ts';
 export * from './compile.ts';
 export type { AgentLabels } from './compile-l4.ts';

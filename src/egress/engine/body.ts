@@ -1,4 +1,14 @@
-import type { BodyFacts, Bodies, BodyKind, Misread, Operation, RequestTarget } from '#policy';
+import {
+  billingOf,
+  type Billing,
+  type BodyFacts,
+  type Bodies,
+  type BodyKind,
+  type JsonObject,
+  type Misread,
+  type Operation,
+  type RequestTarget,
+} from '#policy';
 import { boundaryOf, readForm, writeForm } from './multipart.ts';
 import { checkContentType, checkIdentity, readJson, Refusal, type RequestHead } from './request.ts';
 
@@ -7,6 +17,8 @@ export interface ReadBody {
   readonly facts: BodyFacts | Misread;
   /** Bytes of what the provider will read as input. */
   readonly bytes: number;
+  /** How it wants to be served, as far as that has a price. */
+  billing(): Billing;
   /** What is forwarded, with the output capped; undefined when the request has no body. */
   forwarded(outputLimit?: number): Forwarded | undefined;
 }
@@ -24,6 +36,8 @@ interface Codec<Kind extends BodyKind> {
   decode(bytes: Uint8Array, head: RequestHead): Bodies[Kind];
   /** Bytes of what the provider will read as input. */
   size(body: Bodies[Kind]): number;
+  /** The body as JSON, if it is that. */
+  json?(body: Bodies[Kind]): JsonObject;
   encode(body: Bodies[Kind]): Forwarded | undefined;
 }
 
@@ -34,6 +48,7 @@ const CODECS: { readonly [Kind in BodyKind]: Codec<Kind> } = {
       checkContentType(head);
     },
     decode: readJson,
+    json: (body) => body,
     size: (body) => Buffer.byteLength(JSON.stringify(body)),
     encode: (body) => ({ bytes: Buffer.from(JSON.stringify(body)) }),
   },
@@ -76,6 +91,7 @@ const readAs = <Kind extends BodyKind>(
   return {
     facts: operation.read(target, body),
     bytes: codec.size(body),
+    billing: () => billingOf(codec.json?.(body)),
     forwarded: (outputLimit) => codec.encode(operation.edit(target, body, outputLimit)),
   };
 };

@@ -7,6 +7,7 @@ import {
   type ProcessingRequest,
 } from '#wire/xds';
 import type { EngineMetadata } from '#model';
+import { unpricedHeader } from '#policy';
 import { createJudge, type Admitted, type Denied, type EngineOptions } from './judge.ts';
 import type { RequestHead } from './request.ts';
 
@@ -37,6 +38,7 @@ const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
   const id = headers.get('x-clrk-id');
   const source = headers.get('x-clrk-source');
   const path = headers.get(':path') ?? '';
+  const unpriced = unpricedHeader(headers);
   // Without these the request cannot be attributed: the stream fails, and Envoy refuses the request.
   if (!gateway || !id || !source) throw new RpcError('INVALID_ARGUMENT', 'stream without gateway, decision id or source');
   return {
@@ -50,6 +52,7 @@ const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
     query: path.includes('?') ? path.slice(path.indexOf('?') + 1) : '',
     contentType: headers.get('content-type') ?? '',
     contentEncoding: headers.get('content-encoding') ?? '',
+    ...(unpriced !== undefined && { unpriced }),
   };
 };
 

@@ -134,7 +134,9 @@ export const createJudge = (options: EngineOptions): Judge => {
     if (read.unbounded && (metered || maxOutputTokens !== undefined)) throw new Refusal(403, 'UnknownBound', unknownBound(decision, head));
     const { namespace } = route.route;
     const list = set.prices?.[namespace];
-    const price = operation.free ? undefined : pricing({ provider: provider.name, facts: read, rule, namespace, list, now });
+    const { billing } = content;
+    const priced = { provider: provider.name, facts: read, billing, header: head.unpriced, rule, namespace, list, now };
+    const price = operation.free ? undefined : pricing(priced);
     const bounds = boundsOf({ facts: read, limits: provider.limits(read.model ?? ''), bodyBytes: content.bytes, maxOutputTokens, price });
     const deadline = now + set.requestTimeoutMs + SETTLE_GRACE_MS;
     const asked = { id: head.id, execution: binding.invocation, route: decision.route, budgets, bounds, now, deadline };

@@ -19,6 +19,8 @@ export interface RequestHead {
   /** As sent; several header lines are joined by a comma. */
   readonly contentType: string;
   readonly contentEncoding: string;
+  /** A header that asks to be served at another price than that of the list. */
+  readonly unpriced?: string;
 }
 
 /** Why a request is refused before policy is asked, or because of what its body is. */

@@ -84,6 +84,7 @@ export const anthropic: Provider = {
     ...(cacheCreation !== undefined && { cacheCreation }),
     ...(reasoning !== undefined && { reasoning }),
   }),
+  usageAlong: true,
   credentialHeaders: ['x-api-key', 'authorization', 'api-key', 'cookie'],
   credentialQuery: [],
   credentialCookies: ['*'],

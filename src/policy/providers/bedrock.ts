@@ -124,6 +124,7 @@ export const bedrock: Provider = {
     ...(cachedInput !== undefined && { cachedInput }),
     ...(cacheCreation !== undefined && { cacheCreation }),
   }),
+  usageAlong: true,
   credentialHeaders: ['authorization', 'x-amz-security-token', 'x-amz-date', 'x-amz-content-sha256', 'x-api-key', 'cookie'],
   credentialQuery: ['X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Signature', 'X-Amz-Security-Token', 'X-Amz-Date', 'X-Amz-Expires', 'X-Amz-SignedHeaders'],
   credentialCookies: ['*'],

@@ -162,6 +162,7 @@ export const google: Provider = {
       ...(reasoning !== undefined && { reasoning }),
     };
   },
+  usageAlong: true,
   // The last three choose what is charged, and what of an answer comes back or which method is called.
   credentialHeaders: [
     'x-goog-api-key', 'authorization', 'x-api-key', 'x-goog-iam-authorization-token', 'x-goog-iam-authority-selector', 'cookie',

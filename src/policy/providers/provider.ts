@@ -30,10 +30,6 @@ export interface BodyFacts {
   readonly fetches: readonly string[];
   /** Nobody can say what it uses at most: a rule with a budget refuses it. */
   readonly unbounded?: true;
-  /** It asks for more than text or for a longer cache: the highest prices of the model count. */
-  readonly dearer?: true;
-  /** What it asks for whose price nobody knows, as a field: under a cap on money it is refused. */
-  readonly unpriced?: string;
 }
 
 export interface Misread {

@@ -95,6 +95,15 @@ describe('maxCostPerDay', () => {
     expect(await engine.send({ ...CHAT, web_search_options: {} })).toMatchObject({ status: 403 });
   });
 
+  test('what asks for another price than that of the list is refused', async () => {
+    await using engine = open(capped({ maxCostPerDay: '1' }));
+    expect(await engine.send({ ...CHAT, service_tier: 'priority' })).toMatchObject({ status: 403, json: { error: { code: 'PriceUnknown' } } });
+    expect((await engine.send({ ...CHAT, service_tier: 'flex' })).status).toBe(200);
+    expect(await engine.send(CHAT, { 'x-amzn-bedrock-service-tier': 'priority' })).toMatchObject({ status: 403, json: { error: { code: 'PriceUnknown' } } });
+    await using open_ = open(policyWith(1_000_000));
+    expect((await open_.send({ ...CHAT, service_tier: 'priority' })).status).toBe(200);
+  });
+
   test('an unknown model with a price of the namespace is counted by it', async () => {
     await using engine = open(capped({ maxCostPerDay: '1' }, {}, { openai: '{"stranger": {"input": 2, "output": 3}}' }));
     const body = { ...CHAT, model: 'stranger', max_tokens: 10 };

@@ -32,6 +32,9 @@ const line = (fields: Partial<AccessLine> = {}, engine: object = {}): AccessLine
   ...fields,
 });
 
+/** A provider that reports from the beginning of a stream on. */
+const ALONG = { provider: 'anthropic', model: 'claude-3-haiku-20240307' };
+
 describe('what a request used', () => {
   test.each<[string, AccessLine, number | undefined]>([
     ['the reported usage', line({ usage: { input: 11, output: 5 } }), 16],
@@ -54,6 +57,14 @@ describe('what a request used', () => {
           number,
         ],
     ),
+    ['at least what is reported so far of a cut stream', line({ flags: 'DC', usage: { input: 11, output: 90 } }, ALONG), 101],
+    ['more than what is reported so far of a cut stream', line({ flags: 'DC', usage: { input: 11, output: 1 } }, ALONG), 51],
+    [
+      'what is reported of a cut stream that had its finish reason',
+      line({ flags: 'DC', usage: { input: 11, output: 1, finishReason: 'end_turn' } }, ALONG),
+      12,
+    ],
+    ['what is reported of a stream that ended', line({ usage: { input: 11, output: 1 } }, ALONG), 12],
     ['at most the output bound of a cut stream', line({ flags: 'DC', responseBytes: 1e6 }), 1100],
     ['the bound of a cut stream with hidden reasoning', line({ flags: 'DC' }, { model: 'o3' }), 1100],
     ['the bound of a cut stream of an unknown model', line({ flags: 'DC' }, { model: 'stranger' }), 1100],
