@@ -64,13 +64,13 @@ const dispatcher: Role = {
 
 const view: Role = {
   name: 'clrk-view',
-  description: 'Reading everything of clrk: objects, runs, what they printed, what left them, and what would be let through.',
+  description: 'Reading everything of clrk: objects, runs, what they printed, what left them, what they spent, and what would be let through.',
   aggregateTo: 'view',
   rules: [
     ours(plurals(CLRK_KINDS), READ),
     ours([...statuses(CLRK_KINDS), `${workerPools.plural}/scale`], ['get']),
     { apiGroups: [GROUP, RUNTIME_GROUP], resources: ['invocations'], verbs: READ },
-    { apiGroups: [RUNTIME_GROUP], resources: ['exchanges'], verbs: ['list'] },
+    { apiGroups: [RUNTIME_GROUP], resources: ['budgets', 'exchanges'], verbs: ['list'] },
     { apiGroups: [RUNTIME_GROUP], resources: ['explain'], verbs: ['get'] },
     { apiGroups: [RUNTIME_GROUP], resources: ['taskagents/logs'], verbs: ['get'] },
   ],

@@ -2,15 +2,15 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { taskAgents } from '#api';
 import { createApiServer, type ApiServer, type ApiServerOptions } from '#apiserver';
-import { startControllers } from '#controllers';
+import { startControllers, type Controllers } from '#controllers';
 import { createClient, type Client } from '#kube';
-import { readIfExists, runProgram, systemCode, writeFileAtomic, type Program } from '#lib';
-import { layout, type ExplainPort } from '#model';
+import { readIfExists, runProgram, systemClock, systemCode, writeFileAtomic, type Program } from '#lib';
+import { layout, type CapsPort, type ExplainPort } from '#model';
 import { runtimeGroups } from '#runtime';
 import { otlpLogs } from '#telemetry';
 import { connect, createRpcServer, Desired, Runs, Store } from '#wire';
 import { createDesiredService } from './controller-manager/desired-service.ts';
-import { remoteRuns, remoteStore } from './controller-manager/remote.ts';
+import { remoteCounters, remoteRuns, remoteStore } from './controller-manager/remote.ts';
 
 /** Starts the API server on the port of last time, so that kubeconfigs stay valid, or on a free one when that is taken. */
 const listen = async (server: ApiServer, portFile: string): Promise<number> => {
@@ -43,9 +43,12 @@ const main = async (program: Program): Promise<void> => {
   const tls: ApiServerOptions['tls'] = { ca: ca!, cert: cert!, key: key! };
   const own = Promise.withResolvers<Client>();
   const agents = { exists: async (namespace: string, name: string) => (await (await own.promise).get(taskAgents, namespace, name)) !== undefined };
-  const controllers = Promise.withResolvers<ExplainPort>();
+  const controllers = Promise.withResolvers<Controllers>();
+  let started: Controllers | undefined;
   const explain: ExplainPort = { explain: async (question) => (await controllers.promise).explain(question) };
-  const extraGroups = runtimeGroups({ runs, store: remoteStore(storeClient), agents, explain, encodeLogs: otlpLogs });
+  const caps: CapsPort = { caps: (namespace) => started?.caps(namespace) };
+  const counters = remoteCounters(runsClient);
+  const extraGroups = runtimeGroups({ runs, counters, store: remoteStore(storeClient), agents, explain, caps, now: systemClock.now, encodeLogs: otlpLogs });
   const api = resources.use(createApiServer({ database: at.apiDb, tls, extraGroups, log }));
   const port = await listen(api, at.apiPort);
 
@@ -58,7 +61,8 @@ const main = async (program: Program): Promise<void> => {
   // Consumes objects and reports; produces desired state, revisions, gateway roots and statuses.
   const client = resources.use(createClient({ server: `https://127.0.0.1:${port}`, ca, cert: ownCert, key: ownKey, userAgent: program.name }));
   own.resolve(client);
-  controllers.resolve(resources.use(startControllers({ client, desired, runs, log, signal })));
+  started = resources.use(startControllers({ client, desired, runs, log, signal }));
+  controllers.resolve(started);
 
   program.ready({ ports: { api: port } });
 };

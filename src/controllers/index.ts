@@ -2,7 +2,7 @@
 // DesiredPort of model), AgentSandboxRevisions, gateway roots and truthful statuses.
 // Owns: the reconcile loops, one folder a kind; the certificate authorities of gateways. Heavy dependencies: none (signing is in #lib/x509).
 import { retry, systemClock, type Clock, type Logger } from '#lib';
-import type { DesiredPort, ExplainAnswer, ExplainPort, Runs } from '#model';
+import type { CapsPort, DesiredPort, ExplainAnswer, ExplainPort, Runs } from '#model';
 import { createEventRecorder, type Client } from '#kube';
 import { ActiveRuns } from './agent/active.ts';
 import { agentController } from './agent/index.ts';
@@ -10,6 +10,7 @@ import { createCaches } from './caches.ts';
 import type { Context } from './context.ts';
 import { eventController } from './events.ts';
 import { extensionControllers } from './extension/index.ts';
+import { capsIn } from './gateway/budgets.ts';
 import { createExplainer } from './gateway/explain.ts';
 import { gatewayController } from './gateway/index.ts';
 import { Plans } from './gateway/plans.ts';
@@ -34,7 +35,7 @@ export interface ControllersOptions {
 const STARTING: ExplainAnswer = { refusal: { reason: 'ServiceUnavailable', message: 'the controllers have only begun to start; try again' } };
 
 /** What the controllers know can be asked, too. */
-export type Controllers = AsyncDisposable & ExplainPort;
+export type Controllers = AsyncDisposable & ExplainPort & CapsPort;
 
 /** Starts all controllers; they end with `await using`. Nothing is published before every cache is filled. */
 export const startControllers = ({ client, desired, runs, log, signal, clock = systemClock }: ControllersOptions): Controllers => {
@@ -72,6 +73,7 @@ export const startControllers = ({ client, desired, runs, log, signal, clock = s
   );
   return {
     explain: async (question) => explainer?.explain(question) ?? STARTING,
+    caps: (namespace) => explainer && capsIn(plans, namespace),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 };

@@ -14,6 +14,7 @@ export * from './keyed-queue.ts';
 export * from './latest.ts';
 export * from './lifecycle.ts';
 export * from './log.ts';
+export * from './money.ts';
 export * from './process.ts';
 export * from './commands.ts';
 export * from './quantity.ts';

@@ -1,6 +1,7 @@
 // model: consumes nothing; produces the records and ports that stages share.
 // Owns: CONTRACT 2 (Invocation, Assignment, PolicySet, Decision, exchange lines and records, desired state) and the layout.
 // Wire messages (proto/control.proto) have the same shapes, so a received message is a record.
+export * from './budgets.ts';
 export * from './desired.ts';
 export * from './dispatch.ts';
 export * from './exchange.ts';

@@ -113,12 +113,6 @@ export interface BudgetCounter {
   readonly resetAt: number;
 }
 
-/** The ledger as the runtime API sees it. */
-export interface CountersPort {
-  /** Counters of today and of runs that are under way, of one namespace or (empty) all. */
-  counters(namespace: string): Promise<readonly BudgetCounter[]>;
-}
-
 export interface ExchangeQuery {
   readonly namespace: string;
   readonly invocation?: string;

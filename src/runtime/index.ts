@@ -1,8 +1,9 @@
-// runtime: consumes the ports Runs (dispatcher), StorePort (store) and ExplainPort (controllers); produces the handlers of the
-// runtime API: invocations, taskagents/NAME/{invoke,logs}, exchanges, explain. Read models, nothing stored.
-// Owns: what an Invocation, an exchange and an Explanation look like to Kubernetes clients. Heavy dependencies: none.
+// runtime: consumes the ports Runs and CountersPort (dispatcher), StorePort (store), ExplainPort and CapsPort (controllers); produces the handlers of the
+// runtime API: invocations, taskagents/NAME/{invoke,logs}, exchanges, budgets, explain. Read models, nothing stored.
+// Owns: what an Invocation, an exchange, a Budget and an Explanation look like to Kubernetes clients. Heavy dependencies: none.
 import { GROUP, RUNTIME_GROUP, VERSION, type ExtraGroup, type ExtraResource } from '#api';
-import type { ExplainPort } from '#model';
+import type { CapsPort, CountersPort, ExplainPort } from '#model';
+import { budgetsResource } from './budgets.ts';
 import { exchangesResource } from './exchanges.ts';
 import { explainResource } from './explain.ts';
 import { invocationsResource } from './invocations.ts';
@@ -11,6 +12,10 @@ import { logsHandler, type LogPorts } from './logs.ts';
 
 export interface RuntimePorts extends LogPorts {
   readonly explain: ExplainPort;
+  readonly caps: CapsPort;
+  readonly counters: CountersPort;
+  /** Ms since the epoch. */
+  readonly now: () => number;
 }
 
 /** What can be asked of a TaskAgent besides its object. */
@@ -36,7 +41,11 @@ const agentsResource = (ports: RuntimePorts): ExtraResource => {
 export const runtimeGroups = (ports: RuntimePorts): readonly ExtraGroup[] => {
   const invocations = invocationsResource(ports.runs);
   return [
-    { group: RUNTIME_GROUP, version: VERSION, resources: [invocations, agentsResource(ports), exchangesResource(ports.store), explainResource(ports.explain)] },
+    {
+      group: RUNTIME_GROUP,
+      version: VERSION,
+      resources: [invocations, agentsResource(ports), exchangesResource(ports.store), budgetsResource(ports), explainResource(ports.explain)],
+    },
     // Without the short name, which would be ambiguous.
     { group: GROUP, version: VERSION, resources: [{ ...invocations, shortNames: [] }] },
   ];

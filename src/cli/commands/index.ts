@@ -8,6 +8,7 @@ import { agentsLogsCommand } from './agents-logs.ts';
 import { agentsRollbackCommand } from './agents-rollback.ts';
 import { applyCommand } from './apply.ts';
 import { benchCommand } from './bench.ts';
+import { budgetsCommand } from './budgets.ts';
 import { completionCommand } from './completion.ts';
 import { deleteCommand } from './delete.ts';
 import { demoCommand, demoStageCommand } from './demo.ts';
@@ -51,6 +52,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   poolsListCommand,
   poolsGetCommand,
   egressLogCommand,
+  budgetsCommand,
   explainCommand,
   completionCommand,
   testCommand,

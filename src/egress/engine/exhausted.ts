@@ -1,12 +1,11 @@
+import { formatMicrodollars } from '#lib';
 import type { Budget, ReserveAnswer } from '#model';
 import type { BudgetAccount } from '#policy';
 import type { Bounds } from './bounds.ts';
 import { Refusal } from './request.ts';
 
-const MICRO = 1_000_000;
 /** `1200 tokens`, `$0.05`. */
-const amountText = (unit: Budget['unit'], amount: number): string =>
-  unit === 'tokens' ? `${amount} tokens` : `$${(amount / MICRO).toFixed(6).replace(/(\.\d\d\d*?)0+$/, '$1')}`;
+const amountText = (unit: Budget['unit'], amount: number): string => (unit === 'tokens' ? `${amount} tokens` : formatMicrodollars(amount));
 
 interface Asked {
   readonly route: string;

@@ -8,6 +8,8 @@ import { createClient, type Client } from '#kube';
 import { AsyncQueue, silentLogger } from '#lib';
 import { createAuthority, loadSigner } from '#lib/x509';
 import type {
+  BudgetCap,
+  BudgetCounter,
   ExchangeQuery,
   ExchangeRecord,
   ExplainAnswer,
@@ -24,7 +26,7 @@ import type {
 import { runtimeGroups } from '#runtime';
 import { otlpLogs } from '#telemetry';
 import { connect, createRpcServer, exchangeBatch, Runs as RunsService, Store as StoreService } from '#wire';
-import { remoteRuns, remoteStore } from '../../../src/cmd/controller-manager/remote.ts';
+import { remoteCounters, remoteRuns, remoteStore } from '../../../src/cmd/controller-manager/remote.ts';
 import { runsService } from '../../../src/cmd/dispatcher/services.ts';
 
 /** A journal and a store in memory, reached the real way: kube client, API server, handlers, gRPC. */
@@ -94,8 +96,16 @@ const start = async ({ dispatcher = true, store = true, logs = (): readonly Stor
   const queries: ExchangeQuery[] = [];
   const records: ExchangeRecord[] = [];
   const questions: ExplainQuestion[] = [];
-  const answers: { explain: ExplainAnswer } = { explain: { explanation } };
-  if (dispatcher) await use.use(createRpcServer().add(RunsService, runsService(journal, { counters: () => [] }))).listen(join(dir, 'runs.sock'));
+  const answers: { explain: ExplainAnswer; caps?: readonly BudgetCap[]; counters: readonly BudgetCounter[] } = { explain: { explanation }, counters: [] };
+  if (dispatcher)
+    await use
+      .use(
+        createRpcServer().add(
+          RunsService,
+          runsService(journal, { counters: (namespace) => answers.counters.filter(({ key }) => namespace === '' || key.split('/')[1] === namespace) }),
+        ),
+      )
+      .listen(join(dir, 'runs.sock'));
   const storeService = createRpcServer().add(StoreService, {
     insertExchanges: () => ({}),
     exchanges: (query) => {
@@ -128,6 +138,9 @@ const start = async ({ dispatcher = true, store = true, logs = (): readonly Stor
             return answers.explain;
           },
         },
+        caps: { caps: (namespace) => answers.caps?.filter(({ key }) => namespace === '' || key.split('/')[1] === namespace) },
+        counters: remoteCounters(runsClient),
+        now: () => Date.parse('2026-01-15T12:00:00Z'),
         followMs: 300,
         quietMs: 50,
       }),
@@ -478,5 +491,81 @@ describe('explain', () => {
     answers.explain = { refusal: { reason: 'NotFound', message: 'there is no agent' } };
     await expect(viewer.json('GET', `${path}?method=GET&url=https://a/`)).rejects.toMatchObject({ code: 404, message: 'there is no agent' });
     await expect(viewer.json('POST', path, { body: '{}' })).rejects.toMatchObject({ code: 403 });
+  });
+});
+
+describe('budgets', () => {
+  const BUDGETS = '/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/default/budgets';
+  const cap = (of: Partial<BudgetCap> = {}): BudgetCap => ({
+    key: 'budget/default/openai/egress',
+    unit: 'tokens',
+    window: 'day',
+    cap: 1_000,
+    route: 'AIProviderRoute/default/openai',
+    gateway: 'default/egress',
+    field: 'spec.rules[0].filters[0].tokenBudget.maxTokensPerDay',
+    ...of,
+  });
+  const counter = (of: Partial<BudgetCounter> = {}): BudgetCounter => ({
+    key: 'budget/default/openai/egress',
+    unit: 'tokens',
+    window: 'day',
+    execution: '',
+    cap: 1_000,
+    used: 600,
+    reserved: 150,
+    resetAt: Date.parse('2026-01-16T00:00:00Z'),
+    ...of,
+  });
+  type List = { readonly items: readonly object[] };
+
+  test('every cap with its counter: of a day, of runs, shared, and one nobody asked anything of yet', async () => {
+    const { viewer, answers } = await start();
+    answers.caps = [
+      cap(),
+      cap({ cap: 700, field: 'spec.rules[1].filters[0].tokenBudget.maxTokensPerDay' }),
+      cap({ unit: 'microdollars', window: 'execution', cap: 50, field: 'f' }),
+      cap({ key: 'shared/default/team', unit: 'microdollars', cap: 9, route: 'AIProviderRoute/default/a', field: 'a' }),
+      cap({ key: 'shared/default/team', unit: 'microdollars', cap: 9, route: 'AIProviderRoute/default/b', field: 'b' }),
+      cap({ key: 'budget/other/openai/egress' }),
+    ];
+    answers.counters = [
+      counter(),
+      counter({ unit: 'microdollars', window: 'execution', execution: 'run-1', used: 7, reserved: 0, resetAt: 0 }),
+      counter({ unit: 'microdollars', window: 'execution', execution: 'run-2', used: 49, reserved: 1, resetAt: 0 }),
+      counter({ key: 'budget/default/gone/egress' }),
+    ];
+    const { items } = await viewer.json<List>('GET', BUDGETS);
+    const day = { scope: 'AIProviderRoute/default/openai', gateway: 'default/egress', unit: 'tokens', window: 'day', reset: '2026-01-16T00:00:00.000Z' };
+    const run = { scope: 'AIProviderRoute/default/openai', unit: 'microdollars', window: 'execution', limit: 50 };
+    expect(items).toMatchObject([
+      { ...day, metadata: { name: 'openai.egress.tokens.day' }, limit: 700, used: 600, reserved: 150, left: 0 },
+      { ...day, metadata: { name: 'openai.egress.tokens.day.2' }, limit: 1_000, used: 600, reserved: 150, left: 250 },
+      { ...run, metadata: { name: 'openai.egress.microdollars.execution.run-1' }, invocation: 'run-1', used: 7, reserved: 0, left: 43 },
+      { ...run, invocation: 'run-2', used: 49, reserved: 1, left: 0 },
+      {
+        scope: 'shared/default/team',
+        limit: 9,
+        used: 0,
+        reserved: 0,
+        left: 9,
+        reset: day.reset,
+        fields: ['AIProviderRoute/default/a a', 'AIProviderRoute/default/b b'],
+      },
+    ]);
+    expect(items[4]).not.toHaveProperty('gateway');
+    expect(items[2]).not.toHaveProperty('reset');
+    const everywhere = await viewer.json<List>('GET', '/apis/runtime.clrk.apoxy.dev/v1alpha1/budgets');
+    expect(everywhere.items).toHaveLength(6);
+  });
+
+  test('controllers that only begin and a dispatcher that is away are told', async () => {
+    const { viewer, answers } = await start();
+    await expect(viewer.json('GET', BUDGETS)).rejects.toMatchObject({ code: 503 });
+    answers.caps = [];
+    expect((await viewer.json<List>('GET', BUDGETS)).items).toEqual([]);
+    const alone = await start({ dispatcher: false });
+    alone.answers.caps = [];
+    await expect(alone.viewer.json('GET', BUDGETS)).rejects.toMatchObject({ code: 503 });
   });
 });
