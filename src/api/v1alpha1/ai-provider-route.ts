@@ -1,6 +1,6 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { PROVIDERS } from '../providers.ts';
-import { array, builtWhen, int64, object, oneOf, string, unbuilt, type Infer } from '../schema.ts';
+import { array, builtWhen, int64, object, oneOf, string, type Infer } from '../schema.ts';
 import { attachmentColumns, backendRefs, extensionRef, filterRules, routeParentRefs, routeParents } from '../shared.ts';
 
 const glob = string('', { minLength: 1, maxLength: 1024 });
