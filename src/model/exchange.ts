@@ -109,7 +109,7 @@ export interface EngineMetadata {
   /** Bounds reserved, in tokens; present when a reservation exists under the decision id. */
   readonly reservedInput?: number;
   readonly reservedOutput?: number;
-  /** What its tokens cost; absent when that is not known. */
+  /** What its tokens cost; absent when that is not known. What the finished request cost is `spentOf(line).cost` (#policy). */
   readonly price?: ModelPrice;
   /** Span id of this request, sent upstream in `traceparent`. */
   readonly spanId?: string;

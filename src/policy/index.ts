@@ -25,5 +25,6 @@ export * from './providers/index.ts';
 export * from './raw-targets.ts';
 export { parseQuestion, type Question } from './question.ts';
 export * from './references.ts';
+export * from './spent.ts';
 export * from './targets.ts';
 export { coversHost } from './l4.ts';

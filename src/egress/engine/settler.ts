@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { messageOf, readIfExists, replaceFile, retry, sleep, Tail, type Logger, type Mark } from '#lib';
 import type { AccessLine, LedgerPort } from '#model';
-import { settlementOf } from './settlement.ts';
+import { settlementOf } from '#policy';
 
 export interface SettlerOptions {
   /** Paths of the access logs there are now; asked again on every round. Files may not exist yet. */

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { AccessLine, PolicySet } from '#model';
-import { costOf } from '#policy';
-import { settlementOf } from '../../../src/egress/engine/settlement.ts';
+import { costOf, settlementOf } from '#policy';
 import { compile, gateway, route } from '../policy/objects.ts';
 import { CHAT, createHarness, policyWith, type Harness } from './harness.ts';
 

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AsyncQueue, silentLogger } from '#lib';
+import { settlementOf } from '#policy';
 import type { AccessLine } from '#model';
-import { settlementOf } from '../../../src/egress/engine/settlement.ts';
 import { createSettler } from '../../../src/egress/engine/settler.ts';
 
 const line = (fields: Partial<AccessLine> = {}, engine: object = {}): AccessLine => ({

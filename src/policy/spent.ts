@@ -1,5 +1,6 @@
-import type { AccessLine, EngineMetadata, Settlement } from '#model';
-import { costBound, costOf, providerNamed, type UsageTotals } from '#policy';
+import type { AccessLine, EngineMetadata, ModelPrice, Settlement } from '#model';
+import { costBound, costOf } from './price.ts';
+import { providerNamed, type UsageTotals } from './providers/index.ts';
 
 /**
  * Envoy's response flags of a request that had an upstream of which nothing was sent to it: it could not be connected to, or had
@@ -16,12 +17,12 @@ const tokens = (reported: number | undefined): number | undefined =>
 interface Used {
   readonly input: number;
   readonly output: number;
-  /** Both are what the provider reported in the end. */
-  readonly reported: boolean;
+  /** Neither is a bound. */
+  readonly known: boolean;
   readonly totals?: UsageTotals;
 }
 
-const NOTHING: Used = { input: 0, output: 0, reported: false };
+const NOTHING: Used = { input: 0, output: 0, known: true };
 
 /** Tokens of output of an answer that ended early: no more than its bytes, unless some of it is never seen. */
 const seenOutput = (line: AccessLine, engine: EngineMetadata, bound: number): number => {
@@ -48,20 +49,39 @@ const usedBy = (line: AccessLine, engine: EngineMetadata): Used => {
     return {
       input: input ?? bound.input,
       output: output === undefined ? bound.output : partial ? Math.max(least, seenOutput(line, engine, bound.output)) : output,
-      reported: input !== undefined && output !== undefined,
+      known: input !== undefined && output !== undefined,
       ...(totals && { totals }),
     };
   }
   if (!upstream || flags.some((flag) => NOTHING_SENT.has(flag))) return NOTHING;
   if (status >= 400 && status < 500 && flags.length === 0) return NOTHING;
-  return { ...bound, output: seenOutput(line, engine, bound.output), reported: false };
+  return { ...bound, output: seenOutput(line, engine, bound.output), known: false };
 };
 
-const costed = ({ price }: EngineMetadata, { input, output, reported, totals }: Used): number => {
-  if (!price) return 0;
-  if (!reported) return costBound(price, input, output);
+/** What a finished request used and what that cost: what its budgets count. */
+export interface Spent {
+  readonly input: number;
+  readonly output: number;
+  /** Millionths of a US dollar, rounded up; absent when nobody knows a price. */
+  readonly cost?: number;
+  /** By what the provider said; else it is the most it can have been. */
+  readonly known: boolean;
+}
+
+const costed = (price: ModelPrice, { input, output, known, totals }: Used): number => {
+  if (!known) return costBound(price, input, output);
   const { cachedInput, cacheCreation, reasoning } = totals ?? {};
   return costOf(price, { input, output, cachedInput: tokens(cachedInput), cacheCreation: tokens(cacheCreation), reasoning: tokens(reasoning) });
+};
+
+/** Undefined of a request that was not let through, and of one that has no bounds (it has no budget) when what it used is not known. */
+export const spentOf = (line: AccessLine): Spent | undefined => {
+  const { engine } = line;
+  if (engine?.verdict !== 'Allowed') return undefined;
+  const used = usedBy(line, engine);
+  if (engine.reservedInput === undefined && !used.known) return undefined;
+  const { input, output, known } = used;
+  return { input, output, ...(engine.price && { cost: costed(engine.price, used) }), known };
 };
 
 /** What a finished request used, or undefined for a line that cannot have a reservation. */
@@ -70,7 +90,6 @@ export const settlementOf = (line: AccessLine): Settlement | undefined => {
   if (!id) return undefined;
   // The engine went away in the middle of its verdict: it may have reserved, but Envoy let nothing through.
   if (!engine && line.chain === 'http' && line.route?.startsWith('AIProviderRoute/') && !upstream) return { id, tokens: 0, microdollars: 0 };
-  if (engine?.reservedInput === undefined) return undefined;
-  const used = usedBy(line, engine);
-  return { id, tokens: used.input + used.output, microdollars: costed(engine, used) };
+  const spent = engine?.reservedInput === undefined ? undefined : spentOf(line);
+  return spent && { id, tokens: spent.input + spent.output, microdollars: spent.cost ?? 0 };
 };
