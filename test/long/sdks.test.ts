@@ -51,6 +51,8 @@ const OPENAI = [
   ['returned', { resource: 'models', method: 'list' }],
   ['returned', chat('gpt-4.1-recovering', STREAMED)],
   ['RateLimitError', response('gpt-4.1-limited', { stream: true })],
+  ['RateLimitError', chat('gpt-4.1-limited', STREAMED)],
+  ['InternalServerError', chat('gpt-4.1-broken')],
   ['InternalServerError', chat('gpt-4.1-broken', STREAMED)],
   ['NotFoundError', response('gpt-4.1-unknown')],
 ] as const;
