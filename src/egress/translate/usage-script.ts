@@ -164,28 +164,27 @@ local function json(handle)
   end
 end
 
-local function names_one(text)
+local function read_line(handle, line)
   for _, needle in ipairs(NEEDLES) do
-    if text:find(needle) then return true end
+    if line:find(needle) then return report(handle, line, LISTED) end
   end
 end
 
--- Events, each with its data in one line; a native filter reads what is not in lists.
+-- Events, each with its data in one line; a native filter reads what is not in lists. A line is put together once, when it has ended,
+-- and one that is too large is passed over.
 local function events(handle)
-  local pending = ""
+  local kept, size = {}, 0
   for chunk in handle:bodyChunks() do
-    pending = pending .. chunk:getBytes(0, chunk:length())
-    local stop = pending:match(".*()\\n")
-    if stop then
-      local lines = pending:sub(1, stop)
-      pending = pending:sub(stop + 1)
-      if names_one(lines) then
-        for line in lines:gmatch("[^\\n]+") do
-          if names_one(line) then report(handle, line, LISTED) end
-        end
-      end
+    local text, from = chunk:getBytes(0, chunk:length()), 1
+    while true do
+      local stop = text:find("\\n", from, true)
+      local part = text:sub(from, stop and stop - 1)
+      size = size + #part
+      if size <= MAX then kept[#kept + 1] = part end
+      if not stop then break end
+      if size <= MAX then read_line(handle, table.concat(kept)) end
+      kept, size, from = {}, 0, stop + 1
     end
-    if #pending > MAX then return end
   end
 end
 `;

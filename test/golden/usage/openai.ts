@@ -127,5 +127,5 @@ export const OPENAI_SHAPES: readonly Shape[] = [
   json('usage that is a list', { id: 'c', usage: [{ prompt_tokens: 5 }] }, { responseId: 'c' }, {}, 'custom'),
   json('numbers that are none', { usage: { prompt_tokens: 'many', completion_tokens: { n: 1 } } }, undefined, {}, 'custom'),
   json('no JSON', '{"usage":{"prompt_tokens":5', undefined, {}, 'custom'),
-  json('a list of answers', '[{"usage":{"prompt_tokens":5}}]', undefined, {}, 'custom'),
+  json('a list of answers', '[{"usage":{"prompt_tokens":5}}]', { input: 5 }, { input: 5 }, 'custom'),
 ];

@@ -44,6 +44,7 @@ export interface Replayed {
   readonly type: string;
   /** As it was sent. */
   readonly same: boolean;
+  readonly ms: number;
 }
 
 const get = (path: string, headers: Readonly<Record<string, string>>): Promise<{ readonly type: string; readonly body: Buffer }> =>
@@ -73,8 +74,9 @@ const results: Replayed[][] = [];
 for (const [index, shape] of SHAPES.entries()) {
   const both: Replayed[] = [];
   for (const step of [10_000_000, 7]) {
+    const begun = performance.now();
     const { type, body } = await get(`/${index}/${step}`, { 'x-provider': shape.provider, 'x-stream': String(shape.stream === true) });
-    both.push({ type, same: body.equals(Buffer.from(shape.body)) });
+    both.push({ type, same: body.equals(Buffer.from(shape.body)), ms: performance.now() - begun });
   }
   results.push(both);
 }
