@@ -15,21 +15,29 @@ const { isRawJSON, rawJSON } = JSON as unknown as { isRawJSON(value: unknown): v
 export const isJsonObject = (value: Json | undefined): value is JsonObject =>
   value !== null && typeof value === 'object' && !Array.isArray(value) && !isRawJSON(value);
 
-/** Why a text is not JSON we judge: bad syntax, a key twice in an object, too deep. */
+/** Why a text is not JSON we judge: bad syntax, a key twice in an object, too deep, too many values or escapes. */
 export class JsonRefused extends Error {
-  readonly reason: 'InvalidJson' | 'DuplicateKey' | 'TooDeep';
+  readonly reason: 'InvalidJson' | 'DuplicateKey' | 'TooDeep' | 'TooComplex';
   constructor(reason: JsonRefused['reason'], message: string) {
     super(message);
     this.reason = reason;
   }
 }
 
+/**
+ * What may stand in one text: everybody's requests wait while it is read, and small values take far more memory than text. It has room
+ * for the 300,000 tokens that a request for embeddings can have, and for four million escapes, which are long in no honest prompt.
+ */
+export const MAX_VALUES = 400_000;
+const STEPS_OF_VALUE = 10;
+const MAX_STEPS = MAX_VALUES * STEPS_OF_VALUE;
+
 const SPACE = /[ \t\n\r]*/y;
-// The body of a string up to its closing quote: no raw control characters, only the escapes of RFC 8259.
-// oxlint-disable-next-line no-control-regex -- control characters are what it excludes
-const STRING = /"(?:[^"\\\u0000-\u001f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
-// oxlint-disable-next-line no-control-regex -- what a plain string has none of
-const NOT_PLAIN = /[\\\u0000-\u001f]/;
+// What ends a string, begins an escape in it, or may not stand in it. Strings are read from one of these to the next: a pattern for a
+// whole string would take exponential time for one that is broken, or hold a step for each of its characters.
+// oxlint-disable-next-line no-control-regex -- control characters are what it finds
+const NOT_PLAIN = /["\\\u0000-\u001f]/g;
+const ESCAPE = /["\\/bfnrt]|u[0-9a-fA-F]{4}/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const WORDS: readonly (readonly [string, Json])[] = [
   ['true', true],
@@ -41,6 +49,7 @@ class Reader {
   readonly #text: string;
   readonly #maxDepth: number;
   #at = 0;
+  #steps = 0;
 
   constructor(text: string, maxDepth: number) {
     this.#text = text;
@@ -56,6 +65,11 @@ class Reader {
 
   #fail(): never {
     throw new JsonRefused('InvalidJson', `The body is not JSON: unexpected text at character ${this.#at}.`);
+  }
+
+  #step(count: number): void {
+    this.#steps += count;
+    if (this.#steps > MAX_STEPS) throw new JsonRefused('TooComplex', `The body has more than ${MAX_VALUES} values, or too many escapes in its strings.`);
   }
 
   #space(): void {
@@ -81,6 +95,7 @@ class Reader {
 
   #value(depth: number): Json {
     if (depth > this.#maxDepth) throw new JsonRefused('TooDeep', `The body nests more than ${this.#maxDepth} levels deep.`);
+    this.#step(STEPS_OF_VALUE);
     this.#space();
     if (this.#skip('{')) return this.#object(depth);
     if (this.#skip('[')) return this.#array(depth);
@@ -97,13 +112,21 @@ class Reader {
 
   /** A string without escapes, the usual case, is a slice; the others are read by JavaScript, the syntax being checked. */
   #string(): string {
-    const end = this.#text.indexOf('"', this.#at + 1);
-    const plain = end < 0 ? undefined : this.#text.slice(this.#at + 1, end);
-    if (plain !== undefined && !NOT_PLAIN.test(plain)) {
-      this.#at = end + 1;
-      return plain;
+    const from = this.#at++;
+    for (let plain = true; ; plain = false) {
+      const end = this.#find(NOT_PLAIN);
+      if (end === '"') return plain ? this.#text.slice(from + 1, this.#at - 1) : (JSON.parse(this.#text.slice(from, this.#at)) as string);
+      if (end !== '\\' || this.#take(ESCAPE) === undefined) this.#fail();
+      this.#step(1);
     }
-    return JSON.parse(this.#take(STRING) ?? this.#fail()) as string;
+  }
+
+  /** Goes behind the next character of a class, and says which one it is. */
+  #find(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.#at;
+    if (!pattern.test(this.#text)) return undefined;
+    this.#at = pattern.lastIndex;
+    return this.#text[this.#at - 1];
   }
 
   #array(depth: number): Json {

@@ -7,7 +7,8 @@ import type { Misread } from './provider.ts';
  * https://protobuf.dev/programming-guides/json/: every field is read in camelCase and by its original name, at every depth.
  */
 
-const camel = (name: string): string => name.replace(/_+([a-z0-9])/g, (_, next: string) => next.toUpperCase());
+// Each run of underscores is tried from its beginning alone, so that a long one takes no quadratic time.
+const camel = (name: string): string => name.replace(/(?<!_)_+([a-z0-9])/g, (_, next: string) => next.toUpperCase());
 const bare = (name: string): string => name.replaceAll('_', '').toLowerCase();
 
 /** Fields in camelCase. One that is spelled in both ways, or in a third that a looser reader could take for it, is refused. */

@@ -197,3 +197,9 @@ test('hosts and names', () => {
     error: { code: 'X', message: 'm', status: 'RESOURCE_EXHAUSTED' },
   });
 });
+
+test('a name of a field takes time in proportion to its length', () => {
+  const before = performance.now();
+  expect(read({ ['_'.repeat(1_000_000)]: 1, ['a_'.repeat(500_000)]: 1 })).toMatchObject({ model: 'gemini-2.5-flash' });
+  expect(performance.now() - before).toBeLessThan(1_000);
+});

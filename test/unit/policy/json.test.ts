@@ -50,3 +50,20 @@ test('refuses deep nesting instead of running out of stack', () => {
   expect(reasonOf('['.repeat(100) + ']'.repeat(100))).toBe('accepted');
   expect(reasonOf('['.repeat(1_000_000))).toBe('TooDeep');
 });
+
+test('takes time in proportion to the text, whatever is wrong with it', () => {
+  const long = 'a'.repeat(1_000_000);
+  const before = performance.now();
+  for (const text of [`{"a":"${long}`, `{"a":"\\n${long}`, `{"a":"${long}\u0001"}`, `{"a":"${long}\\x"}`, `{"a":"${'\\\\'.repeat(500_000)}`, `["${long}\\`])
+    expect(reasonOf(text)).toBe('InvalidJson');
+  expect(performance.now() - before).toBeLessThan(2_000);
+});
+
+test('refuses more values or escapes than it has time for', () => {
+  const many = (unit: string, count: number): string => `[${unit.repeat(count)}0]`;
+  for (const unit of ['{},', '[],', '1,', '1e0,', '"",', '{"a":0},']) expect([unit, reasonOf(many(unit, 1_000_000))]).toEqual([unit, 'TooComplex']);
+  expect(reasonOf(`["${'\\n'.repeat(5_000_000)}"]`)).toBe('TooComplex');
+  // A request for embeddings may have 300,000 tokens, and a long text may have as many lines.
+  expect(reasonOf(many('100,', 300_000))).toBe('accepted');
+  expect(reasonOf(`["${'\\u00e9'.repeat(1_000_000)}"]`)).toBe('accepted');
+});
