@@ -21,6 +21,7 @@ const ROOTS = [
   'envoy/extensions/access_loggers/filters/cel/v3/cel.proto',
   'envoy/extensions/content_parsers/json/v3/json_content_parser.proto',
   'envoy/extensions/filters/http/aws_eventstream_parser/v3/aws_eventstream_parser.proto',
+  'envoy/extensions/filters/http/aws_request_signing/v3/aws_request_signing.proto',
   'envoy/extensions/filters/http/credential_injector/v3/credential_injector.proto',
   'envoy/extensions/filters/http/ext_proc/v3/ext_proc.proto',
   'envoy/extensions/filters/http/header_mutation/v3/header_mutation.proto',

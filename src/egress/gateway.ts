@@ -5,6 +5,7 @@ import { rootCertificates } from 'node:tls';
 import { canonicalJson, fingerprintOf, sha256Hex, type Clock, type Logger } from '#lib';
 import type { DesiredGateway, GatewayState, PolicySet, RequestFacts, WorkerLayout } from '#model';
 import { admitsName, admittedHosts, AI_PORT, answersDenied, coversName, isServedOnDemand, namesOf } from '#policy';
+import { GatewayCredentials } from './credentials/gateway-credentials.ts';
 import { Leaves } from './leaves.ts';
 import { NameAddresses } from './names/addresses.ts';
 import { DeniedNames } from './names/denied.ts';
@@ -82,7 +83,7 @@ export class Gateway implements NamingGateway, Disposable {
     return address && `${address}:${port}`;
   });
   #policy: PolicySet | undefined;
-  #credentials: ReadonlyMap<string, string> = new Map();
+  readonly #credentials = new GatewayCredentials();
   #resolution = '';
   /** Hash of what was applied last. */
   #applied: string | undefined;
@@ -157,7 +158,7 @@ export class Gateway implements NamingGateway, Disposable {
     const before = this.#policy;
     this.#policy = policy;
     this.#served.restore([...this.#addresses.entries()].map(([host]) => host).filter((host) => isServedOnDemand(policy, host)));
-    this.#credentials = new Map(desired.credentials.map(({ name, value }) => [name, value]));
+    this.#credentials.set(policy, desired.credentials);
     const resolution = canonicalJson([policy.hostAliases, policy.lookupFamily]);
     if (before && resolution !== this.#resolution) this.#upstreams.refresh();
     this.#resolution = resolution;
@@ -182,13 +183,13 @@ export class Gateway implements NamingGateway, Disposable {
       netns: at.gatewayNetns,
       accessLog: at.accessLog(index),
       ownAddresses: ownAddresses(),
-      credentials: new Set(credentials.keys()),
+      credentials,
       names,
       relays,
       serviceOf: (upstream) => this.#upstreams.serviceOf(upstream),
       forbidden: (service) => this.#upstreams.forbidden(service),
     });
-    this.node.set(snapshotOf(policy.revision, translated, { credentials, trustedCa: roots + policy.trustBundle }));
+    this.node.set(snapshotOf(policy.revision, translated, { credentials: credentials.secrets, trustedCa: roots + policy.trustBundle }));
   }
 
   /** What a service leads to turned forbidden, or may be dialled again: its verdicts say so, and the routes of providers. */
@@ -227,7 +228,14 @@ export class Gateway implements NamingGateway, Disposable {
     const policy = this.#policy;
     if (!policy) return undefined;
     const { agentOf } = this.#options;
-    return { policy, agentOf, own: ownAddresses(), isSynthetic: (address) => isInSlice(this.index, address), nameOf: (address) => this.nameOf(address) };
+    return {
+      policy,
+      credentials: this.#credentials,
+      agentOf,
+      own: ownAddresses(),
+      isSynthetic: (address) => isInSlice(this.index, address),
+      nameOf: (address) => this.nameOf(address),
+    };
   }
 
   /** A name has an address now: its datagrams need a listener, and its packets an element of the maps. */

@@ -87,7 +87,25 @@ export interface WorkerReport {
 export interface CredentialValue {
   /** `cred:<namespace>/<policy>`. */
   readonly name: string;
+  /**
+   * As it is in the Secret. Of AWSv4: JSON of `AwsKey`. Of GCPServiceAccount: JSON of `ServiceAccountKey`.
+   */
   readonly value: string;
+}
+
+export interface AwsKey {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+}
+
+export interface ServiceAccountKey {
+  readonly email: string;
+  /** PEM of an RSA key. */
+  readonly privateKey: string;
+  readonly privateKeyId?: string;
+  /** Where tokens are asked for, an https URL. */
+  readonly tokenUri: string;
 }
 
 /** One gateway as an `egress` should serve it. */

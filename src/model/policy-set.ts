@@ -32,14 +32,26 @@ export interface Budget {
   readonly field: string;
 }
 
+/** Where a credential is put, and how. */
+export type Injection =
+  /** Lower-case header, set to the value verbatim. */
+  | { readonly kind: 'Header'; readonly header: string }
+  /** Query parameter, set to the value. */
+  | { readonly kind: 'QueryParam'; readonly name: string }
+  /** Requests are signed (Signature Version 4); without `region` it is read from the host. */
+  | { readonly kind: 'AWSv4'; readonly region?: string; readonly service: string }
+  /** A token for the service account, in `authorization`. */
+  | { readonly kind: 'GCPServiceAccount' };
+
 export interface CredentialUse {
   /** Policy that injects, `namespace/name`. */
   readonly policy: string;
   /** `cred:<namespace>/<policy>`; its value is never in a PolicySet. */
   readonly credential: string;
-  /** Lower-case header to set, verbatim. */
-  readonly header: string;
-  /** Why it cannot inject (`SecretNotFound`, `SecretKeyNotFound`): then the request is refused with this reason. */
+  readonly inject: Injection;
+  /** Whole bodies of answers are searched for the value, too. */
+  readonly redactResponses?: boolean;
+  /** Why it cannot inject (`SecretNotFound`, `SecretKeyNotFound`, …): then the request is refused with this reason. */
   readonly missing?: string;
 }
 
@@ -154,6 +166,8 @@ export interface PolicySet {
   readonly claims: readonly Claim[];
   /** Prices of their own that namespaces of AI routes have. */
   readonly prices?: Readonly<Record<string, PriceList>>;
+  /** Injected into requests to names that an L4 route names, where TLS ends at the gateway; AI routes have their own. */
+  readonly credential?: CredentialUse;
 }
 
 /** What is known of one request when it is judged. Names are canonical: lower case, no trailing dot, no port. */
@@ -221,4 +235,6 @@ export interface ConnectionDecision extends Decision {
   readonly ranges?: readonly string[];
   /** An AI route claims the host: `Allowed` means that the engine judges each request. */
   readonly engine: boolean;
+  /** Injected into every request of the connection. */
+  readonly credential?: CredentialUse;
 }

@@ -22,7 +22,7 @@ import { claimsOf } from './compile-claims.ts';
 import type { AgentLabels } from './compile-l4.ts';
 import { l4RouteCompiler, type CompiledL4Route } from './compile-l4-route.ts';
 import { aliasesOf, timeoutOf, trustBundleOf, type CompileProblem } from './compile-upstream.ts';
-import { credentialClaims, credentialOn } from './credentials.ts';
+import { credentialClaims, credentialOfGateway, credentialOn } from './credentials.ts';
 import { denialOn, denialsOf } from './deny.ts';
 import { idleListeners } from './listener-conflicts.ts';
 import { TERMINATES } from './listeners.ts';
@@ -120,6 +120,7 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
     return attached.length > 0 ? claimsOf(route, denialOn('MCPRoute', route, denials)) : [];
   });
 
+  const credential = credentialOfGateway(key, credentialClaims(input.credentialPolicies), secret);
   const content: Omit<PolicySet, 'revision'> = {
     gateway: key,
     defaultPolicy: gateway.spec.defaultPolicy,
@@ -132,12 +133,15 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
     l4Routes,
     claims,
     ...(Object.keys(ai.prices).length > 0 && { prices: ai.prices }),
+    ...(credential && { credential: credential.use }),
   };
+  const values = new Map(ai.credentials.map(({ name, value }) => [name, value]));
+  if (credential?.value !== undefined) values.set(credential.use.credential, credential.value);
   const policySet = { ...content, revision: revisionOf(content, l4) };
   const idle = idleListeners(policySet);
   return {
     policySet,
-    credentials: ai.credentials,
+    credentials: [...values].map(([name, value]) => ({ name, value })),
     routes,
     listeners: listeners.map(({ name, port }) => ({
       name,
@@ -185,7 +189,7 @@ const compileAiRoutes = (
     });
     if (listeners.length === 0) return [];
     const credential = credentialOn(route, keyOf(gateway), claims, secret);
-    if (credential?.value !== undefined && !credential.use.missing) credentials.set(credential.use.credential, credential.value);
+    if (credential?.value !== undefined) credentials.set(credential.use.credential, credential.value);
     const denied = denialOn('AIProviderRoute', route, denials);
     return [
       {

@@ -2,6 +2,7 @@ import type { ConnectionDecision, ConnectionFacts, Denial, Handling, L4Route, L4
 import { isForbiddenAlias, isPrivate } from './address.ts';
 import { parseAddress } from './cidr.ts';
 import { AI_PORT, aiGroupOf, claimantsOf, compareRoutes, type Claimants } from './claimed.ts';
+import { credentialProblem } from './credential-value.ts';
 import { aiName } from './decide.ts';
 import { canonicalHost } from './host.ts';
 import { breadthOf, coversPort, entriesAround, entriesForAddress, entriesForHost, missOf, type Entry } from './l4.ts';
@@ -211,7 +212,21 @@ export const decideConnection = (set: PolicySet, facts: ConnectionFacts): Connec
   const mismatch = facts.transport === 'TCP' && facts.speaks === 'tls' ? mismatchOf(facts, handling) : undefined;
   if (claimed) return arrive(set, group, claimed, matches[0]?.route);
   if (mismatch) return arrive(set, group, { ...verdict, ...mismatch, verdict: 'Denied', status: 421 }, matches[0]?.route);
-  return arrive(set, group, verdict, matches[0]?.route);
+  return arrive(set, group, withCredential(set, facts, handling, matches[0], verdict), matches[0]?.route);
+};
+
+/**
+ * The credential of the gateway, where it goes: into requests to a name that some route names, whose upstream proves that name.
+ * Whatever nobody named (allow-all, a range, a match without hosts) gets none.
+ */
+const withCredential = (set: PolicySet, facts: ConnectionFacts, handling: Handling, match: RouteMatch | undefined, verdict: Verdict): Verdict => {
+  const { credential } = set;
+  if (!credential || handling !== 'terminate' || facts.host === undefined || !match?.entries.every((entry) => entry.match.hosts)) return verdict;
+  const policies = [...verdict.policies, `CredentialInjectionPolicy/${credential.policy}`];
+  const missing = credentialProblem(credential, facts.host);
+  if (missing === undefined) return { ...verdict, policies, credential };
+  const message = `${destinationOf(facts)} needs a credential that cannot be injected (${missing}); see CredentialInjectionPolicy ${credential.policy}.`;
+  return refusal(missing, message, { status: 503, route: verdict.route, rule: verdict.rule, policies });
 };
 
 /** What takes a connection, whatever becomes of it. */

@@ -1,6 +1,7 @@
 import { globMatch } from '#lib';
 import type { AiMatch, AiRoute, AiRule, Decision, PolicySet, RequestFacts } from '#model';
 import { providerAt, routesFor } from './claimed.ts';
+import { credentialProblem } from './credential-value.ts';
 import { endpointMatches } from './endpoints.ts';
 import type { RequestTarget } from './providers/index.ts';
 
@@ -72,7 +73,7 @@ const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestF
   const refuse = (reason: string, message: string, status = 403): Decision => deny(set, reason, message, route, rule.index, status);
   if (rule.notBuilt.length > 0) return refuse('NotBuilt', `Rule ${rule.index} of ${name} uses what is not built yet: ${rule.notBuilt.join(', ')}.`);
   if (!isRead(set, facts)) return notMetered(set, route, facts, rule.index);
-  const missing = route.credential?.missing;
+  const missing = route.credential && credentialProblem(route.credential, facts.host);
   if (missing) {
     const { policy } = route.credential!;
     return refuse(missing, `${name} needs a credential that cannot be injected (${missing}); see CredentialInjectionPolicy ${policy}.`, 503);

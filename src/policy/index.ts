@@ -9,6 +9,7 @@ export * from './compile.ts';
 export type { AgentLabels } from './compile-l4.ts';
 export type { CompileProblem } from './compile-upstream.ts';
 export * from './connection.ts';
+export * from './credential-value.ts';
 export * from './credentials.ts';
 export * from './decide.ts';
 export * from './deny.ts';

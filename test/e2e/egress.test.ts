@@ -282,7 +282,7 @@ test('a rotated credential is used from the next request on, without a new revis
 test('two routes claim a host: the one that allows the request serves it, with its own credential, whatever the agent says', async () => {
   const address = await lab.addressOf(OPENAI);
   const only = (model: string) => [{ index: 0, matches: [{ provider: 'openai', models: [model] }], budgets: [], notBuilt: [] }];
-  const other = { policy: 'default/other', credential: 'cred:default/other', header: 'authorization' };
+  const other = { policy: 'default/other', credential: 'cred:default/other', inject: { kind: 'Header', header: 'authorization' } } as const;
   await lab.enforce(
     lab.policyOf({
       aiRoutes: [

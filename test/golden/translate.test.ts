@@ -17,14 +17,14 @@ const envoy = join(process.env['CLRK_TOOLS'] ?? join(process.env['CLRK_DIR'] ?? 
 
 interface Case {
   readonly policy: PolicySet;
-  readonly credentials: readonly string[];
+  readonly credentials: Readonly<Record<string, string>>;
   readonly ownAddresses: readonly string[];
 }
 
 const inputOf = async (name: string): Promise<TranslateInput> => {
   const { policy, credentials, ownAddresses } = JSON.parse(await readFile(join(folder, name, 'in.json'), 'utf8')) as Case;
   const where = { index: 1, slice: sliceOf(1), netns: '/proc/self/ns/net', accessLog: '/dev/null', relays: [], names: [], serviceOf: serviceName, forbidden: () => '' };
-  return { policy, credentials: new Set(credentials), ownAddresses, ...where };
+  return { policy, credentials: { values: new Map(Object.entries(credentials)), unavailable: new Map() }, ownAddresses, ...where };
 };
 
 const NODE = { gateway: 'team-a/gw', adminSocket: '/run/w0/envoy-1.admin', xdsSocket: '/run/w0/xds.sock', engineSocket: '/run/w0/engine.sock' };

@@ -1,5 +1,5 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
-import { array, bool, builtWhen, object, oneOf, string, unbuilt, type Infer, type Rule } from '../schema.ts';
+import { array, bool, builtWhen, object, oneOf, string, type Infer, type Rule } from '../schema.ts';
 import { attachmentColumns, policyAncestors, policyParentRef, secretRef } from '../shared.ts';
 
 const target = policyParentRef(
@@ -17,7 +17,7 @@ const target = policyParentRef(
 const targets = (description: string) =>
   array(
     description,
-    builtWhen(target, ({ kind, sectionName }) => kind === 'AIProviderRoute' && !sectionName, 'whole AIProviderRoutes'),
+    builtWhen(target, ({ sectionName }) => !sectionName, 'without sectionName: a section is a Backend'),
     { maxItems: 16 },
   );
 
@@ -48,24 +48,22 @@ const spec = object(
   'Which credential goes where.',
   {
     secretRef,
-    secretKey: string('Key in the Secret.', { default: 'token', maxLength: 253 }),
-    target: builtWhen(oneOf('Where the value is put.', ['Header', 'QueryParam', 'ProviderAuth']), (value) => value === 'Header', 'Header only'),
+    secretKey: string('Key in the Secret; AWSv4 has keys of its own (access_key_id, secret_access_key, session_token).', { default: 'token', maxLength: 253 }),
+    target: oneOf('Where the value is put.', ['Header', 'QueryParam', 'ProviderAuth']),
   },
   {
     parentRefs: targets('Routes this policy applies to.'),
     targetRefs: targets('The same as parentRefs.'),
     headerName: string('Header to set, to the value as it is in the Secret.', { minLength: 1, maxLength: 256, pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" }),
-    queryParamName: unbuilt(string('Query parameter to set.', { minLength: 1, maxLength: 256 })),
-    redactResponses: unbuilt(bool('Whether whole bodies of responses are searched for the value, and it is taken out.')),
-    providerAuth: unbuilt(
-      object(
-        'How requests are signed.',
-        { type: oneOf('AWSv4 signs each request with a key of AWS, GCPServiceAccount gets tokens for a service account.', ['AWSv4', 'GCPServiceAccount']) },
-        {
-          region: string('AWS region; taken from the host when absent.', { minLength: 1, maxLength: 63 }),
-          service: string('AWS service; bedrock when absent.', { minLength: 1, maxLength: 63 }),
-        },
-      ),
+    queryParamName: string('Query parameter to set.', { minLength: 1, maxLength: 256 }),
+    redactResponses: bool('Whether whole bodies of responses are searched for the value, and it is taken out; headers and bodies of errors always are.'),
+    providerAuth: object(
+      'How requests are signed.',
+      { type: oneOf('AWSv4 signs each request with a key of AWS, GCPServiceAccount gets tokens for a service account.', ['AWSv4', 'GCPServiceAccount']) },
+      {
+        region: string('AWS region; taken from the host when absent.', { minLength: 1, maxLength: 63 }),
+        service: string('AWS service; bedrock when absent.', { minLength: 1, maxLength: 63 }),
+      },
     ),
   },
   { rules: [...only('headerName', 'Header'), ...only('queryParamName', 'QueryParam'), ...only('providerAuth', 'ProviderAuth'), attached] },

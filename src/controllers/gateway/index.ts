@@ -142,7 +142,7 @@ export const gatewayController = (context: Context, plans: Plans): AsyncDisposab
       authorities.keep(namespace, new Set(mine.map(({ metadata }) => metadata.name)));
       const workers = [...homes].filter(([, home]) => home === namespace).map(([worker]) => worker);
       await Promise.all(workers.map((worker) => publish(worker, planned)));
-      const judged = judgePolicies(policies.list(namespace), routes.list(namespace), secret, exists);
+      const judged = judgePolicies(policies.list(namespace), secret, exists);
       const denied = judgeDenyPolicies(denyPolicies.list(namespace), exists);
       plans.set(namespace, {
         gateways: new Map(planned.map((entry) => [entry.gateway.metadata.name, entry])),

@@ -17,6 +17,7 @@ export const SAFE_OPERATORS: readonly string[] = [
   'DYNAMIC_METADATA(clrk:host)',
   'DYNAMIC_METADATA(clrk.engine)',
   'DYNAMIC_METADATA(clrk.usage)',
+  'DYNAMIC_METADATA(clrk.credential)',
   'PATH(NQ:PATH)',
   'PROTOCOL',
   'RESPONSE_CODE',
@@ -66,6 +67,7 @@ export const HTTP_FORMAT: Json = {
   verdict: '%METADATA(CLUSTER:clrk)%',
   engine: '%DYNAMIC_METADATA(clrk.engine)%',
   usage: '%DYNAMIC_METADATA(clrk.usage)%',
+  credential: '%DYNAMIC_METADATA(clrk.credential)%',
 };
 
 const relayed = (chain: 'tcp' | 'tls'): Json => ({

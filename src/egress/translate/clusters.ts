@@ -1,9 +1,10 @@
-import { AI_PORT, FORBIDDEN_ALIAS_CIDRS, FORBIDDEN_UPSTREAM_CIDRS } from '#policy';
+import { AI_PORT, FORBIDDEN_ALIAS_CIDRS, FORBIDDEN_UPSTREAM_CIDRS, providerAt } from '#policy';
 import type { AiRoute, PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import { ADS, any, cidr, extension, type Json } from './envoy.ts';
-import type { TranslateInput } from './input.ts';
-import { aliasOf, clusterName, servedRoutes } from './serving.ts';
+import { credentialFilters, secretsOf } from './credential.ts';
+import { gatewayName, type TranslateInput } from './input.ts';
+import { aliasOf, clusterName, routeName, servedRoutes } from './serving.ts';
 
 /** SDS name of what upstream certificates are verified with. SNI names never contain a colon, so no client can name it. */
 export const UPSTREAM_CA = 'ca:upstream';
@@ -35,16 +36,6 @@ export const upstreamTls = (host: string, { trustBundle }: Pick<PolicySet, 'trus
     },
   });
 
-const injector = ({ credential, header }: NonNullable<AiRoute['credential']>): Json =>
-  extension('credential', 'envoy.extensions.filters.http.credential_injector.v3.CredentialInjector', {
-    overwrite: true,
-    allow_request_without_credential: false,
-    credential: extension('envoy.http.injected_credentials.generic', 'envoy.extensions.http.injected_credentials.generic.v3.Generic', {
-      header,
-      credential: { name: credential, sds_config: ADS },
-    }),
-  });
-
 /**
  * Denies forbidden addresses after name resolution, so the address that was checked is the one that is dialled. An alias may
  * name a private address, and then that one alone.
@@ -66,6 +57,7 @@ const addressGuard = (ranges: readonly string[]): Json =>
 
 const aiCluster = (input: TranslateInput, route: AiRoute, host: string): ResourceJson => {
   const name = clusterName(route, host);
+  const place = { host, provider: providerAt(input.policy, host), gateway: gatewayName(input.policy), route: routeName(route) };
   const alias = aliasOf(input.policy, host);
   const own = input.ownAddresses.map((address) => `${address}/${address.includes(':') ? 128 : 32}`);
   const forbidden = [...(alias === undefined ? FORBIDDEN_UPSTREAM_CIDRS : FORBIDDEN_ALIAS_CIDRS), ...own];
@@ -83,7 +75,7 @@ const aiCluster = (input: TranslateInput, route: AiRoute, host: string): Resourc
         auto_config: { http2_protocol_options: {} },
         common_http_protocol_options: { idle_timeout: '60s' },
         http_filters: [
-          ...(route.credential ? [injector(route.credential)] : []),
+          ...(route.credential ? credentialFilters(route.credential, place, input.credentials.values.get(route.credential.credential)) : []),
           { ...addressGuard(forbidden), name: 'envoy.filters.http.upstream_rbac' },
           extension('envoy.filters.http.upstream_codec', 'envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
         ],
@@ -111,4 +103,4 @@ export const clusters = (input: TranslateInput): readonly ResourceJson[] => [
 
 /** SDS names the clusters refer to. */
 export const secretNames = (input: TranslateInput): readonly string[] =>
-  [...new Set([UPSTREAM_CA, ...servedRoutes(input).flatMap(({ route }) => route.credential?.credential ?? [])])].sort();
+  [...new Set([UPSTREAM_CA, ...servedRoutes(input).flatMap(({ route }) => (route.credential ? secretsOf(route.credential) : []))])].sort();

@@ -1,6 +1,7 @@
 import { keyFormat } from '../verdicts/key.ts';
 import { accessLog, HTTP_FORMAT } from './access-log.ts';
 import { ADS, any, extension, VERDICT_TIMEOUT, type Json } from './envoy.ts';
+import { ECHO_HEADER, UNSEARCHED_LUA } from './credential-lua.ts';
 import { OWN_HEADERS, STATUS_HEADER } from './headers.ts';
 import { gatewayName, type RouteTable, type TranslateInput } from './input.ts';
 import { localReplies } from './local-reply.ts';
@@ -33,13 +34,17 @@ const tellEngine = extension('clrk.headers', 'envoy.extensions.filters.http.head
       setHeader(OWN_HEADERS.source, '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'),
       setHeader(OWN_HEADERS.destination, '%DOWNSTREAM_LOCAL_ADDRESS%'),
     ],
+    // The last filter of an answer: what was injected is not told, whatever went wrong before.
+    response_mutations: [{ remove: ECHO_HEADER }],
   },
 });
 
 /** The status a verdict asks for, in answers of our own; route tables drop the header from answers of upstreams. */
 const APPLY_STATUS = `
+${UNSEARCHED_LUA}
 function envoy_on_response(handle)
   local headers = handle:headers()
+  if headers:get("${ECHO_HEADER}") then return withhold(handle, headers) end
   local status = headers:get("${STATUS_HEADER}")
   if status then
     headers:remove("${STATUS_HEADER}")

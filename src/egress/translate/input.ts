@@ -3,7 +3,7 @@ import type { Slice } from '../slices.ts';
 import type { UdpRelay } from '../steering/index.ts';
 import type { HostUpstream } from '../upstreams.ts';
 
-/** All that the Envoy of one gateway depends on. Credential values are not in it: they travel by SDS alone. */
+/** All that the Envoy of one gateway depends on. */
 export interface TranslateInput {
   readonly policy: PolicySet;
   /** Index of the gateway on its worker. */
@@ -16,8 +16,8 @@ export interface TranslateInput {
   readonly ownAddresses: readonly string[];
   /** Names that AI routes claim by a pattern, and that somebody asked for. */
   readonly names: readonly string[];
-  /** Names of the credentials whose values are there. */
-  readonly credentials: ReadonlySet<string>;
+  /** Values by name, and why one is not there. Only a key that signs is put into a resource; the others travel by SDS. */
+  readonly credentials: { readonly values: ReadonlyMap<string, string>; readonly unavailable: ReadonlyMap<string, string> };
   /** Destinations over UDP. */
   readonly relays: readonly UdpRelay[];
   /** Names the endpoints of an upstream (EDS). */

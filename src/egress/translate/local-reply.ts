@@ -39,7 +39,7 @@ const CERTIFICATE_ROWS: readonly Row[] = CERTIFICATE.map(([said, message]) => {
 });
 
 export const ROWS: readonly Row[] = [
-  { when: details('lua_response'), code: 'HostMismatch', message: 'Host is not the name this connection is for.' },
+  { when: `${details('lua_response')} && response.code == 421`, code: 'HostMismatch', message: 'Host is not the name this connection is for.' },
   {
     when: details('cluster_not_found'),
     code: 'GatewayNotReady',
@@ -49,7 +49,7 @@ export const ROWS: readonly Row[] = [
   { when: details('ext_proc_error'), code: 'EngineUnavailable', message: 'The policy engine of this gateway does not answer; nothing was sent.', status: 503 },
   { when: details('rbac_access_denied'), code: 'ForbiddenAddress', message: 'The name resolved to an address this gateway never dials.' },
   {
-    when: details('failed_to_inject_credential'),
+    when: `${details('failed_to_inject_credential')} || ${details('lua_response')}`,
     code: 'CredentialUnavailable',
     message: 'The credential of this route is not there yet; nothing was sent.',
     status: 503,
@@ -63,6 +63,12 @@ export const ROWS: readonly Row[] = [
     status: 502,
   },
   { when: 'response.code == 504 || response.code == 408', code: 'Timeout', message: 'The request was not answered in time.' },
+  {
+    when: details('response_payload_too_large'),
+    code: 'RedactionFailed',
+    message: 'The answer is an error with a body too large to be searched for the credential that was injected, so it was withheld.',
+    status: 502,
+  },
   { when: details('request_payload_too_large'), code: 'BodyTooLarge', message: 'The request body is larger than this gateway takes.' },
   { when: details('upgrade_failed'), code: 'UpgradeNotAllowed', message: 'No route allows a protocol upgrade.' },
   { when: details('route_not_found'), code: 'NoRoute', message: 'No route of this gateway admits this request.', status: 403 },

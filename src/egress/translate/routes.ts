@@ -1,6 +1,7 @@
-import { admittedHosts, providerAt } from '#policy';
+import { admittedHosts } from '#policy';
 import type { AiRoute, PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
+import { ECHO_HEADER } from './credential-lua.ts';
 import { any, duration, type Json } from './envoy.ts';
 import { OWN_HEADERS, STATUS_HEADER } from './headers.ts';
 import { WITHOUT_ENGINE } from './http.ts';
@@ -15,9 +16,6 @@ const MAX_REQUEST_BODY = 32 * 1024 * 1024;
 
 /** Removed from every request: ours, and what Envoy adds. */
 const REMOVED_REQUEST_HEADERS = [...Object.values(OWN_HEADERS), 'x-forwarded-proto', 'x-forwarded-for', 'x-envoy-external-address', 'x-envoy-internal'];
-
-/** Every form of credential an agent could bring along, beside what the provider's own table names. */
-const CREDENTIAL_HEADERS = ['authorization', 'proxy-authorization', 'x-api-key', 'api-key', 'x-goog-api-key', 'cookie'];
 
 /** Read by the access log and local replies. */
 const metadata = (policy: PolicySet, about: Partial<About> = {}): Json => ({
@@ -47,15 +45,14 @@ const forward = (input: TranslateInput, route: AiRoute, host: string, tagged: bo
     const { status, ...about } = impeded;
     return refusal(input.policy, status, about, match);
   }
-  const credentials = new Set([...CREDENTIAL_HEADERS, ...(providerAt(input.policy, host)?.credentialHeaders ?? []), route.credential?.header ?? '']);
-  credentials.delete('');
   return {
     name,
     match,
     metadata: metadata(input.policy, { route: name, policy: route.credential ? `CredentialInjectionPolicy/${route.credential.policy}` : '' }),
     route: { cluster: clusterName(route, host), timeout: duration(input.policy.requestTimeoutMs), idle_timeout: duration(input.policy.requestTimeoutMs) },
-    // Answers are read natively for usage, so they must not be compressed. What the agent brought along as a credential goes.
-    request_headers_to_remove: ['accept-encoding', ...(route.credential ? [...credentials] : [])],
+    // Answers are read natively for usage, so they must not be compressed.
+    request_headers_to_remove: ['accept-encoding'],
+    ...(!route.credential && { response_headers_to_remove: [ECHO_HEADER] }),
     request_body_buffer_limit: MAX_REQUEST_BODY,
   };
 };
@@ -108,6 +105,8 @@ const judged = ({ policy }: TranslateInput): Json => ({
         upgrade_configs: [{ upgrade_type: 'websocket' }],
       },
       metadata: metadata(policy),
+      // Where nothing is injected, an upstream's own header of this name says nothing.
+      ...(!policy.credential && { response_headers_to_remove: [ECHO_HEADER] }),
       typed_per_filter_config: WITHOUT_ENGINE,
     },
   ],

@@ -1,5 +1,5 @@
-import { admittedHosts, AI_PORT, isForbiddenAlias, routesFor } from '#policy';
-import type { AiRoute, PolicySet } from '#model';
+import { admittedHosts, AI_PORT, credentialProblem, isForbiddenAlias, routesFor } from '#policy';
+import type { AiRoute, CredentialUse, PolicySet } from '#model';
 import type { TranslateInput } from './input.ts';
 
 export const routeName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
@@ -24,11 +24,15 @@ export const routesOf = (policy: PolicySet, host: string): readonly AiRoute[] =>
 
 type Impediment = About & { readonly status: number };
 
+/** Why a credential cannot be injected into requests to a host; undefined when it can. */
+export const missingCredential = (use: CredentialUse, host: string, { values, unavailable }: TranslateInput['credentials']): string | undefined =>
+  credentialProblem(use, host) ?? (values.has(use.credential) ? undefined : (unavailable.get(use.credential) ?? 'SecretNotFound'));
+
 /** Why an AI route cannot be served at a host at all; undefined when it can. */
 export const impediment = (input: TranslateInput, route: AiRoute, host: string): Impediment | undefined => {
   const name = routeName(route);
   const policy = route.credential ? `CredentialInjectionPolicy/${route.credential.policy}` : '';
-  const missing = route.credential && (route.credential.missing ?? (input.credentials.has(route.credential.credential) ? undefined : 'SecretNotFound'));
+  const missing = route.credential && missingCredential(route.credential, host, input.credentials);
   if (missing) {
     return { route: name, policy, reason: missing, message: `${name} needs a credential that cannot be injected (${missing}).`, status: 503 };
   }

@@ -6,13 +6,13 @@ import { upstreamTls } from './clusters.ts';
 import { ADS, any, CONNECTION_BUFFER, extension, type Json } from './envoy.ts';
 
 /** How requests are spoken to an upstream; bytes of TCP are not spoken at all. */
-const protocolOf = (kind: VerdictKind): Json => {
+const protocolOf = (kind: VerdictKind, filters: readonly Json[]): Json => {
   const options = (how: Json): Json => ({
     typed_extension_protocol_options: {
       'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': any('envoy.extensions.upstreams.http.v3.HttpProtocolOptions', {
         ...how,
         common_http_protocol_options: { idle_timeout: '60s' },
-        http_filters: [extension('envoy.filters.http.upstream_codec', 'envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec')],
+        http_filters: [...filters, extension('envoy.filters.http.upstream_codec', 'envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec')],
       }),
     },
   });
@@ -31,6 +31,7 @@ const endpointsOf = (name: string, { upstream }: Judged, service: string | undef
  * A verdict as the cluster Envoy sends the connection to. Access logs and local replies read its metadata. A denied one has no
  * endpoint: a connection is closed at once, a request is answered with the reason. `service` names the endpoints of a host; a
  * denial that has one is of a name with forbidden addresses only, and Envoy goes on asking where it leads.
+ * `filters` are those of its credential.
  */
 export const verdictCluster = (
   name: string,
@@ -38,6 +39,7 @@ export const verdictCluster = (
   judged: Judged,
   service: string | undefined,
   policy: Pick<PolicySet, 'trustBundle'>,
+  filters: readonly Json[] = [],
 ): ResourceJson => {
   const { verdict, reason, message, status, route, rule, policies, revision } = judged.decision;
   const about = { verdict, reason, route, rule: String(rule), policy: policies[0] ?? '', revision, host: judged.host };
@@ -53,7 +55,7 @@ export const verdictCluster = (
       per_connection_buffer_limit_bytes: CONNECTION_BUFFER,
       circuit_breakers: { thresholds: [{ max_connections: 4096, max_pending_requests: 4096, max_requests: 4096 }] },
       ...(judged.serverName !== undefined && { transport_socket: upstreamTls(judged.serverName, policy) }),
-      ...protocolOf(kind),
+      ...protocolOf(kind, filters),
     }),
   });
 };

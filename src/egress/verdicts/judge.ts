@@ -1,9 +1,12 @@
 import type { ConnectionDecision, ConnectionFacts, PolicySet } from '#model';
 import { canonicalHost, decideConnection } from '#policy';
+import type { GatewayCredentials } from '../credentials/gateway-credentials.ts';
+import { missingCredential } from '../translate/serving.ts';
 import type { VerdictKey, VerdictKind } from './key.ts';
 
 export interface JudgeContext {
   readonly policy: PolicySet;
+  readonly credentials: Pick<GatewayCredentials, 'values' | 'unavailable'>;
   /** Agent that has a block now, `namespace/name`. */
   readonly agentOf: (block: string) => string | undefined;
   /** Whether an address is one of ours that stand for names. */
@@ -79,6 +82,14 @@ export const judge = (key: VerdictKey, context: JudgeContext): Judged => {
   };
   const decision = decideConnection(policy, facts);
   if (decision.verdict === 'Denied') return { decision, host: host ?? '' };
+  const missing = decision.credential && missingCredential(decision.credential, host ?? '', context.credentials);
+  if (missing !== undefined) {
+    const message = `The credential of CredentialInjectionPolicy ${decision.credential!.policy} cannot be injected (${missing}).`;
+    return {
+      decision: { ...refuse(policy, missing, message, 503), route: decision.route, rule: decision.rule, policies: decision.policies },
+      host: host ?? '',
+    };
+  }
   if (decision.handling !== HANDLING[key.kind] || decision.engine)
     return refused(
       'ListenerMismatch',

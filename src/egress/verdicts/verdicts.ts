@@ -1,10 +1,12 @@
-import { createHash } from 'node:crypto';
 import type { Clock } from '#lib';
 import type { ConnectionDecision } from '#model';
+import { providerOfHost } from '#policy';
 import { encodeResource } from '#wire/xds';
 import type { Revoked } from '../revocations.ts';
+import { credentialFilters } from '../translate/credential.ts';
+import { gatewayName } from '../translate/input.ts';
 import { verdictCluster } from '../translate/verdict.ts';
-import type { VersionedResource } from '../xds/snapshot.ts';
+import { versionOf, type VersionedResource } from '../xds/snapshot.ts';
 import { judge, type JudgeContext, type Upstream } from './judge.ts';
 import { hourOf, parseVerdictKey, type VerdictKey } from './key.ts';
 import { addDestination, isPart, OpenDestinations, type Destinations, type Part } from './open-destinations.ts';
@@ -187,11 +189,22 @@ export class Verdicts {
     const service = upstream && 'host' in upstream ? this.#options.serviceOf(upstream) : '';
     const forbidden = service && this.#options.forbidden(service);
     const { policy } = context;
-    const content = JSON.stringify([{ ...decision, revision: '' }, service, serverName, serverName !== undefined && policy.trustBundle === '', forbidden]);
+    const { credential } = decision;
+    // Of a key that signs the cluster itself holds the value.
+    const value = credential?.inject.kind === 'AWSv4' ? context.credentials.values.get(credential.credential) : undefined;
+    const trusted = serverName !== undefined && policy.trustBundle === '';
+    const content = JSON.stringify([{ ...decision, revision: '' }, service, serverName, trusted, forbidden, value]);
     if (content === before?.content) return before;
     const found = forbidden ? { ...judged, decision: forbid(decision, forbidden) } : judged;
-    const body = encodeResource(verdictCluster(name, key.kind, found, service || undefined, policy));
-    const version = createHash('sha256').update(body.value).digest('hex').slice(0, 16);
-    return { key, resource: { version, body, ...(service && { service }) }, allowed: decision.verdict === 'Allowed', host: judged.host, content };
+    const place = { host: judged.host, provider: providerOfHost(judged.host), gateway: gatewayName(policy), route: decision.route };
+    const filters = credential ? credentialFilters(credential, place, value) : [];
+    const body = encodeResource(verdictCluster(name, key.kind, found, service || undefined, policy, filters));
+    return {
+      key,
+      resource: { version: versionOf(body), body, ...(service && { service }) },
+      allowed: decision.verdict === 'Allowed',
+      host: judged.host,
+      content,
+    };
   }
 }

@@ -33,10 +33,13 @@ export interface Snapshot {
 // Envoy shows versions in its configuration dump: keyed, they say nothing about a credential's value.
 const versionKey = randomBytes(32);
 
+/** The version of a resource, by its content. */
+export const versionOf = (body: Encoded): string => createHmac('sha256', versionKey).update(body.value).digest('hex').slice(0, 16);
+
 const versioned = (resource: ResourceJson): VersionedResource => {
   const body = encodeResource(resource);
   const service = (resource['eds_cluster_config'] as { service_name?: string } | undefined)?.service_name;
-  return { version: createHmac('sha256', versionKey).update(body.value).digest('hex').slice(0, 16), body, ...(service !== undefined && { service }) };
+  return { version: versionOf(body), body, ...(service !== undefined && { service }) };
 };
 
 const byName = (resources: readonly ResourceJson[]): ReadonlyMap<string, VersionedResource> =>
@@ -75,8 +78,8 @@ export const snapshotOf = (revision: string, translated: Translated, values: Sec
     [TYPE.route]: byName(translated.routes),
     [TYPE.secret]: new Map(translated.secrets.map((name) => [name, secretOf(name, values)])),
   },
-  // Verdicts verify upstreams too, also where no other cluster does.
-  verdictSecrets: new Map([[UPSTREAM_CA, trustedCa(values.trustedCa)]]),
+  // Verdicts verify upstreams too, also where no other cluster does, and may inject what no other cluster injects.
+  verdictSecrets: new Map([UPSTREAM_CA, ...values.credentials.keys()].map((name) => [name, secretOf(name, values)])),
 });
 
 /** The secret of a leaf: its chain and key. */

@@ -16,6 +16,7 @@ const UPSTREAM_FLAGS = ['UF', 'UH', 'UC', 'UR', 'URX', 'UO', 'UPE', 'NC', 'DF', 
 const NOTHING_SENT: readonly (readonly [string, string])[] = [
   ['rbac_access_denied', 'ForbiddenAddress'],
   ['failed_to_inject_credential', 'CredentialUnavailable'],
+  ['lua_response', 'CredentialUnavailable'],
   ['ext_proc_error', 'EngineUnavailable'],
   ['request_payload_too_large', 'BodyTooLarge'],
   ['upgrade_failed', 'UpgradeNotAllowed'],

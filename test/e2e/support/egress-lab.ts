@@ -40,7 +40,7 @@ export const aiRoute: AiRoute = {
   createdAt: 1,
   listeners: ['tls'],
   rules: [{ index: 0, matches: [{ provider: 'openai' }], budgets: [], notBuilt: [] }],
-  credential: { policy: 'default/key', credential: 'cred:default/key', header: 'authorization' },
+  credential: { policy: 'default/key', credential: 'cred:default/key', inject: { kind: 'Header', header: 'authorization' } },
   hosts: [OPENAI],
 };
 
@@ -57,6 +57,8 @@ export class EgressLab implements AsyncDisposable {
   readonly #desired = new Set<AsyncQueue<ReturnType<typeof toMessage>>>();
   #wanted: EgressDesired = { gateways: [] };
   report: EgressReport | undefined;
+  /** Values of credentials beside that of the AI route. */
+  readonly values = new Map([['cred:default/other', 'Bearer other']]);
   state!: string;
   runDir!: string;
   place!: TestPlace;
@@ -186,10 +188,7 @@ export class EgressLab implements AsyncDisposable {
           rootPem: this.rootPem,
           intermediatePem: this.#intermediate.certPem,
           intermediateKeyPem: this.#intermediate.keyPem,
-          credentials: [
-            { name: 'cred:default/key', value: `Bearer ${key}` },
-            { name: 'cred:default/other', value: 'Bearer other' },
-          ],
+          credentials: [{ name: 'cred:default/key', value: `Bearer ${key}` }, ...[...this.values].map(([name, value]) => ({ name, value }))],
         },
       ],
     };

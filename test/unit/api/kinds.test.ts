@@ -105,7 +105,7 @@ test.each<[string, Kind, object, string[]]>([
       target: 'QueryParam',
       queryParamName: 'k',
     },
-    ['spec.parentRefs[1]', 'spec.targetRefs[0]', 'spec.target', 'spec.queryParamName'],
+    ['spec.targetRefs[0]'],
   ],
 ])('not built: %s', (_, kind, spec, expected) => {
   expect(notBuiltFields(kind, of(spec))).toEqual(expected);

@@ -41,7 +41,7 @@ test('whatever comes last, everything converges: policy, route, worker, gateway,
 
   await client.create(egressGateways, gateway('gw'));
   const first = await desired.until(() => served(desired));
-  expect(setOf(first).aiRoutes[0]).toMatchObject({ route: { name: 'openai' }, credential: { missing: 'SecretNotFound', header: 'authorization' } });
+  expect(setOf(first).aiRoutes[0]).toMatchObject({ route: { name: 'openai' }, credential: { missing: 'SecretNotFound', inject: { header: 'authorization' } } });
   expect(first.credentials).toEqual([]);
   const attached = await eventually(client, aiProviderRoutes, 'openai', (object) =>
     states(object.status?.parents?.[0]?.conditions).includes('Accepted=True/Accepted'),

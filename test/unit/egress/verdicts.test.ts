@@ -39,6 +39,7 @@ const policyOf = (change: Partial<PolicySet> = {}): PolicySet => ({
 
 const context = (policy: PolicySet = policyOf()): JudgeContext => ({
   policy,
+  credentials: { values: new Map(), unavailable: new Map() },
   own: ['198.51.100.1'],
   agentOf: (block) => (block === '100.64.0.0/20' ? 'default/agent' : undefined),
   isSynthetic: (address) => address.startsWith('198.18.'),

@@ -122,6 +122,7 @@ const policyOf = (revision: string, admitted: boolean): PolicySet => ({
 });
 const contextOf = (set: PolicySet): JudgeContext => ({
   policy: set,
+  credentials: { values: new Map(), unavailable: new Map() },
   own: [],
   agentOf: () => 'n/agent',
   isSynthetic: () => true,

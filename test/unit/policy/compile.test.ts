@@ -5,6 +5,7 @@ import { admittedHosts, admitsHost, judgePolicies, unmatchedParents } from '#pol
 import { budget, compile, credentialPolicy, gateway, route, SECRETS } from './objects.ts';
 
 const secret = (name: string) => SECRETS[name];
+const there = () => true;
 
 test('a gateway with a route, a budget and a credential', () => {
   const { policySet, credentials, routes, listeners, notBuilt, errors } = compile({
@@ -35,13 +36,13 @@ test('a gateway with a route, a budget and a credential', () => {
             notBuilt: [],
           },
         ],
-        credential: { policy: 'demo/key', credential: 'cred:demo/key', header: 'authorization' },
+        credential: { policy: 'demo/key', credential: 'cred:demo/key', inject: { kind: 'Header', header: 'authorization' } },
       },
     ],
   });
   expect(credentials).toEqual([{ name: 'cred:demo/key', value: 'Bearer sk-real' }]);
   expect(routes[0]!.parents[0]).toMatchObject({ accepted: { status: 'True' }, resolvedRefs: { status: 'True' } });
-  expect(judgePolicies([credentialPolicy()], [route()], secret)[0]!.ancestors[0]).toMatchObject({
+  expect(judgePolicies([credentialPolicy()], secret, there)[0]!.ancestors[0]).toMatchObject({
     accepted: { status: 'True' },
     conflicted: { status: 'False' },
     resolvedRefs: { status: 'True' },
@@ -114,7 +115,7 @@ describe('credentials', () => {
     const compiled = compile({ secret: lookup });
     expect(compiled.policySet.aiRoutes[0]!.credential).toMatchObject({ missing: reason });
     expect(compiled.credentials).toEqual([]);
-    expect(judgePolicies([credentialPolicy()], [route()], lookup)[0]!.ancestors[0]!.resolvedRefs).toMatchObject({ status: 'False', reason });
+    expect(judgePolicies([credentialPolicy()], lookup, there)[0]!.ancestors[0]!.resolvedRefs).toMatchObject({ status: 'False', reason });
     expect(JSON.stringify(compiled)).not.toContain('evil');
   });
 
@@ -123,7 +124,7 @@ describe('credentials', () => {
     const compiled = compile({ credentialPolicies: policies });
     expect(compiled.policySet.aiRoutes[0]!.credential!.policy).toBe('demo/z-old');
     expect(
-      judgePolicies(policies, [route()], secret).map(({ key, ancestors }) => [key.name, ancestors[0]!.accepted.reason, ancestors[0]!.conflicted.status]),
+      judgePolicies(policies, secret, there).map(({ key, ancestors }) => [key.name, ancestors[0]!.accepted.reason, ancestors[0]!.conflicted.status]),
     ).toEqual([
       ['z-old', 'Accepted', 'False'],
       ['b', 'Conflicted', 'True'],
@@ -138,10 +139,11 @@ describe('credentials', () => {
     ));
 
   test.each([
-    [{ target: 'QueryParam' as const, headerName: undefined, queryParamName: 'key' }],
-    [{ parentRefs: [{ kind: 'EgressGateway', name: 'egress' }] }],
+    [{ parentRefs: [{ kind: 'AIProviderRoute', name: 'other' }] }],
+    [{ parentRefs: [{ kind: 'MCPRoute', name: 'openai' }] }],
     [{ parentRefs: [{ kind: 'AIProviderRoute', name: 'openai', sectionName: 'backend' }] }],
-  ])('what is not built yet refuses: %j', (spec) => expect(use({ credentialPolicies: [credentialPolicy(spec)] })).toMatchObject({ missing: 'NotBuilt' }));
+    [{ parentRefs: [{ kind: 'AIProviderRoute', name: 'openai', namespace: 'other' }] }],
+  ])('what is for something else injects nothing: %j', (spec) => expect(use({ credentialPolicies: [credentialPolicy(spec)] })).toBeUndefined());
 
   test('headers that frame or route a message are not set', () => {
     for (const headerName of ['Host', 'content-length', 'Transfer-Encoding', 'x-clrk-id', 'traceparent'])
@@ -149,7 +151,7 @@ describe('credentials', () => {
   });
 
   test('a route that is not there', () =>
-    expect(judgePolicies([credentialPolicy()], [], secret)[0]!.ancestors[0]!.accepted).toMatchObject({ status: 'False', reason: 'TargetNotFound' }));
+    expect(judgePolicies([credentialPolicy()], secret, () => false)[0]!.ancestors[0]!.accepted).toMatchObject({ status: 'False', reason: 'TargetNotFound' }));
 });
 
 describe('the upstream leg', () => {

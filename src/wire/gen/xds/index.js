@@ -61,6 +61,8 @@ import { file_envoy_extensions_access_loggers_filters_cel_v3_cel } from "./envoy
 import { file_envoy_extensions_filters_http_json_to_metadata_v3_json_to_metadata } from "./envoy/extensions/filters/http/json_to_metadata/v3/json_to_metadata_pb.js";
 import { file_envoy_extensions_content_parsers_json_v3_json_content_parser } from "./envoy/extensions/content_parsers/json/v3/json_content_parser_pb.js";
 import { file_envoy_extensions_filters_http_aws_eventstream_parser_v3_aws_eventstream_parser } from "./envoy/extensions/filters/http/aws_eventstream_parser/v3/aws_eventstream_parser_pb.js";
+import { file_envoy_extensions_common_aws_v3_credential_provider } from "./envoy/extensions/common/aws/v3/credential_provider_pb.js";
+import { file_envoy_extensions_filters_http_aws_request_signing_v3_aws_request_signing } from "./envoy/extensions/filters/http/aws_request_signing/v3/aws_request_signing_pb.js";
 import { file_envoy_extensions_filters_http_credential_injector_v3_credential_injector } from "./envoy/extensions/filters/http/credential_injector/v3/credential_injector_pb.js";
 import { file_envoy_config_core_v3_http_service } from "./envoy/config/core/v3/http_service_pb.js";
 import { file_envoy_extensions_filters_http_ext_proc_v3_processing_mode } from "./envoy/extensions/filters/http/ext_proc/v3/processing_mode_pb.js";
@@ -174,6 +176,8 @@ export const files = [
   file_envoy_extensions_filters_http_json_to_metadata_v3_json_to_metadata,
   file_envoy_extensions_content_parsers_json_v3_json_content_parser,
   file_envoy_extensions_filters_http_aws_eventstream_parser_v3_aws_eventstream_parser,
+  file_envoy_extensions_common_aws_v3_credential_provider,
+  file_envoy_extensions_filters_http_aws_request_signing_v3_aws_request_signing,
   file_envoy_extensions_filters_http_credential_injector_v3_credential_injector,
   file_envoy_config_core_v3_http_service,
   file_envoy_extensions_filters_http_ext_proc_v3_processing_mode,

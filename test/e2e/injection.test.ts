@@ -1,0 +1,257 @@
+import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { run, spawnChild, stopChild } from '#lib';
+import { createAuthority, loadSigner } from '#lib/x509';
+import type { AccessLine, AwsKey, CredentialUse, Injection, PolicySet } from '#model';
+import { signatureProblem } from '../fixtures/aws/sigv4.ts';
+import type { Echo, Form } from '../fixtures/echo/main.ts';
+import { eventually } from './harness.ts';
+import { denialOf, EgressLab, OPENAI } from './support/egress-lab.ts';
+import { formsIn, needlesOf } from './support/canary.ts';
+import type { StepAnswer } from './support/sandbox-client.ts';
+
+/** Credentials of a whole gateway at an upstream that says back what it was sent; see EgressLab. */
+
+const APP = join(import.meta.dirname, '..', '..');
+const ECHO_IP = '10.213.9.9';
+const ECHO = 'echo.example';
+const BEDROCK = 'bedrock-runtime.eu-central-1.amazonaws.com';
+const OPEN = 'open.example';
+/** Each of its characters is one that some encoding changes. */
+const KEY = 'sk-echo/0+9=ab~c"d\\e%f(g)h';
+const AWS: AwsKey = { accessKeyId: 'AKIDECHO', secretAccessKey: 'wJalr/echo+secret', sessionToken: 'IQoJb3JpZ2luX2VjEcho/+==' };
+
+interface Seen {
+  readonly host?: string;
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+let lab: EgressLab;
+let ca: string;
+const seen: Seen[] = [];
+const address = new Map<string, string>();
+
+const useOf = (inject: Injection, more: Partial<CredentialUse> = {}): CredentialUse => ({
+  policy: 'default/wide',
+  credential: 'cred:default/wide',
+  inject,
+  ...more,
+});
+
+const policyOf = (credential: CredentialUse | undefined, change: Partial<PolicySet> = {}): PolicySet =>
+  lab.policyOf({
+    hostAliases: [
+      { ip: '10.213.0.2', hostnames: [OPENAI] },
+      { ip: ECHO_IP, hostnames: [ECHO, BEDROCK, OPEN] },
+    ],
+    trustBundle: lab.trustBundle + ca,
+    l4Routes: [
+      { route: { namespace: 'default', name: 'echo' }, createdAt: 1, listeners: ['tls'], rules: [{ index: 0, matches: [{ hosts: [ECHO, BEDROCK] }] }] },
+      { route: { namespace: 'default', name: 'any' }, createdAt: 1, listeners: ['tls'], rules: [{ index: 0, matches: [{}] }] },
+    ],
+    ...(credential && { credential }),
+    ...change,
+  });
+
+const enforce = (credential: CredentialUse | undefined, value: string): Promise<void> => {
+  lab.values.set('cred:default/wide', value);
+  return lab.enforce(policyOf(credential));
+};
+
+interface Asked {
+  readonly path?: string;
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+  readonly host?: string;
+}
+
+/** One request of the sandbox: the answer, what the upstream saw of it, and the line about it. */
+const ask = async ({
+  host = ECHO,
+  path = '/',
+  headers = {},
+  ...more
+}: Asked): Promise<StepAnswer & { readonly saw?: Seen; readonly line: () => Promise<AccessLine> }> => {
+  const before = seen.length;
+  const marked = `${path.split('?')[0]}~${Math.random().toString(36).slice(2)}`;
+  const answer = await lab.inSandbox({
+    do: 'https',
+    address: address.get(host)!,
+    sni: host,
+    path: path.replace(/^[^?]*/, marked),
+    headers,
+    ca: lab.rootPem,
+    ...more,
+  });
+  const saw = seen.slice(before).find(({ url }) => url.startsWith(marked));
+  const line = () => eventually(`the line of ${marked}`, async () => (await lab.accessLines()).find((entry) => entry.path === marked));
+  return { ...answer, ...(saw && { saw }), line };
+};
+
+beforeAll(async () => {
+  lab = await EgressLab.start();
+  await run('ip', ['address', 'add', `${ECHO_IP}/32`, 'dev', 'lo'], { netns: lab.lab.fixture });
+  await run('ip', ['route', 'add', `${ECHO_IP}/32`, 'via', lab.lab.fixtureIp], { netns: lab.lab.stack });
+  const dir = join(lab.state, 'echo');
+  await mkdir(dir);
+  const valid = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
+  const root = await createAuthority({ subject: 'CN=echo', ca: { pathLength: 0 }, ...valid });
+  ca = root.certPem;
+  const signer = await loadSigner(root);
+  for (const name of [ECHO, BEDROCK, OPEN]) {
+    const issued = await signer.issue({ subject: '', usage: 'server', dns: [name], ...valid });
+    await writeFile(join(dir, `${name}.pem`), issued.certPem);
+    await writeFile(join(dir, `${name}.key`), issued.keyPem);
+  }
+  const argv = [join(APP, 'test/fixtures/echo/main.ts'), ECHO_IP, dir, ECHO, BEDROCK, OPEN];
+  const child = spawnChild(process.execPath, argv, { netns: lab.lab.fixture, stdio: ['ignore', 'pipe', 'inherit'] });
+  lab.resources.defer(async () => void (await stopChild(child)));
+  const lines = createInterface({ input: child.stdout! });
+  await once(lines, 'line');
+  lines.on('line', (line) => seen.push(JSON.parse(line) as Seen));
+  await enforce(useOf({ kind: 'Header', header: 'authorization' }), `Bearer ${KEY}`);
+  await eventually('claims are granted', async () => ((await lab.claim(0, 'agent')).refused === '' ? true : undefined));
+  for (const name of [ECHO, BEDROCK, OPEN]) address.set(name, await lab.addressOf(name));
+});
+afterAll(() => lab?.[Symbol.asyncDispose]());
+
+test('a header: ours is there, whatever the agent brought along is not, and is noted by name', async () => {
+  const mine = {
+    authorization: 'Bearer mine',
+    'x-api-key': 'mine',
+    'X-Goog-Api-Key': 'mine',
+    cookie: 'session=mine',
+    'accept-encoding': 'gzip',
+    'x-other': 'stays',
+  };
+  const { status, saw, line } = await ask({ headers: mine, path: '/?key=stays' });
+  expect(status).toBe(200);
+  expect(saw!.headers).toMatchObject({ authorization: `Bearer ${KEY}`, 'x-other': 'stays' });
+  expect(saw!.url).toMatch(/\?key=stays$/);
+  expect(JSON.stringify(saw)).not.toContain('mine');
+  expect(Object.keys(saw!.headers).filter((name) => /^x-(?:clrk|envoy)|cookie|accept-encoding/.test(name))).toEqual([]);
+  expect((await line()).credential).toEqual({ replaced: 'header authorization, header cookie, header x-api-key, header x-goog-api-key' });
+  expect((await line()).verdict).toMatchObject({ policy: 'CredentialInjectionPolicy/default/wide' });
+});
+
+test('a placeholder is replaced, and nothing to note', async () => {
+  const { saw, line } = await ask({ headers: { authorization: 'Bearer clrk-injected-by-proxy' } });
+  expect(saw!.headers['authorization']).toBe(`Bearer ${KEY}`);
+  expect((await line()).credential).toBeUndefined();
+});
+
+test('a name that no route names gets none', async () => {
+  const { saw } = await ask({ host: OPEN, headers: { authorization: 'Bearer mine' } });
+  expect(saw!.headers['authorization']).toBe('Bearer mine');
+});
+
+const PLACES: readonly Echo[] = (['raw', 'base64', 'base64url', 'in base64', 'percent', 'escaped', 'unicode'] as readonly Form[]).flatMap((form) => [
+  { of: 'authorization', form, in: 'header' },
+  { of: 'authorization', form, in: 'body', status: 401, bare: true },
+]);
+test.each<Echo>([
+  ...PLACES,
+  { of: 'authorization', in: 'cookies' },
+  { of: 'authorization', in: 'header', status: 500 },
+  { of: 'authorization', in: 'trailer' },
+  { of: 'authorization', in: 'body', status: 400, pieces: 1 },
+  { of: 'authorization', in: 'body', status: 400, pieces: 7, kib: 1 },
+  { of: 'authorization', in: 'body', status: 503, pieces: 4096, kib: 128 },
+])('an echo is taken out: %j', async (echo) => {
+  const { status, body, headers, line } = await ask({ headers: { 'x-echo': JSON.stringify(echo) } });
+  expect(status).toBe(echo.status ?? 200);
+  expect(formsIn(Buffer.from(JSON.stringify([body, headers])), needlesOf(KEY)).filter((form) => !form.includes('half'))).toEqual([]);
+  if (echo.in === 'trailer') return; // HTTP/1.1 has none at this gateway
+  expect((await line()).credential).toEqual({ echoed: echo.in === 'cookies' ? 'header' : echo.in });
+  if (echo.in === 'body') expect(body).toMatch(/You sent \((?:Bearer )?.*\[redacted\].*\) and again/);
+  if (echo.in === 'cookies') expect(headers!['set-cookie']).toEqual(['a=1', expect.stringContaining('[redacted]'), 'c=3']);
+});
+
+test('an error that cannot be searched is withheld', async () => {
+  for (const echo of [
+    { of: 'authorization', in: 'body', status: 400, gzip: true },
+    { of: 'authorization', in: 'body', status: 400, kib: 1024 },
+  ] as const) {
+    const { status, body, line } = await ask({ headers: { 'x-echo': JSON.stringify(echo) } });
+    expect([status, denialOf({ body: body! })['code']]).toEqual([502, 'RedactionFailed']);
+    expect((await line()).status).toBe(502);
+  }
+});
+
+test('a query parameter: ours alone, encoded; every other parameter as it was', async () => {
+  await enforce(useOf({ kind: 'QueryParam', name: 'key' }), KEY);
+  const value = encodeURIComponent(KEY).replace(/[()]/g, (char) => `%${char.charCodeAt(0).toString(16)}`);
+  const others = 'a=1%262&b=%2B+&c&=d&e=%00%ff&f=g?h';
+  const { saw, line } = await ask({ path: `/x?${others}&key=mine&KEY=mine&%6bey=mine&g=h;key=mine`, headers: { authorization: 'Bearer mine' } });
+  expect(saw!.url.split('?').slice(1).join('?')).toBe(`${others}&key=${value}`);
+  expect(saw!.headers['authorization']).toBeUndefined();
+  expect(Object.keys(saw!.headers).filter((name) => name.startsWith('x-clrk'))).toEqual([]);
+  expect((await line()).credential).toEqual({ replaced: 'header authorization, query key, query key, query key, query key' });
+  expect((await ask({ path: '/none' })).saw!.url).toMatch(new RegExp(`^/none~\\w+\\?key=${value.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`));
+  const echoed = await ask({ headers: { 'x-echo': JSON.stringify({ of: 'query:key', in: 'body', status: 404, form: 'percent' }) } });
+  expect(echoed.body).toBe('You sent ([redacted]) and again ([redacted]).');
+  expect(JSON.stringify(await lab.accessLines())).not.toContain('sk-echo');
+});
+
+test('AWSv4: signed requests, verified by another implementation; nothing of the agent’s is left', async () => {
+  await enforce(useOf({ kind: 'AWSv4', service: 'bedrock' }), JSON.stringify(AWS));
+  const headers = {
+    'content-type': 'application/json',
+    authorization: 'AWS4-HMAC-SHA256 Credential=MINE/20260101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=00',
+    'x-amz-date': '20260101T000000Z',
+    'x-amz-security-token': 'mine',
+    'x-amz-user-agent': 'sdk',
+  };
+  for (const path of [
+    '/model/anthropic.claude%3A0/invoke',
+    '/model/arn%3Aaws%3Abedrock/converse?b=2&a=1&X-Amz-Signature=mine&X-Amz-Credential=mine',
+    '/',
+    '/a b'.replace(' ', '%20'),
+  ]) {
+    for (const body of ['', '{"a":"ü"}', 'x'.repeat(100_000)]) {
+      const { status, saw } = await ask({ host: BEDROCK, method: 'POST', path, headers, body });
+      expect(status).toBe(200);
+      expect(JSON.stringify(saw)).not.toMatch(/mine/i);
+      const problem = signatureProblem(
+        { method: 'POST', url: saw!.url, headers: { ...saw!.headers, host: BEDROCK }, body: Buffer.from(saw!.body, 'latin1') },
+        AWS,
+        Date.now(),
+      );
+      expect(problem).toBeUndefined();
+      expect(saw!.headers['authorization']).toContain('/eu-central-1/bedrock/aws4_request');
+    }
+  }
+  const { body } = await ask({
+    host: BEDROCK,
+    headers: { 'x-echo': JSON.stringify({ of: 'x-amz-security-token', in: 'body', status: 403, form: 'escaped' }) },
+  });
+  expect(body).toBe('You sent ([redacted]) and again ([redacted]).');
+  // A host without a region in its name.
+  const refused = await ask({});
+  expect([refused.status, denialOf({ body: refused.body! })['code'], refused.saw]).toEqual([503, 'RegionUnknown', undefined]);
+});
+
+test('rotation is in force at once, of what travels by secret and of what is in the cluster', async () => {
+  await enforce(useOf({ kind: 'AWSv4', service: 'bedrock' }), JSON.stringify({ ...AWS, accessKeyId: 'AKIDNEXT' }));
+  await eventually('the next key', async () => ((await ask({ host: BEDROCK })).saw?.headers['authorization']?.includes('AKIDNEXT') ? true : undefined));
+  const header = useOf({ kind: 'Header', header: 'x-key' });
+  await enforce(header, 'first');
+  expect((await ask({})).saw!.headers['x-key']).toBe('first');
+  await enforce(header, 'second');
+  await eventually('the second value', async () => ((await ask({})).saw?.headers['x-key'] === 'second' ? true : undefined));
+});
+
+test('a credential that cannot be injected refuses, and says why', async () => {
+  await lab.enforce(policyOf(useOf({ kind: 'Header', header: 'x-key' }, { missing: 'SecretNotFound' })));
+  const { status, body, saw } = await ask({});
+  expect([status, saw]).toEqual([503, undefined]);
+  expect(denialOf({ body: body! })).toMatchObject({ code: 'SecretNotFound', policy: 'CredentialInjectionPolicy/default/wide' });
+  expect((await ask({ host: OPEN })).status).toBe(200);
+});

@@ -1,0 +1,172 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import type { CredentialInjectionPolicy } from '#api';
+import type { AwsKey, ConnectionFacts, CredentialUse, ServiceAccountKey } from '#model';
+import { awsRegion, credentialOf, credentialProblem, decideConnection, judgePolicies } from '#policy';
+import { compile, credentialPolicy, gateway, l4Route, route } from './objects.ts';
+
+/** What CredentialInjectionPolicies inject, into which requests, and which of several. */
+
+type Spec = Partial<CredentialInjectionPolicy['spec']>;
+type Values = Readonly<Record<string, string>>;
+const there = () => true;
+const judged = (spec: Spec, values: Values) => credentialOf(credentialPolicy({ headerName: undefined, ...spec }), () => values);
+const pem = (type: 'rsa' | 'ec'): string =>
+  type === 'rsa'
+    ? generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+    : generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+
+test('a header and a query parameter are the value as it is in the Secret', () => {
+  expect(judged({ headerName: 'X-Api-Key' }, { token: 'k 1' })).toMatchObject({ value: 'k 1', use: { inject: { kind: 'Header', header: 'x-api-key' } } });
+  const query = judged({ target: 'QueryParam', queryParamName: 'Key', secretKey: 'other', redactResponses: true }, { other: 'a&b=c' });
+  expect(query).toMatchObject({ value: 'a&b=c', use: { inject: { kind: 'QueryParam', name: 'Key' }, redactResponses: true } });
+});
+
+describe('AWSv4', () => {
+  const aws = { target: 'ProviderAuth' as const, providerAuth: { type: 'AWSv4' as const } };
+  const KEY = { access_key_id: 'AKIDEXAMPLE', secret_access_key: 'wJalr/+x' };
+  test('a key, with a session token when there is one', () => {
+    expect(judged(aws, KEY).use.inject).toEqual({ kind: 'AWSv4', service: 'bedrock' });
+    expect(JSON.parse(judged(aws, KEY).value!) as AwsKey).toEqual({ accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalr/+x' });
+    expect(JSON.parse(judged(aws, { ...KEY, session_token: 't=' }).value!) as AwsKey).toMatchObject({ sessionToken: 't=' });
+  });
+  test('region and service of the policy', () =>
+    expect(judged({ ...aws, providerAuth: { type: 'AWSv4', region: 'eu-west-1', service: 's3' } }, KEY).use.inject).toEqual({
+      kind: 'AWSv4',
+      region: 'eu-west-1',
+      service: 's3',
+    }));
+  test.each<[Values, string]>([
+    [{ secret_access_key: 'x' }, 'SecretKeyNotFound'],
+    [{ access_key_id: 'A' }, 'SecretKeyNotFound'],
+    [{ ...KEY, access_key_id: 'A/B' }, 'SecretValueInvalid'],
+    [{ ...KEY, secret_access_key: 'x\n' }, 'SecretValueInvalid'],
+    [{ ...KEY, session_token: '' }, 'SecretValueInvalid'],
+  ])('%j cannot sign', (values, reason) => expect(judged(aws, values)).toMatchObject({ use: { missing: reason } }));
+  test.each([
+    ['bedrock-runtime.eu-central-1.amazonaws.com', 'eu-central-1'],
+    ['bedrock-runtime-fips.us-gov-west-1.amazonaws.com', 'us-gov-west-1'],
+    ['s3.cn-north-1.amazonaws.com.cn', 'cn-north-1'],
+    ['bedrock-runtime.ap-southeast-10.api.aws', 'ap-southeast-10'],
+    ['s3.amazonaws.com', undefined],
+    ['eu-west-1.example.com', undefined],
+    ['x.eu-west-1.amazonaws.com.example', undefined],
+  ])('region of %s', (host, region) => expect(awsRegion({ kind: 'AWSv4', service: 'bedrock' }, host)).toBe(region));
+  test('a host without a region is refused unless the policy names one', () => {
+    const use = judged(aws, KEY).use;
+    expect(credentialProblem(use, 's3.amazonaws.com')).toBe('RegionUnknown');
+    expect(credentialProblem({ ...use, inject: { kind: 'AWSv4', service: 's3', region: 'us-east-1' } }, 's3.amazonaws.com')).toBeUndefined();
+  });
+});
+
+describe('GCPServiceAccount', () => {
+  const gcp = { target: 'ProviderAuth' as const, providerAuth: { type: 'GCPServiceAccount' as const } };
+  const FILE = { type: 'service_account', client_email: 'a@p.iam.gserviceaccount.com', private_key: pem('rsa'), private_key_id: 'k1' };
+  const of = (file: object | string) => judged(gcp, { token: typeof file === 'string' ? file : JSON.stringify(file) });
+  test('a key file; tokens come from Google unless it says where', () => {
+    expect(of(FILE).use).toMatchObject({ inject: { kind: 'GCPServiceAccount' } });
+    expect(JSON.parse(of(FILE).value!) as ServiceAccountKey).toMatchObject({
+      email: FILE.client_email,
+      privateKeyId: 'k1',
+      tokenUri: 'https://oauth2.googleapis.com/token',
+    });
+  });
+  test.each<[string, object | string]>([
+    ['is not JSON', 'x'],
+    ['its type is not', { ...FILE, type: 'authorized_user' }],
+    ['its type is not', '"text"'],
+    ['its type is not', 'null'],
+    ['lacks client_email', { ...FILE, client_email: '' }],
+    ['not https at', { ...FILE, token_uri: 'http://oauth2.googleapis.com/token' }],
+    ['not https at', { ...FILE, token_uri: 'https://169.254.169.254/token' }],
+    ['not https at', { ...FILE, token_uri: 'https://oauth2.googleapis.com.evil.example/token' }],
+    ['not https at', { ...FILE, token_uri: 'https://oauth2.googleapis.com:8443/token' }],
+    ['not an RSA key', { ...FILE, private_key: pem('ec') }],
+    ['not an RSA key', { ...FILE, private_key: 'x' }],
+  ])('%s', (why, file) => {
+    const { use, why: said, value } = of(file);
+    expect([use.missing, value]).toEqual(['SecretValueInvalid', undefined]);
+    expect(said).toContain(why);
+  });
+});
+
+describe('which policy', () => {
+  const ofGateway = (name = 'wide', created?: string, spec: Spec = {}) =>
+    credentialPolicy({ parentRefs: [{ kind: 'EgressGateway', name: 'egress' }], ...spec }, name, created);
+  const use = (...credentialPolicies: CredentialInjectionPolicy[]): CredentialUse | undefined =>
+    compile({ credentialPolicies }).policySet.aiRoutes[0]!.credential;
+
+  test('that of the route before an older one of the gateway; that of the gateway where there is no other', () => {
+    expect(use(ofGateway('wide', '2025-01-01T00:00:00Z'), credentialPolicy())!.policy).toBe('demo/key');
+    expect(use(ofGateway())!.policy).toBe('demo/wide');
+    expect(compile({ credentialPolicies: [ofGateway()] }).credentials).toEqual([{ name: 'cred:demo/wide', value: 'Bearer sk-real' }]);
+  });
+
+  test('that of the route also when it cannot inject: nothing else is put in its place', () =>
+    expect(use(ofGateway(), credentialPolicy({ secretRef: { name: 'gone' } }))).toMatchObject({ policy: 'demo/key', missing: 'SecretNotFound' }));
+
+  test('of a section: none, and that of the route goes on', () => {
+    const section = credentialPolicy({ parentRefs: [{ kind: 'AIProviderRoute', name: 'openai', sectionName: 'b' }] }, 'section', '2025-01-01T00:00:00Z');
+    expect(use(section, credentialPolicy())!.policy).toBe('demo/key');
+  });
+
+  test('losers are told of the winner, at each kind of target', () => {
+    for (const kind of ['AIProviderRoute', 'MCPRoute', 'EgressGateway']) {
+      const spec = { parentRefs: [{ kind, name: 'openai' }] };
+      const [winner, loser] = judgePolicies([credentialPolicy(spec, 'a', '2025-01-01T00:00:00Z'), credentialPolicy(spec, 'b')], () => ({ token: 'x' }), there);
+      expect(winner!.ancestors[0]).toMatchObject({ accepted: { status: 'True' }, conflicted: { status: 'False' } });
+      expect(loser!.ancestors[0]).toMatchObject({ accepted: { reason: 'Conflicted' }, conflicted: { status: 'True', reason: 'Conflicted' } });
+      expect(loser!.ancestors[0]!.conflicted.message).toContain(`CredentialInjectionPolicy a already applies to ${kind} openai`);
+    }
+  });
+});
+
+describe('the credential of a gateway goes into requests to a name that an L4 route names, and to nothing else', () => {
+  const wide = credentialPolicy({ parentRefs: [{ kind: 'EgressGateway', name: 'egress' }] }, 'wide');
+  const setOf = (match: object, more: Parameters<typeof compile>[0] = {}) =>
+    compile({ aiRoutes: [route()], credentialPolicies: [wide], l4Routes: [l4Route({ rules: [{ matches: [match] }] })], ...more }).policySet;
+  const to = (facts: Partial<ConnectionFacts>): ConnectionFacts => ({ agent: 'demo/a', transport: 'TCP', port: 443, speaks: 'tls', ...facts });
+  const named = to({ host: 'api.example.com', sni: 'api.example.com' });
+
+  test.each<[string, object, string | undefined]>([
+    ['its name', { destinationHostnames: ['api.example.com'] }, 'demo/wide'],
+    ['a pattern', { destinationHostnames: ['*.example.com'] }, 'demo/wide'],
+    ['any name', {}, undefined],
+  ])('%s', (_, match, policy) => {
+    const decision = decideConnection(setOf(match), named);
+    expect(decision.verdict).toBe('Allowed');
+    expect(decision.credential?.policy).toBe(policy);
+    expect(decision.policies).toEqual(policy ? [`CredentialInjectionPolicy/${policy}`] : []);
+  });
+
+  test('not by allow-all', () => {
+    const open = decideConnection(setOf({ destinationHostnames: ['other.example'] }, { gateway: gateway({ defaultPolicy: 'allow-all' }) }), named);
+    expect(open).toMatchObject({ verdict: 'Allowed', reason: 'DefaultPolicy' });
+    expect(open.credential).toBeUndefined();
+  });
+
+  test('not to an address, whatever its server name says', () => {
+    const decision = decideConnection(setOf({ destinationCIDRs: ['203.0.113.0/24'] }), to({ address: '203.0.113.9', sni: 'api.example.com' }));
+    expect(decision.verdict).toBe('Allowed');
+    expect(decision.credential).toBeUndefined();
+  });
+
+  test('not in the clear, not into bytes that are passed on', () => {
+    const listeners = [
+      { name: 'web', protocol: 'HTTP' as const },
+      { name: 'pass', protocol: 'TLS' as const },
+    ];
+    const set = setOf({ destinationHostnames: ['api.example.com'] }, { gateway: gateway({ listeners }) });
+    for (const speaks of ['plain', 'tls'] as const) {
+      const decision = decideConnection(set, { ...named, speaks });
+      expect(decision.verdict).toBe('Allowed');
+      expect(decision.credential).toBeUndefined();
+    }
+  });
+
+  test('a Secret that is missing refuses these requests, and says why', () => {
+    const decision = decideConnection(setOf({ destinationHostnames: ['api.example.com'] }, { secret: () => undefined }), named);
+    expect(decision).toMatchObject({ verdict: 'Denied', reason: 'SecretNotFound', status: 503, policies: ['CredentialInjectionPolicy/demo/wide'] });
+    expect(decideConnection(setOf({}, { secret: () => undefined }), named).verdict).toBe('Allowed');
+  });
+});
