@@ -3,9 +3,10 @@ import { networkInterfaces } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { rootCertificates } from 'node:tls';
 import { canonicalJson, fingerprintOf, sha256Hex, type Clock, type Logger } from '#lib';
-import type { DesiredGateway, GatewayState, PolicySet, RequestFacts, WorkerLayout } from '#model';
+import type { DesiredGateway, GatewayState, PolicySet, RequestFacts, ServiceAccountKey, WorkerLayout } from '#model';
 import { admitsName, admittedHosts, AI_PORT, answersDenied, coversName, isServedOnDemand, namesOf } from '#policy';
 import { GatewayCredentials } from './credentials/gateway-credentials.ts';
+import { addressesOf, requestToken, type Token } from './credentials/token-request.ts';
 import { Leaves } from './leaves.ts';
 import { NameAddresses } from './names/addresses.ts';
 import { DeniedNames } from './names/denied.ts';
@@ -83,7 +84,7 @@ export class Gateway implements NamingGateway, Disposable {
     return address && `${address}:${port}`;
   });
   #policy: PolicySet | undefined;
-  readonly #credentials = new GatewayCredentials();
+  readonly #credentials: GatewayCredentials;
   #resolution = '';
   /** Hash of what was applied last. */
   #applied: string | undefined;
@@ -106,6 +107,12 @@ export class Gateway implements NamingGateway, Disposable {
       onEvict: (host) => this.node.evict(host),
     });
     this.#upstreams = new Upstreams((host, ranges, listener) => options.upstream.watch(host, wantedOf(this.#policy!, host, ranges), listener));
+    this.#credentials = new GatewayCredentials({
+      request: (key, signal) => this.#requestToken(key, signal),
+      changed: () => this.#credentialsChanged(),
+      clock,
+      log,
+    });
     this.#verdicts = new Verdicts({
       context: () => this.#context(),
       serviceOf: (upstream) => this.#upstreams.serviceOf(upstream),
@@ -208,6 +215,22 @@ export class Gateway implements NamingGateway, Disposable {
       const relays = await this.#relay(policy);
       if (policy === this.#policy) return this.#publish(policy, relays);
     }
+  }
+
+  /** A token came or ended: what waits for it is judged anew, and Envoy gets its value. */
+  #credentialsChanged(): void {
+    if (!this.#policy) return;
+    void this.node.change(this.#verdicts.rejudge()); // its end is part of `progress`
+    this.#republish().catch((error: unknown) => this.#options.log.error('cannot publish a credential that changed', { err: error }));
+  }
+
+  /** Asked for as everything of this gateway is: at its aliases, at addresses that may be dialled, with whom it trusts. */
+  async #requestToken(key: ServiceAccountKey, signal: AbortSignal): Promise<Token> {
+    const { upstream, roots, clock } = this.#options;
+    const policy = this.#policy!;
+    const host = new URL(key.tokenUri).hostname;
+    const addresses = await addressesOf((listener) => upstream.watch(host, wantedOf(policy, host, undefined), listener), signal);
+    return requestToken(key, { addresses, trusted: roots + policy.trustBundle, now: clock.now(), signal });
   }
 
   /** The agent of a block changed: its verdicts are those of another one. Resolves when Envoy has them. */
@@ -328,6 +351,7 @@ export class Gateway implements NamingGateway, Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#credentials[Symbol.dispose]();
     this.node[Symbol.dispose]();
   }
 }

@@ -1,11 +1,12 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { createInterface, type Interface } from 'node:readline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run, spawnChild, stopChild } from '#lib';
 import { createAuthority, loadSigner } from '#lib/x509';
-import type { AccessLine, AwsKey, CredentialUse, Injection, PolicySet } from '#model';
+import type { AccessLine, AwsKey, CredentialUse, Injection, PolicySet, ServiceAccountKey } from '#model';
 import { signatureProblem } from '../fixtures/aws/sigv4.ts';
 import type { Echo, Form } from '../fixtures/echo/main.ts';
 import { eventually } from './harness.ts';
@@ -17,6 +18,8 @@ import type { StepAnswer } from './support/sandbox-client.ts';
 
 const APP = join(import.meta.dirname, '..', '..');
 const ECHO_IP = '10.213.9.9';
+const TOKEN_IP = '10.213.9.10';
+const TOKEN = 'oauth2.googleapis.com';
 const ECHO = 'echo.example';
 const BEDROCK = 'bedrock-runtime.eu-central-1.amazonaws.com';
 const OPEN = 'open.example';
@@ -49,6 +52,7 @@ const policyOf = (credential: CredentialUse | undefined, change: Partial<PolicyS
     hostAliases: [
       { ip: '10.213.0.2', hostnames: [OPENAI] },
       { ip: ECHO_IP, hostnames: [ECHO, BEDROCK, OPEN] },
+      { ip: TOKEN_IP, hostnames: [TOKEN] },
     ],
     trustBundle: lab.trustBundle + ca,
     l4Routes: [
@@ -95,27 +99,37 @@ const ask = async ({
   return { ...answer, ...(saw && { saw }), line };
 };
 
+/** A program of test/fixtures, in their namespace; it has said that it is ready. */
+const startFixture = async (name: string, ...argv: readonly string[]): Promise<{ readonly lines: Interface; readonly stop: () => Promise<void> }> => {
+  const child = spawnChild(process.execPath, [join(APP, 'test/fixtures', name, 'main.ts'), ...argv], {
+    netns: lab.lab.fixture,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const stop = async (): Promise<void> => void (await stopChild(child));
+  lab.resources.defer(stop);
+  const lines = createInterface({ input: child.stdout! });
+  await once(lines, 'line');
+  return { lines, stop };
+};
+
 beforeAll(async () => {
   lab = await EgressLab.start();
-  await run('ip', ['address', 'add', `${ECHO_IP}/32`, 'dev', 'lo'], { netns: lab.lab.fixture });
-  await run('ip', ['route', 'add', `${ECHO_IP}/32`, 'via', lab.lab.fixtureIp], { netns: lab.lab.stack });
+  for (const ip of [ECHO_IP, TOKEN_IP]) {
+    await run('ip', ['address', 'add', `${ip}/32`, 'dev', 'lo'], { netns: lab.lab.fixture });
+    await run('ip', ['route', 'add', `${ip}/32`, 'via', lab.lab.fixtureIp], { netns: lab.lab.stack });
+  }
   const dir = join(lab.state, 'echo');
   await mkdir(dir);
   const valid = { notBefore: new Date(Date.now() - 3_600_000), notAfter: new Date(Date.now() + 86_400_000) };
   const root = await createAuthority({ subject: 'CN=echo', ca: { pathLength: 0 }, ...valid });
   ca = root.certPem;
   const signer = await loadSigner(root);
-  for (const name of [ECHO, BEDROCK, OPEN]) {
+  for (const name of [ECHO, BEDROCK, OPEN, TOKEN]) {
     const issued = await signer.issue({ subject: '', usage: 'server', dns: [name], ...valid });
     await writeFile(join(dir, `${name}.pem`), issued.certPem);
     await writeFile(join(dir, `${name}.key`), issued.keyPem);
   }
-  const argv = [join(APP, 'test/fixtures/echo/main.ts'), ECHO_IP, dir, ECHO, BEDROCK, OPEN];
-  const child = spawnChild(process.execPath, argv, { netns: lab.lab.fixture, stdio: ['ignore', 'pipe', 'inherit'] });
-  lab.resources.defer(async () => void (await stopChild(child)));
-  const lines = createInterface({ input: child.stdout! });
-  await once(lines, 'line');
-  lines.on('line', (line) => seen.push(JSON.parse(line) as Seen));
+  (await startFixture('echo', ECHO_IP, dir, ECHO, BEDROCK, OPEN)).lines.on('line', (line) => seen.push(JSON.parse(line) as Seen));
   await enforce(useOf({ kind: 'Header', header: 'authorization' }), `Bearer ${KEY}`);
   await eventually('claims are granted', async () => ((await lab.claim(0, 'agent')).refused === '' ? true : undefined));
   for (const name of [ECHO, BEDROCK, OPEN]) address.set(name, await lab.addressOf(name));
@@ -237,6 +251,38 @@ test('AWSv4: signed requests, verified by another implementation; nothing of the
   const refused = await ask({});
   expect([refused.status, denialOf({ body: refused.body! })['code'], refused.saw]).toEqual([503, 'RegionUnknown', undefined]);
 });
+
+test('GCPServiceAccount: a token that the key was really exchanged for, fresh ones before it ends, none after; echoes are taken out', async () => {
+  const email = 'runner@p.iam.gserviceaccount.com';
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const accounts = join(lab.state, 'accounts.json');
+  await writeFile(accounts, JSON.stringify({ [email]: publicKey.export({ type: 'spki', format: 'pem' }) }));
+  const account: ServiceAccountKey = { email, privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), tokenUri: `https://${TOKEN}/token` };
+  // Nobody there yet: refused, with the reason.
+  await enforce(useOf({ kind: 'GCPServiceAccount' }), JSON.stringify(account));
+  const refused = await eventually('no token', async () => {
+    const answer = await ask({});
+    return denialOf({ body: answer.body! })['code'] === 'TokenUnavailable' ? answer : undefined;
+  });
+  expect([refused.status, refused.saw]).toEqual([503, undefined]);
+  const endpoint = await startFixture('google-token', TOKEN_IP, ...['pem', 'key'].map((type) => join(lab.state, 'echo', `${TOKEN}.${type}`)), accounts, '6');
+  const bearer = (n: number) => `Bearer ya29.minted-${n}-for-runner`;
+  const first = await eventually('a token', async () => (await ask({ headers: { authorization: 'Bearer mine' } })).saw, 20_000);
+  expect(first.headers['authorization']).toBe(bearer(0));
+  const echoed = await ask({ headers: { 'x-echo': JSON.stringify({ of: 'authorization', in: 'body', status: 401, form: 'base64', bare: true }) } });
+  expect(echoed.body).toBe('You sent ([redacted]) and again ([redacted]).');
+  await eventually('the next token', async () => ((await ask({})).saw?.headers['authorization'] === bearer(1) ? true : undefined), 10_000);
+  await endpoint.stop();
+  const ended = await eventually('the end of the last token', async () => ((await ask({})).status === 503 ? true : undefined), 15_000);
+  expect(ended).toBe(true);
+  // Another key, of nobody the endpoint knows.
+  await startFixture('google-token', TOKEN_IP, ...['pem', 'key'].map((type) => join(lab.state, 'echo', `${TOKEN}.${type}`)), accounts, '3600');
+  await enforce(useOf({ kind: 'GCPServiceAccount' }), JSON.stringify({ ...account, email: 'nobody@p.iam.gserviceaccount.com' }));
+  await eventually('a refusal', async () => (denialOf({ body: (await ask({})).body! })['code'] === 'TokenRefused' ? true : undefined), 10_000);
+  await enforce(useOf({ kind: 'GCPServiceAccount' }), JSON.stringify(account));
+  await eventually('the token of the right key', async () => ((await ask({})).saw?.headers['authorization'] === bearer(0) ? true : undefined), 10_000);
+  expect(JSON.stringify([await lab.accessLines(), await lab.egressLines()])).not.toContain('ya29');
+}, 90_000);
 
 test('rotation is in force at once, of what travels by secret and of what is in the cluster', async () => {
   await enforce(useOf({ kind: 'AWSv4', service: 'bedrock' }), JSON.stringify({ ...AWS, accessKeyId: 'AKIDNEXT' }));
