@@ -96,7 +96,12 @@ const usageOf = (json: Json): ReportedUsage =>
   });
 
 const findingsOf = (json: Json): CredentialFindings =>
-  present({ replaced: text(json['replaced']), echoed: text(json['echoed']), refused: text(json['refused']) });
+  present({
+    replaced: text(json['replaced']),
+    echoed: text(json['echoed']),
+    refused: text(json['refused']),
+    ...(json['echoedBody'] === true && { echoedBody: true }),
+  });
 
 const texts = (value: unknown): readonly string[] | undefined => (Array.isArray(value) && value.length > 0 ? value.map(text) : undefined);
 

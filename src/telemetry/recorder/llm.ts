@@ -74,5 +74,5 @@ export const answeredOf = ({ usage, engine }: Pick<AccessLine, 'usage' | 'engine
 /** Names of places, never values. */
 export const credentialOf = (found: CredentialFindings | undefined): Pick<ExchangeRecord, 'credentialsReplaced' | 'credentialsEchoed'> => ({
   credentialsReplaced: split(found?.replaced),
-  credentialsEchoed: split(found?.echoed),
+  credentialsEchoed: [...new Set([...split(found?.echoed), ...(found?.echoedBody ? ['body'] : [])])],
 });

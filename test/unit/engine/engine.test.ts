@@ -191,7 +191,8 @@ test('a stream that ends before its verdict, or cannot be attributed, fails and 
   });
   const nothing = async function* () {};
   const run = async (): Promise<void> => {
-    for await (const _ of bare.process(nothing() as never, { signal: new AbortController().signal, metadata: () => 'demo/egress' }));
+    const metadata = (key: string) => (key === 'x-clrk-gateway' ? 'demo/egress' : undefined);
+    for await (const _ of bare.process(nothing() as never, { signal: new AbortController().signal, metadata }));
   };
   await expect(run()).rejects.toThrow('before its verdict');
 });
