@@ -1,0 +1,117 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { parseAllDocuments } from 'yaml';
+import { exited, run as runCommand, spawnChild } from '#lib';
+import type { Lab } from '../../../src/supervisor/lab.ts';
+import { ADDRESSES, LLM_HOSTS, MODELS } from '../../fixtures/guides/places.ts';
+import type { ProviderKeys } from '../../fixtures/providers/main.ts';
+import { APP } from '../../fixtures/quickstart.ts';
+import { prepareStack, TOOLS, type TestStack } from '../harness.ts';
+import { command } from './command.ts';
+import { executeGuide } from './guide.ts';
+
+/** A stack for guides, and everything they reach: on addresses of the fixture's loopback, which the stack has a route to. */
+
+export const GUIDES = join(APP, 'docs', 'guides');
+/** Those that ask every provider take longer than the first tier has: test/long executes them. */
+export const LONG_GUIDES: readonly string[] = ['budgets.md'];
+const CA_SECRET = 'lab-ca';
+
+export interface GuideStack extends AsyncDisposable {
+  readonly stack: TestStack;
+  /** Executes a guide of docs/guides from its beginning to its end. */
+  execute(name: string): Promise<void>;
+}
+
+const key = (): string => randomBytes(24).toString('base64url');
+
+/** What a user has in the shell to begin with: keys of each provider. */
+const accounts = () => {
+  const env = {
+    OPENAI_API_KEY: `sk-proj-${key()}`,
+    ANTHROPIC_API_KEY: `sk-ant-api03-${key()}`,
+    GEMINI_API_KEY: `AIza${key()}`,
+    AZURE_OPENAI_API_KEY: key(),
+    AWS_ACCESS_KEY_ID: `AKIA${randomBytes(8).toString('hex').toUpperCase()}`,
+    AWS_SECRET_ACCESS_KEY: key(),
+    LLM_API_KEY: key(),
+  };
+  const keys: ProviderKeys = {
+    openai: env.OPENAI_API_KEY,
+    azure: { apiKey: env.AZURE_OPENAI_API_KEY, hosts: [LLM_HOSTS.azure], deployments: { 'prod-chat': 'gpt-4.1-mini' } },
+    custom: { apiKey: env.LLM_API_KEY, hosts: [LLM_HOSTS.custom] },
+    anthropic: env.ANTHROPIC_API_KEY,
+    google: { apiKey: env.GEMINI_API_KEY, accessToken: `ya29.${key()}` },
+    bedrock: { accessKeyId: env.AWS_ACCESS_KEY_ID, secretAccessKey: env.AWS_SECRET_ACCESS_KEY },
+  };
+  return { env, keys };
+};
+
+/** A gateway of a guide trusts whom everybody trusts; who signed the certificates of the lab is known to nobody. */
+const trustLab = (text: string): string =>
+  parseAllDocuments(text)
+    .map((document) => {
+      if (document.get('kind') === 'EgressGateway') document.setIn(['spec', 'upstreamTLS', 'additionalTrustBundleSecretRef'], { name: CA_SECRET });
+      return document.toString({ flowCollectionPadding: false, lineWidth: 0 });
+    })
+    .join('');
+
+const startGuideStack = async (resources: AsyncDisposableStack): Promise<Omit<GuideStack, keyof AsyncDisposable>> => {
+  const stack = resources.use(await prepareStack({ devArgs: ['--upstream-dns', '10.213.0.2:53'] }));
+  const internet = join(stack.dir, 'internet');
+  const models = join(stack.dir, 'models');
+  const { env: keys, keys: realKeys } = accounts();
+
+  const startFixture = async (lab: Lab, program: string, ...args: string[]): Promise<void> => {
+    const child = spawnChild(process.execPath, [join(APP, 'test', 'fixtures', program), ...args], { netns: lab.fixture, stdio: ['ignore', 'pipe', 'inherit'] });
+    resources.defer(async () => {
+      child.kill('SIGKILL');
+      await exited(child);
+    });
+    const line = await Promise.race([once(createInterface({ input: child.stdout! }), 'line'), exited(child)]);
+    if (!Array.isArray(line)) throw new Error(`${program} ended`);
+  };
+  for (const address of ADDRESSES) {
+    await runCommand('ip', ['address', 'add', `${address}/32`, 'dev', 'lo'], { netns: stack.lab.fixture });
+    await runCommand('ip', ['route', 'add', `${address}/32`, 'via', stack.lab.fixtureIp], { netns: stack.lab.stack });
+  }
+  await startFixture(stack.lab, 'guides/main.ts', '--dns', stack.lab.fixtureIp, '--dir', internet);
+  await startFixture(stack.lab, 'providers/main.ts', '--listen', `${MODELS}:443`, '--dir', models, '--keys', JSON.stringify(realKeys));
+
+  await stack.start();
+  const authorities = await Promise.all([internet, models].map((dir) => readFile(join(dir, 'ca.pem'), 'utf8')));
+  await stack.secret(CA_SECRET, { 'ca.crt': authorities.join('') });
+  const shims = join(stack.dir, 'bin');
+  await mkdir(shims);
+  await writeFile(join(shims, 'clrk'), `#!/bin/sh\nexec '${process.execPath}' '${join(APP, 'src/cmd/clrk.ts')}' "$@"\n`);
+  await chmod(join(shims, 'clrk'), 0o755);
+
+  return {
+    stack,
+    execute: async (name) => {
+      const cwd = join(stack.dir, name.replace(/\.md$/, ''));
+      for (const example of ['try', 'ask']) await cp(join(APP, 'examples', example), join(cwd, 'examples', example), { recursive: true });
+      const env = { ...keys, PATH: `${shims}:${process.env['PATH']}`, CLRK_DIR: stack.state, CLRK_TOOLS: TOOLS };
+      await executeGuide(join(GUIDES, name), {
+        cwd,
+        run: (script) => command(['bash', '-euo', 'pipefail', '-c', script], { netns: stack.lab.stack, cwd, env }),
+        adapt: (text) => (text.includes('kind: EgressGateway') ? trustLab(text) : text),
+        retryMs: 30_000,
+      });
+    },
+  };
+};
+
+export const prepareGuides = async (): Promise<GuideStack> => {
+  const resources = new AsyncDisposableStack();
+  try {
+    const guides = await startGuideStack(resources);
+    return { ...guides, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+  } catch (error) {
+    await resources.disposeAsync();
+    throw error;
+  }
+};
