@@ -173,6 +173,13 @@ describe('maxOutputTokensPerRequest', () => {
     const limits = (await stack.seen()).slice(-2).map(({ body }) => JSON.parse(body) as { max_tokens?: number; max_completion_tokens?: number });
     expect(limits.map(({ max_tokens: old, max_completion_tokens: limit }) => old ?? limit)).toEqual([7, 7]);
   });
+
+  it('refuses what cannot be held to it', async () => {
+    const seen = (await stack.seen()).length;
+    const [many] = await ask(chat('gpt-4.1-nano', { n: 8 }));
+    expect([many!.status, refusalOf(many!).code]).toEqual([403, 'OutputLimitExceeded']);
+    expect(await stack.seen()).toHaveLength(seen);
+  });
 });
 
 describe('maxCostPerDay and maxCostPerExecution', () => {
@@ -186,6 +193,8 @@ describe('maxCostPerDay and maxCostPerExecution', () => {
     const { code, stdout } = await stack.clrk(['budgets']);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^shared\/money +day \(UTC\) +US dollars +\$0\.50 +\$0\.\d+ +\$0\.00 +\$0\.49\d+ +\d{4}-\d\d-\d\dT00:00:00\.000Z$/m);
+    const shown = await stack.kubectl(['get', 'budgets']);
+    expect(shown.stdout, shown.stderr).toMatch(/^\S+ +shared\/default\/money +day +US dollars +\$0\.50 /m);
   });
 
   it('refuse what there is no money for, and a run for its rest', async () => {
