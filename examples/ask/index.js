@@ -55,7 +55,7 @@ const ask = async (name, model, question) => {
   // A refusal has the shape that the provider's SDK knows, with `code` and `message` of the gateway in it.
   if (!response.ok) return `${response.status} ${answer.error?.code ?? ''}: ${answer.error?.message ?? answer.message}`;
   const { text, input, output } = provider.read(answer);
-  return `${input} tokens in, ${output} out: ${text.replaceAll(/\s+/g, ' ').slice(0, 60)}`;
+  return `${input} tokens in, ${output} out: ${text.replaceAll(/\s+/g, ' ').slice(0, 60) || '(no text)'}`;
 };
 
 const event = await json(process.stdin);
