@@ -111,6 +111,8 @@ export interface EngineMetadata {
   /** Bounds reserved, in tokens; present when a reservation exists under the decision id. */
   readonly reservedInput?: number;
   readonly reservedOutput?: number;
+  /** Part of its output may never be seen: what there is of an answer that was cut says nothing about the rest. */
+  readonly hiddenReasoning?: true;
   /** What its tokens cost; absent when that is not known. What the finished request cost is `spentOf(line).cost` (#policy). */
   readonly price?: ModelPrice;
   /** Span id of this request, sent upstream in `traceparent`. */

@@ -27,7 +27,7 @@ const NOTHING: Used = { input: 0, output: 0, known: true };
 /** Tokens of output of an answer that ended early: no more than its bytes, unless some of it is never seen. */
 const seenOutput = (line: AccessLine, engine: EngineMetadata, bound: number): number => {
   const { status = 0, responseBytes = bound } = line;
-  const hidden = providerNamed(engine.provider ?? '')?.limits(engine.model ?? '').hiddenReasoning ?? true;
+  const hidden = engine.hiddenReasoning ?? providerNamed(engine.provider ?? '')?.limits(engine.model ?? '').hiddenReasoning ?? true;
   return status >= 200 && status < 300 && engine.stream && !hidden ? Math.min(bound, responseBytes) : bound;
 };
 

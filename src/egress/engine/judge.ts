@@ -147,6 +147,7 @@ export const createJudge = (options: EngineOptions): Judge => {
       ...metadataOf('Allowed', 'Allowed', known),
       ...maxTokensOf(read, capped),
       ...(metered && { reservedInput: bounds.input, reservedOutput: granted * bounds.n }),
+      ...(read.hiddenReasoning && { hiddenReasoning: read.hiddenReasoning }),
       ...(price && { price }),
       spanId,
     };

@@ -10,9 +10,12 @@ const RESOURCE = /^\/openai\/(responses|models)$/;
 /** Versions of the API from this one on know `max_completion_tokens` and `stream_options`. */
 const SINCE = '2024-09-01';
 
+/** Which of several versions counts is the server's choice, and with it which fields it reads. */
+const hasOneVersion = ({ query }: RequestTarget): boolean => [...new URLSearchParams(query).keys()].filter((name) => /^api-version$/i.test(name)).length <= 1;
+
 /** `2024-10-21`, `2024-09-01-preview`: dates in a form that sorts. Without one it is the API without versions, which is newer. */
 const isNew = ({ query }: RequestTarget): boolean => {
-  const version = new URLSearchParams(query).get('api-version');
+  const version = [...new URLSearchParams(query)].find(([name]) => /^api-version$/i.test(name))?.[1] ?? null;
   return version === null || !/^\d{4}-\d{2}-\d{2}/.test(version) || version.slice(0, SINCE.length) >= SINCE;
 };
 
@@ -29,7 +32,9 @@ export const azureOpenai: Provider = {
   name: 'azure-openai',
   genAiName: 'azure-openai',
   hosts: ['*.openai.azure.com', '*.cognitiveservices.azure.com', '*.services.ai.azure.com'],
-  operation({ method, path }) {
+  operation(target) {
+    const { method, path } = target;
+    if (!hasOneVersion(target)) return undefined;
     const deployment = DEPLOYMENT.exec(path);
     // A deployment has no list of models.
     if (deployment) return method === 'POST' ? ofDeployment(method, deployment[2]!) : undefined;

@@ -17,15 +17,28 @@ export const countAt = (value: Json | undefined, name: string, max = 2 ** 31): n
   return misread(`\`${name}\` must be an integer from 1 to ${max}.`);
 };
 
+/**
+ * The same for names that some server takes for one: Go's decoder ignores case as Unicode folds it, by which the long s (U+017F) is an s.
+ * Source: https://pkg.go.dev/encoding/json#Unmarshal
+ */
+export const foldedName = (name: string): string => name.toUpperCase().toLowerCase();
+
 /** Refuses a field whose name differs from one that is acted on only in case: a server might read it as that one. */
 export const lookalikeOf = (body: JsonObject, actedOn: ReadonlySet<string>): Misread | undefined => {
-  const lower = new Set([...actedOn].map((name) => name.toLowerCase()));
-  const other = Object.keys(body).find((key) => !actedOn.has(key) && lower.has(key.toLowerCase()));
+  const folded = new Set([...actedOn].map(foldedName));
+  const other = Object.keys(body).find((key) => !actedOn.has(key) && folded.has(foldedName(key)));
   return other === undefined ? undefined : ambiguous(`\`${other}\` differs from a known field only in case.`);
 };
 
+/** Whether every name in an object is another one, for servers that ignore case, too. */
+const isClear = (value: JsonObject): boolean => {
+  const names = Object.keys(value);
+  return new Set(names.map(foldedName)).size === names.length;
+};
+
+/** The objects of a list; undefined when it is none, or when one of them has names that differ only in case. */
 export const objectsIn = (value: Json | undefined): readonly JsonObject[] | undefined =>
-  Array.isArray(value) && value.every(isObject) ? (value as readonly JsonObject[]) : undefined;
+  Array.isArray(value) && value.every((item: Json) => isObject(item) && isClear(item)) ? (value as readonly JsonObject[]) : undefined;
 
 /** Every text in a value, however deep. */
 const textsOf = (value: Json | undefined): readonly string[] => {
@@ -33,9 +46,13 @@ const textsOf = (value: Json | undefined): readonly string[] => {
   return typeof value === 'object' && value !== null ? Object.values(value as object).flatMap((item: Json) => textsOf(item)) : [];
 };
 
-/** The host a URL is fetched from, that of its object store for `s3:` and `gs:`; `*` when it cannot be told. */
+/** A URL that whoever reads it takes for the same: no user, no backslash, nothing but a port between its host and its path. */
+const PLAIN_URL = /^[a-z][a-z0-9+.-]*:\/\/[a-z0-9._-]+(?::\d{1,5})?(?:\/[^\\\s]*)?$/i;
+
+/** The host a URL is fetched from, that of its object store for `s3:` and `gs:`; `*` when it cannot be told, or is told in several ways. */
 export const hostOfUrl = (url: Json | undefined): string => {
-  const { protocol, hostname } = (typeof url === 'string' && URL.parse(url.trim())) || { protocol: '', hostname: '' };
+  const text = typeof url === 'string' ? url.trim() : '';
+  const { protocol, hostname } = (PLAIN_URL.test(text) && URL.parse(text)) || { protocol: '', hostname: '' };
   if (protocol === 'gs:') return 'storage.googleapis.com';
   return hostname === '' ? '*' : protocol === 's3:' ? `${hostname}.s3.amazonaws.com` : hostname;
 };

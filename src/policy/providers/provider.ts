@@ -28,6 +28,8 @@ export interface BodyFacts {
   readonly unknownInput: boolean;
   /** Hosts the provider would fetch from on the agent's behalf; `*` = wherever it likes. */
   readonly fetches: readonly string[];
+  /** It asks for output that the client may never see, whatever its model does by itself: the bytes of a cut answer bound nothing. */
+  readonly hiddenReasoning?: true;
   /** Nobody can say what it uses at most: a rule with a budget refuses it. */
   readonly unbounded?: true;
 }

@@ -125,6 +125,7 @@ const engineOf = (value: unknown): EngineMetadata | undefined => {
       fetches: texts(json['fetches']),
       reservedInput: number(json['reservedInput']),
       reservedOutput: number(json['reservedOutput']),
+      hiddenReasoning: json['hiddenReasoning'] === true || undefined,
     }),
   };
 };

@@ -136,10 +136,10 @@ describe('provider custom', () => {
     expect(answer).toMatchObject({ status: 200, json: { max_tokens: 8_192 }, engine: { provider: 'custom', model: 'llama-3', reservedOutput: 8_192 } });
     expect(await engine.send({ ...CHAT, model: 'gpt' }, to)).toMatchObject({ status: 403, json: { error: { code: 'ModelNotAllowed' } } });
     expect(await engine.send({ messages: [] }, to)).toMatchObject({ status: 403, json: { error: { code: 'ModelNotAllowed' } } });
-    // Spelled otherwise it is no such call, and names no model.
+    // Spelled otherwise it may still be one for the server, and nobody reads it.
     expect(await engine.send(CHAT, { ...HOST, ':path': '/v1/chat%2fcompletions' })).toMatchObject({
       status: 403,
-      json: { error: { code: 'ModelNotAllowed' } },
+      json: { error: { code: 'EndpointNotBuilt' } },
     });
   });
 });
@@ -154,4 +154,20 @@ test('azure-openai: the deployment is the model', async () => {
     });
   expect(await at('prod-gpt')).toMatchObject({ status: 200, engine: { provider: 'azure-openai', model: 'prod-gpt' } });
   expect(await at('test-gpt')).toMatchObject({ status: 403, json: { error: { code: 'ModelNotAllowed' } } });
+});
+
+test('what is settled knows that a model was asked to think', async () => {
+  const engine = harness(rules({ matches: [{ provider: 'bedrock' }], filters: [budget(1e7)] }));
+  const send = (more: object) =>
+    engine.send(
+      { messages: [{ role: 'user', content: [{ text: 'hi' }] }], ...more },
+      {
+        ':authority': 'bedrock-runtime.us-east-1.amazonaws.com',
+        'x-clrk-destination': '198.18.0.6:443',
+        ':path': '/model/anthropic.claude-sonnet-4-20250514-v1%3A0/converse-stream',
+      },
+    );
+  const thinking = { type: 'enabled', budget_tokens: 2048 };
+  expect(await send({ additionalModelRequestFields: { thinking } })).toMatchObject({ status: 200, engine: { hiddenReasoning: true } });
+  expect((await send({})).engine).not.toHaveProperty('hiddenReasoning');
 });

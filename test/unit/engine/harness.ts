@@ -84,6 +84,7 @@ const NAMES: Readonly<Record<string, string>> = {
   '198.18.0.3': 'evil.example',
   '198.18.0.4': 'a.llm.test',
   '198.18.0.5': 'a.openai.azure.com',
+  '198.18.0.6': 'bedrock-runtime.us-east-1.amazonaws.com',
 };
 
 let requests = 0;

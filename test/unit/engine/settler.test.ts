@@ -67,6 +67,7 @@ describe('what a request used', () => {
     ['what is reported of a stream that ended', line({ usage: { input: 11, output: 1 } }, ALONG), 12],
     ['at most the output bound of a cut stream', line({ flags: 'DC', responseBytes: 1e6 }), 1100],
     ['the bound of a cut stream with hidden reasoning', line({ flags: 'DC' }, { model: 'o3' }), 1100],
+    ['the bound of a cut stream that was asked to think', line({ flags: 'DC' }, { hiddenReasoning: true }), 1100],
     ['the bound of a cut stream of an unknown model', line({ flags: 'DC' }, { model: 'stranger' }), 1100],
     ['the bound of an answer in one piece without usage', line({}, { stream: false }), 1100],
     ['the bound when usage is nonsense', line({ usage: { input: -5, output: Number.NaN } }, { stream: false }), 1100],

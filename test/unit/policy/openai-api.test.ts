@@ -78,10 +78,11 @@ describe('responses', () => {
     ],
     ['a URL in a text', message({ type: 'input_text', text: IMAGE }), { unknownInput: false, fetches: [] }],
     ['an image by URL', message({ type: 'input_image', image_url: IMAGE }), { unknownInput: true, fetches: ['evil.example'] }],
-    ['an image by URL without slashes', message({ type: 'input_image', image_url: 'https:evil.example' }), { fetches: ['evil.example'] }],
+    ['an image by URL without slashes', message({ type: 'input_image', image_url: 'https:evil.example' }), { fetches: ['*'] }],
+    ['an image by URL', message({ type: 'input_image', image_url: 'https://evil.example:8443/a?b=@c' }), { fetches: ['evil.example'] }],
     ['an image in itself', message({ type: 'input_image', image_url: 'data:image/png;base64,AA==' }), { unknownInput: true, fetches: [] }],
     ['an image by id', message({ type: 'input_image', file_id: 'file-1' }), { unknownInput: true, fetches: [] }],
-    ['a file by URL', message({ type: 'input_file', file_url: ' HTTP:evil.example' }), { unknownInput: true, fetches: ['evil.example'] }],
+    ['a file by URL', message({ type: 'input_file', file_url: ' HTTP://evil.example' }), { unknownInput: true, fetches: ['evil.example'] }],
     ['a file by a URL nobody can read', message({ type: 'input_file', file_url: '//x' }), { unknownInput: true, fetches: ['*'] }],
     ['a file by id', message({ type: 'input_file', file_id: 'file-1' }), { unknownInput: true, fetches: [] }],
     ['a part of no known kind', message({ type: 'INPUT_TEXT', text: 'x' }), { unknownInput: true }],
@@ -333,7 +334,7 @@ describe('custom', () => {
     ['POST', '/v1/models', 'custom'],
     ['GET', '/v1/chat/completions', 'custom'],
     ['POST', '/v1/rerank', 'custom'],
-    ['POST', '/v1/chat%2fcompletions', 'custom'],
+    ['POST', '/v1/chat/completions/more', 'custom'],
     ['DELETE', '/', 'custom'],
   ])('%s %s is %s', (method, path, name) => expect(at(path, method).name).toBe(name));
   test('what is not understood has no model, no bound, and is forwarded as it is', () => {

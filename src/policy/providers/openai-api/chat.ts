@@ -7,6 +7,10 @@ import { count, fetchesOfPart, given, modelOf, streamOf, type Dialect } from './
 
 /** Both limit fields; models that reason take `max_completion_tokens` alone, older servers only the other. */
 const LIMIT_FIELDS = ['max_completion_tokens', 'max_tokens'] as const;
+/** What makes servers search for an answer: OpenAI's, xAI's, OpenRouter's, DashScope's. */
+const SEARCH_FIELDS = ['web_search_options', 'search_parameters', 'plugins', 'enable_search'] as const;
+/** Models that search whatever is asked. Source: https://platform.openai.com/docs/guides/tools-web-search */
+const SEARCHES = /(?:^|-)search(?:-|$)/;
 const ACTED_ON = new Set([
   'model',
   'stream',
@@ -14,10 +18,11 @@ const ACTED_ON = new Set([
   'n',
   'messages',
   'tools',
-  'web_search_options',
   'modalities',
   'prediction',
   'data_sources',
+  'best_of',
+  ...SEARCH_FIELDS,
   ...LIMIT_FIELDS,
 ]);
 /** Content parts whose tokens are bounded by their bytes. */
@@ -35,7 +40,7 @@ const readMessages = (value: Json | undefined): Pick<BodyFacts, 'unknownInput' |
     if (!given(content) || typeof content === 'string') continue;
     const list = objectsIn(content);
     if (!list) return misread('`messages[].content` must be text or a list of parts.');
-    parts.push(...list);
+    for (const part of list) parts.push(part);
   }
   // An `audio` of an earlier answer is named by its id alone.
   const audio = messages.some((message) => given(message['audio']));
@@ -44,10 +49,11 @@ const readMessages = (value: Json | undefined): Pick<BodyFacts, 'unknownInput' |
 };
 
 /** Searches and databases that the provider reads for an answer, by the hosts they name; `*` where they name none. */
-const searchesOf = (body: JsonObject): readonly string[] => {
+const searchesOf = (body: JsonObject, model = ''): readonly string[] => {
   const data = body['data_sources'];
   const sources = given(data) && !(Array.isArray(data) && data.length === 0) ? [...urlHostsIn(data), '*'] : [];
-  return given(body['web_search_options']) || runsTools(body['tools']) ? [...sources, '*'] : sources;
+  const searches = SEARCHES.test(model) || SEARCH_FIELDS.some((field) => given(body[field]) && body[field] !== false);
+  return searches || runsTools(body['tools']) ? [...sources, '*'] : sources;
 };
 
 const limitOf = (body: JsonObject): number | undefined | Misread => {
@@ -74,15 +80,20 @@ export const chat = (dialect: Dialect): JsonOperation => ({
     if (given(streamOptions) && !isObject(streamOptions)) return misread('`stream_options` must be an object.');
     const n = count(body, 'n', 128);
     if (typeof n === 'object') return n;
+    const bestOf = count(body, 'best_of', 128);
+    if (typeof bestOf === 'object') return bestOf;
+    const stray = dialect.strayFields?.(body);
+    if (stray) return stray;
     const limit = limitOf(body);
     if (typeof limit === 'object') return limit;
     const messages = readMessages(body['messages']);
     if (isMisread(messages)) return messages;
-    const searches = searchesOf(body);
+    const searches = searchesOf(body, named.model);
     return {
       ...named,
       stream,
-      n: n ?? 1,
+      // OpenAI knows no `best_of` here; servers that do write that many.
+      n: Math.max(n ?? 1, bestOf ?? 1),
       ...(limit !== undefined && { outputLimit: limit }),
       // What was predicted and not taken is billed as output beyond every limit.
       unknownInput: messages.unknownInput || searches.length > 0 || given(body['prediction']),

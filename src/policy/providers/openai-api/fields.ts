@@ -14,6 +14,8 @@ export interface Dialect {
   reportsStreamUsage(target: RequestTarget): boolean;
   /** `max_tokens` of a completion that names none. */
   readonly completionTokens?: number;
+  /** Refuses a field by which a server of this kind might do more, or other things, than what was judged. */
+  strayFields?(body: JsonObject): Misread | undefined;
 }
 
 /** Null counts as absent, as it does for the provider. */

@@ -16,6 +16,7 @@ const ACTED_ON = new Set([
   'previous_response_id',
   'conversation',
   'prompt',
+  'context_management',
 ]);
 
 /** Parts and items whose tokens are bounded by their bytes. */
@@ -42,7 +43,7 @@ const partsOf = (item: JsonObject): readonly JsonObject[] | Misread => {
     if (!given(value) || typeof value === 'string') continue;
     const list = objectsIn(value);
     if (!list) return misread(`\`input[].${field}\` must be text or a list of parts.`);
-    parts.push(...list);
+    for (const part of list) parts.push(part);
   }
   return parts;
 };
@@ -60,7 +61,7 @@ const readInput = (input: Json | undefined): Input | Misread => {
     if (!Array.isArray(parts)) return parts as Misread;
     const others = isText ? (parts as readonly JsonObject[]).filter(({ type }) => !TEXT_PARTS.has(type)) : (parts as readonly JsonObject[]);
     unknownInput ||= others.length > 0;
-    fetches.push(...others.flatMap(fetchesOfPart));
+    for (const fetch of others.flatMap(fetchesOfPart)) fetches.push(fetch);
   }
   return { unknownInput, fetches };
 };
@@ -96,6 +97,8 @@ export const responses = (dialect: Dialect): JsonOperation => ({
     if (typeof stream === 'object') return stream;
     if (given(body['background']) && body['background'] !== false)
       return misread('`background` must be false: what such an answer used is said by another call, so it cannot be metered.');
+    const stray = dialect.strayFields?.(body);
+    if (stray) return stray;
     const limit = count(body, 'max_output_tokens');
     if (typeof limit === 'object') return limit;
     const { instructions, tools } = body;
@@ -109,6 +112,8 @@ export const responses = (dialect: Dialect): JsonOperation => ({
       stream,
       n: 1,
       ...(limit !== undefined && { outputLimit: limit }),
+      // Compaction by the provider writes a summary beside the answer, whose length nothing in the request limits.
+      ...(given(body['context_management']) && { unbounded: true }),
       unknownInput: input.unknownInput || hosted.length > 0 || STORED.some((field) => given(body[field])),
       fetches: [...new Set([...input.fetches, ...hosted, ...(given(body['prompt']) ? ['*'] : [])])],
     };

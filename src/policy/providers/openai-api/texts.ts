@@ -30,6 +30,8 @@ export const completions = (dialect: Dialect): JsonOperation => ({
     const stream = streamOf(body);
     if (typeof stream === 'object') return stream;
     if (given(body['stream_options']) && !isObject(body['stream_options'])) return misread('`stream_options` must be an object.');
+    const stray = dialect.strayFields?.(body);
+    if (stray) return stray;
     const prompts = given(body['prompt']) ? textsIn(body['prompt']) : 1;
     if (prompts === undefined) return misread('`prompt` must be text, tokens, or a list of them.');
     const n = count(body, 'n', 128);
