@@ -43,8 +43,19 @@ const request = (e: Exchange): string => printable(`${e.protocol === 'dns' ? 'dn
 
 const model = ({ provider, model: name }: Exchange): string => printable([provider, name].filter(Boolean).join('/') || '-');
 
+const joined = (texts: readonly string[]): string => printable(texts.join(',') || '-');
+
+/** `$0.0021`; of a request whose use nobody told, the most it can have been: `≤$0.02`. */
+export const cost = ({ costUsd, costEstimated }: Pick<Exchange, 'costUsd' | 'costEstimated'>): string => {
+  if (costUsd === undefined) return '-';
+  const [whole = '', parts = ''] = costUsd.toFixed(6).split('.');
+  return `${costEstimated ? '≤' : ''}$${whole}.${parts.replace(/0{1,4}$/, '')}`;
+};
+
 const GAP = 2;
 const HEAD = ['TIME', 'VERDICT', 'REQUEST', 'HTTP', 'MODEL', 'TOKENS', 'BYTES', 'MS'] as const;
+/** After those, where there is room for everything. */
+const WIDE = ['COST', 'FETCHES', 'AGENT', 'ROUTE', 'DECISION'] as const;
 const [VERDICT, REQUEST, MODEL] = [HEAD.indexOf('VERDICT'), HEAD.indexOf('REQUEST'), HEAD.indexOf('MODEL')];
 /** Columns that give way on a narrow terminal, in this order, and how much of them stays. */
 const ELASTIC: readonly (readonly [column: number, least: number])[] = [
@@ -67,8 +78,10 @@ const fitted = (rows: readonly (readonly string[])[], columns: number): readonly
   return rows.map((row) => row.map((cell, i) => cut(cell, widths[i]!)));
 };
 
-/** A row for each record; nothing is cut unless it is for a terminal that is too narrow. */
-export const exchangeTable = (io: Io, exchanges: readonly Exchange[]): string => {
+const wideCells = (e: Exchange): readonly string[] => [cost(e), joined(e.providerFetches), printable(e.agent || '-'), printable(e.route || '-'), e.decisionId];
+
+/** A row for each record; nothing is cut unless it is for a terminal that is too narrow, and never when it is wide. */
+export const exchangeTable = (io: Io, exchanges: readonly Exchange[], wide = false): string => {
   const rows = exchanges.map((e) => [
     e.time.slice(11, 23),
     verdict(e),
@@ -78,11 +91,12 @@ export const exchangeTable = (io: Io, exchanges: readonly Exchange[]): string =>
     tokens(e),
     bytes(e),
     String(Math.round(e.durationMs)),
+    ...(wide ? wideCells(e) : []),
   ]);
-  const painted = fitted(rows, io.columns ?? Infinity).map((row, at) =>
+  const painted = (wide ? rows : fitted(rows, io.columns ?? Infinity)).map((row, at) =>
     row.map((cell, i) => (i === VERDICT ? paint(io, exchanges[at]!.verdict === 'Allowed' ? 'green' : 'red', cell) : cell)),
   );
-  return table(HEAD, painted, GAP);
+  return table(wide ? [...HEAD, ...WIDE] : HEAD, painted, GAP);
 };
 
 /** As a word of a shell; undefined for what nobody should paste. An agent chose the text. */

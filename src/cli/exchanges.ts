@@ -46,6 +46,8 @@ export interface Exchange {
   readonly worker: string;
   readonly traceId: string;
   readonly spanId: string;
+  readonly costUsd?: number;
+  readonly costEstimated: boolean;
 }
 
 /** Names and order of the fields programs may rely on; new ones come at the end. */
@@ -91,6 +93,8 @@ const FIELDS = [
   'worker',
   'traceId',
   'spanId',
+  'costUsd',
+  'costEstimated',
 ] as const satisfies readonly (keyof Exchange)[];
 
 export interface ExchangeFilter {

@@ -205,6 +205,10 @@ export interface ExchangeRecord {
   readonly reasoningTokens?: number;
   /** Tokens held in the budgets until the answer said what it used. */
   readonly reservedTokens?: number;
+  /** What it cost, in US dollars to the millionth; absent when nobody knows: no price, no answer. */
+  readonly costUsd?: number;
+  /** The provider did not say what it used: the cost is the most it can have been, which is what budgets count. */
+  readonly costEstimated: boolean;
   /** The provider reported more than was reserved. */
   readonly budgetOverrun: boolean;
   /** Hosts the provider fetched from for the agent, or was to; `*` = any. */

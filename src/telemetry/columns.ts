@@ -77,6 +77,13 @@ export const EXCHANGE_COLUMNS: readonly Column<keyof ExchangeRecord>[] = [
     ['clrk.budget.reserved_tokens'],
     'Tokens held in budgets until the answer said what it used; absent without a budget.',
   ),
+  exchange(
+    'costUsd',
+    'Nullable(Float64)',
+    ['clrk.cost.usd'],
+    'US dollars it cost, to the millionth, as budgets count; absent without a price, or without a budget where the provider did not say what it used.',
+  ),
+  exchange('costEstimated', 'Bool', ['clrk.cost.estimated'], 'Whether the cost is the most it can have been, because the provider did not say what it used.'),
   exchange('budgetOverrun', 'Bool', ['clrk.budget.overrun'], 'Whether the provider reported more than was reserved.'),
   exchange(
     'providerFetches',

@@ -57,6 +57,8 @@ export interface Exchange {
   readonly cachedInputTokens: number | null;
   readonly reasoningTokens: number | null;
   readonly reservedTokens: number | null;
+  readonly costUsd: number | null;
+  readonly costEstimated: boolean;
   readonly budgetOverrun: boolean;
   readonly providerFetches: readonly string[];
   readonly credentialsReplaced: readonly string[];

@@ -210,9 +210,9 @@ it('azure-openai: any resource is served when it is asked for; deployments outsi
   expect(statuses(answers), answers[0]!.body).toEqual([200, 200, 200, 403, 403, 403]);
   expect(answers.slice(3).map(codeOf)).toEqual(['ModelNotAllowed', 'EndpointNotBuilt', 'NoRoute']);
   expect(records.slice(0, 3).map(({ provider, model, host }) => [provider, model, host])).toEqual([
-    ['azure-openai', 'prod-chat', 'one.openai.azure.com'],
-    ['azure-openai', 'prod-chat', 'old.cognitiveservices.azure.com'],
-    ['azure-openai', 'prod-embed', 'two.openai.azure.com'],
+    ['azure.ai.openai', 'prod-chat', 'one.openai.azure.com'],
+    ['azure.ai.openai', 'prod-chat', 'old.cognitiveservices.azure.com'],
+    ['azure.ai.openai', 'prod-embed', 'two.openai.azure.com'],
   ]);
   const seen = (await servers.seen()).slice(before);
   expect(seen).toHaveLength(3);

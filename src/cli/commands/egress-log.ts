@@ -41,8 +41,8 @@ const filterOf = ({ flag }: CommandContext): Omit<ExchangeFilter, 'namespace'> =
   };
 };
 
-const printTable = (io: Io, exchanges: readonly Exchange[], namespace: string): void => {
-  io.out(exchangeTable(io, exchanges));
+const printTable = (io: Io, exchanges: readonly Exchange[], namespace: string, wide: boolean): void => {
+  io.out(exchangeTable(io, exchanges, wide));
   if (!io.terminal) return;
   for (const command of explainHints(exchanges, namespace)) io.err(`${paint(io, 'dim', 'why denied:')} ${command}\n`);
 };
@@ -52,7 +52,8 @@ export const egressLogCommand: CommandSpec = {
   summary: 'Show what left the sandboxes, and what was denied',
   details:
     'Reads the record store; a record appears about a second after its request, connection or question ended. TOKENS are input/output as the\n' +
-    'provider reported them, BYTES what the agent sent/what it received. -o json prints one JSON object a line, with all that is known.\n' +
+    'provider reported them, BYTES what the agent sent/what it received. -o wide adds what it cost in US dollars (≤ where the provider did\n' +
+    'not say what it used), the hosts the provider fetched from for it, agent, route and decision. -o json prints one JSON object a line, with all that is known.\n' +
     'On a terminal rows are cut to its width, and the command that says why something was denied is printed too.',
   flags: [
     { name: 'invocation', value: 'ID', help: 'of one invocation', complete: 'invocation' },
@@ -62,7 +63,7 @@ export const egressLogCommand: CommandSpec = {
     { name: 'host', value: 'PATTERN', help: 'to these hosts, or addresses where there is no name; * is any text: *.example.com, 10.40.*' },
     { name: 'since', value: 'TIME', help: 'newer than a duration ago (10m) or an RFC 3339 time' },
     { name: 'limit', value: 'N', help: 'the newest N (default 1000)' },
-    { name: 'output', short: 'o', value: 'FORMAT', help: 'json (one object a line) or yaml', complete: ['json', 'yaml'] },
+    { name: 'output', short: 'o', value: 'FORMAT', help: 'wide, json (one object a line) or yaml', complete: ['wide', 'json', 'yaml'] },
     NAMESPACE_FLAG,
     ALL_FLAG,
   ],
@@ -75,7 +76,7 @@ export const egressLogCommand: CommandSpec = {
   ],
   run: async (context) => {
     const { io, global } = context;
-    const output = outputOf(context, ['json', 'yaml']);
+    const output = outputOf(context, ['wide', 'json', 'yaml']);
     const filter = filterOf(context);
     const target = await targetOf(global, io);
     const namespace = scopeOf(context, target);
@@ -83,6 +84,6 @@ export const egressLogCommand: CommandSpec = {
     if (output === 'json') for (const exchange of exchanges) io.out(exchangeLine(exchange));
     else if (output === 'yaml') io.out(stringify(exchanges.map(exchangeFields)));
     else if (exchanges.length === 0) io.err('No records.\n');
-    else printTable(io, exchanges, namespace ?? '');
+    else printTable(io, exchanges, namespace ?? '', output === 'wide');
   },
 };

@@ -30,7 +30,7 @@ const ofBody = operationsOf(COMMON);
 /** Source: https://learn.microsoft.com/azure/ai-foundry/openai/reference */
 export const azureOpenai: Provider = {
   name: 'azure-openai',
-  genAiName: 'azure-openai',
+  genAiName: 'azure.ai.openai',
   hosts: ['*.openai.azure.com', '*.cognitiveservices.azure.com', '*.services.ai.azure.com'],
   operation(target) {
     const { method, path } = target;

@@ -1,5 +1,16 @@
 import { sha256Hex } from '#lib';
-import type { AccessLine, BindingLine, ConnectionVerdict, CredentialFindings, EgressLine, EngineMetadata, ReportedUsage, StdioLine } from '#model';
+import type {
+  AccessLine,
+  BindingLine,
+  ConnectionVerdict,
+  CredentialFindings,
+  EgressLine,
+  EngineMetadata,
+  ModelPrice,
+  PriceTier,
+  ReportedUsage,
+  StdioLine,
+} from '#model';
 
 /**
  * Parsers of record lines. A line is untrusted: what is not of the expected type is absent, and a line without the facts
@@ -105,6 +116,20 @@ const findingsOf = (json: Json): CredentialFindings =>
 
 const texts = (value: unknown): readonly string[] | undefined => (Array.isArray(value) && value.length > 0 ? value.map(text) : undefined);
 
+const tierOf = (value: unknown): PriceTier | undefined => {
+  const json = object(value) ?? {};
+  const [above, input, cachedInput, cacheCreation] = ['above', 'input', 'cachedInput', 'cacheCreation'].map((name) => number(json[name]));
+  if (above === undefined || input === undefined || cachedInput === undefined || cacheCreation === undefined) return undefined;
+  return { above, input, cachedInput, cacheCreation, ...present({ output: number(json['output']), reasoning: number(json['reasoning']) }) };
+};
+
+/** A price of which anything is odd is none. */
+const priceOf = (value: unknown): ModelPrice | undefined => {
+  const tiers = object(value)?.['tiers'];
+  const read = Array.isArray(tiers) ? tiers.map(tierOf) : [];
+  return read.length > 0 && read.every((tier) => tier !== undefined) ? { tiers: read } : undefined;
+};
+
 const engineOf = (value: unknown): EngineMetadata | undefined => {
   const json = object(value);
   const verdict = json?.['verdict'];
@@ -126,6 +151,7 @@ const engineOf = (value: unknown): EngineMetadata | undefined => {
       reservedInput: number(json['reservedInput']),
       reservedOutput: number(json['reservedOutput']),
       hiddenReasoning: json['hiddenReasoning'] === true || undefined,
+      price: priceOf(json['price']),
     }),
   };
 };

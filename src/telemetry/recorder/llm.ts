@@ -1,5 +1,5 @@
 import type { AccessLine, CredentialFindings, EngineMetadata, ExchangeRecord } from '#model';
-import { providerNamed, type Provider } from '#policy';
+import { providerNamed, spentOf, type Provider } from '#policy';
 import { redact } from './redact.ts';
 
 /** What the record of an LLM request says beside what every request's does. All of it is text of others, so it is redacted here. */
@@ -46,15 +46,24 @@ type Answered = Pick<
   | 'cachedInputTokens'
   | 'cacheCreationTokens'
   | 'reasoningTokens'
+  | 'costUsd'
+  | 'costEstimated'
   | 'budgetOverrun'
 >;
 
 /** Of a request nothing is known to have come back for. */
-export const UNANSWERED: Answered = { responseModel: '', responseId: '', finishReasons: [], budgetOverrun: false };
+export const UNANSWERED: Answered = { responseModel: '', responseId: '', finishReasons: [], costEstimated: false, budgetOverrun: false };
 
-/** What the provider reported, and whether that is more than was held for it. */
-export const answeredOf = ({ usage, engine }: Pick<AccessLine, 'usage' | 'engine'>): Answered => {
-  if (!usage) return UNANSWERED;
+/** What its budgets count, also where the provider said nothing. */
+const costOf = (line: AccessLine): Pick<ExchangeRecord, 'costUsd' | 'costEstimated'> => {
+  const { cost, known: reported = true } = spentOf(line) ?? {};
+  return cost === undefined ? { costEstimated: false } : { costUsd: cost / 1e6, costEstimated: !reported };
+};
+
+/** What the provider reported, what that cost, and whether it is more than was held for it. */
+export const answeredOf = (line: AccessLine): Answered => {
+  const { usage, engine } = line;
+  if (!usage) return { ...UNANSWERED, ...costOf(line) };
   const { input, output, cachedInput, cacheCreation, reasoning } = providerOf(engine)?.totals(usage) ?? usage;
   return {
     responseModel: redact(usage.responseModel ?? ''),
@@ -67,6 +76,7 @@ export const answeredOf = ({ usage, engine }: Pick<AccessLine, 'usage' | 'engine
       cacheCreationTokens: cacheCreation,
       reasoningTokens: reasoning,
     }),
+    ...costOf(line),
     budgetOverrun: (input ?? 0) + (output ?? 0) > (reservedOf(engine) ?? Infinity),
   };
 };

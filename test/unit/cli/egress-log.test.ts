@@ -47,7 +47,7 @@ test.each([
   [['--verdict', 'maybe'], /neither allowed nor denied/],
   [['--protocol', 'tcp,quic'], /there is no quic/],
   [['--protocol', ','], /no name in it/],
-  [['-o', 'wide'], /none of json, yaml/],
+  [['-o', 'name'], /none of wide, json, yaml/],
 ])('%j', async (argv, text) => {
   expect(await log(argv)).toMatchObject({ code: 1, err: expect.stringMatching(text) });
 });
@@ -55,6 +55,7 @@ test.each([
 test('a table for people, with how to ask why on a terminal only; JSON lines and YAML for programs', async () => {
   const plain = await log([]);
   expect(plain.out).toMatch(/^TIME +VERDICT +REQUEST +HTTP +MODEL +TOKENS .*BYTES +MS$/m);
+  expect((await log(['-o', 'wide'])).out).toMatch(/BYTES +MS +COST +FETCHES +AGENT +ROUTE +DECISION$/m);
   expect(plain.out).toMatch(/Denied +NoRoute +tcp +10\.40\.0\.5:5432/);
   expect(plain.err).toBe('');
   expect((await log([], true)).err).toContain('clrk explain default/summarizer tcp 10.40.0.5:5432\n');

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { explainCommand, explainHints, exchangeTable, shortBytes } from '../../../src/cli/exchange-table.ts';
+import { cost, explainCommand, explainHints, exchangeTable, shortBytes } from '../../../src/cli/exchange-table.ts';
 import { capture } from './capture.ts';
 import { record } from '../telemetry/records.ts';
 
@@ -46,6 +46,24 @@ test('rows are cut to the width of a terminal: the request first, then the model
   const narrow = linesOf(40, long, {});
   expect(narrow[1]).toContain('POST api.openai.com/v1/…  200   openai/mmmm…  ');
   expect(linesOf(120, {})).toEqual(linesOf(undefined, {}));
+});
+
+test('wide rows say what it cost, what the provider fetched, whose it was and how to find it; they are never cut', () => {
+  const { io } = capture();
+  const of = (over: Over) =>
+    exchangeTable({ ...io, columns: 40 }, [record(over)], true)
+      .split('\n')
+      .slice(0, 2);
+  expect(of({ time: '2026-11-24T10:00:00.123Z', path: '/v1/chat/completions' })).toEqual([
+    'TIME          VERDICT  REQUEST                                  HTTP  MODEL               TOKENS  BYTES     MS   COST       FETCHES               AGENT       ROUTE                           DECISION',
+    `10:00:00.123  Allowed  POST api.openai.com/v1/chat/completions  200   openai/gpt-4o-mini  12/34   512/1.0k  121  $0.000123  images.example.com,*  summarizer  AIProviderRoute/default/openai  ${record().decisionId}`,
+  ]);
+  expect(of({ costUsd: undefined, providerFetches: [], agent: '', route: '' } as never)[1]).toMatch(/ 121 {2}- +- +- +- +\S+$/);
+});
+
+test('a cost has cents and what is below them, and says when it is only a bound', () => {
+  const of = (costUsd?: number, costEstimated = false) => cost({ ...(costUsd !== undefined && { costUsd }), costEstimated });
+  expect([of(), of(0), of(0.5), of(12), of(0.000_001), of(1.234_5, true)]).toEqual(['-', '$0.00', '$0.50', '$12.00', '$0.000001', '≤$1.2345']);
 });
 
 test('bytes have at most three digits', () => {

@@ -142,6 +142,8 @@ test('egress log -o json has exactly the promised fields, in order', () => {
     worker: '0',
     traceId: 't',
     spanId: 's',
+    costUsd: 0.25,
+    costEstimated: false,
     kind: 'not shown',
   } as const;
   expect(Object.keys(JSON.parse(exchangeLine(exchange)) as object)).toEqual([
@@ -186,6 +188,8 @@ test('egress log -o json has exactly the promised fields, in order', () => {
     'worker',
     'traceId',
     'spanId',
+    'costUsd',
+    'costEstimated',
   ]);
 });
 

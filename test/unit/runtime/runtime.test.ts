@@ -308,6 +308,8 @@ test('exchanges are asked of the store by namespace, and come flat', async () =>
     responseId: 'r',
     finishReasons: ['stop'],
     inputTokens: 3,
+    costUsd: 0.000_003,
+    costEstimated: true,
     budgetOverrun: false,
     providerFetches: [],
     credentialsReplaced: [],

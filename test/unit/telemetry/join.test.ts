@@ -114,6 +114,7 @@ test('an access line, its engine metadata and the binding of its address make th
     finishReasons: [],
     inputTokens: 5,
     outputTokens: 7,
+    costEstimated: false,
     budgetOverrun: false,
     providerFetches: [],
     credentialsReplaced: [],

@@ -102,6 +102,22 @@ describe('what is odd', () => {
     expect(used(6, 0, { reservedInput: 5, reservedOutput: 0 })).toEqual([true, 5]);
   });
 
+  test('a cost is that of what was reported; of what was not, the most it can have been, where that was held; else there is none', () => {
+    const costs = (over: object, of: object = {}) => {
+      const { costUsd, costEstimated } = changed({ ...over, engine: { ...engine, ...of } });
+      return [costUsd, costEstimated];
+    };
+    const { reservedInput: _, reservedOutput: __, ...free } = engine as Record<string, unknown>;
+    expect(costs({ usage: { input: 1_000_000, output: 1 } })).toEqual([0.150_001, false]);
+    expect(costs({ usage: undefined, status: 500 })).toEqual([(1_200 * 0.15 + 256 * 0.6 + 0.4) / 1e6, true]);
+    expect(costs({ usage: undefined, status: 401 })).toEqual([0, false]);
+    expect(changed({ usage: undefined, status: 500, engine: free }).costUsd, 'nothing was held').toBeUndefined();
+    expect(costs({}, { price: undefined })).toEqual([undefined, false]);
+    expect(costs({}, { verdict: 'Denied', reason: 'BudgetExhausted' })).toEqual([undefined, false]);
+    for (const price of ['1', {}, { tiers: [] }, { tiers: [{ above: 0 }] }, { tiers: [{ above: 0, input: '1', cachedInput: 1, cacheCreation: 1 }] }])
+      expect(costs({}, { price }), JSON.stringify(price)).toEqual([undefined, false]);
+  });
+
   test('a route matched when one of its rules did, not when it was only asked', () => {
     const matched = (over: object) => changed({ engine: { ...engine, ...over } }).routeMatched;
     expect(matched({})).toBe(true);
@@ -116,7 +132,9 @@ test('a request whose line never came has what the engine knew of it, and nothin
   const record = recordOfEgress(parseEgress(JSON.stringify(line))!, undefined, '0');
   const { attributes } = first!;
   expect(attributesOf(record)).toEqual({
-    ...Object.fromEntries(Object.entries(attributes).filter(([name]) => !/tokens|gen_ai\.(response|usage)/.test(name) || /max_tokens|reserved/.test(name))),
+    ...Object.fromEntries(
+      Object.entries(attributes).filter(([name]) => !/tokens|cost\.usd|gen_ai\.(response|usage)/.test(name) || /max_tokens|reserved/.test(name)),
+    ),
     'gen_ai.response.model': '',
     'gen_ai.response.id': '',
     'gen_ai.response.finish_reasons': [],

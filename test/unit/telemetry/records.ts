@@ -36,6 +36,8 @@ export const record = (over: Partial<ExchangeRecord> = {}): ExchangeRecord => ({
   cacheCreationTokens: 0,
   reasoningTokens: 8,
   reservedTokens: 300,
+  costUsd: 0.000_123,
+  costEstimated: false,
   budgetOverrun: false,
   providerFetches: ['images.example.com', '*'],
   credentialsReplaced: ['header authorization'],

@@ -133,6 +133,8 @@ test('rows of an older table are kept, and have nothing in the columns that are 
       'finish_reasons',
       'cached_input_tokens',
       'budget_overrun',
+      'cost_usd',
+      'cost_estimated',
       'provider_fetches',
       'credentials_echoed',
     ];
@@ -150,10 +152,11 @@ test('rows of an older table are kept, and have nothing in the columns that are 
       inputTokens: 5,
       routeMatched: false,
       responseModel: '',
+      costEstimated: false,
       finishReasons: [],
       credentialsEchoed: [],
     });
-    expect(row!.maxTokens).toBeUndefined();
+    expect([row!.maxTokens, row!.costUsd]).toEqual([undefined, undefined]);
     await store.insertExchanges([whole]);
     expect(await store.exchanges({ namespace: 'older', since: recently })).toContainEqual(whole);
   } finally {

@@ -2195,6 +2195,16 @@ export declare type ExchangeRecord = Message<"clrk.control.v1.ExchangeRecord"> &
    * @generated from field: repeated string credentials_echoed = 41;
    */
   credentialsEchoed: string[];
+
+  /**
+   * @generated from field: optional double cost_usd = 42;
+   */
+  costUsd?: number | undefined;
+
+  /**
+   * @generated from field: bool cost_estimated = 43;
+   */
+  costEstimated: boolean;
 };
 
 /**
