@@ -45,6 +45,7 @@ const key = (): string => randomBytes(30).toString('base64url');
 export interface ProviderServers extends AsyncDisposable {
   readonly anthropic: ProviderServer;
   readonly google: ProviderServer;
+  readonly vertex: ProviderServer;
   readonly bedrock: ProviderServer;
 }
 
@@ -92,6 +93,14 @@ export const startProviderServers = async ({ dir: stackDir, lab }: TestStack): P
       secret: { access_key_id: accessKeyId, secret_access_key: secretAccessKey, session_token: sessionToken! },
       inject: { target: 'ProviderAuth', providerAuth: { type: 'AWSv4' } },
       env: { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_SESSION_TOKEN: sessionToken },
+    },
+    vertex: {
+      ...at,
+      provider: 'google',
+      hosts: ['us-central1-aiplatform.googleapis.com'],
+      secret: { authorization: `Bearer ${keys.google.accessToken}` },
+      inject: { target: 'Header', headerName: 'authorization', secretKey: 'authorization' },
+      env: { ACCESS_TOKEN: keys.google.accessToken },
     },
     async [Symbol.asyncDispose]() {
       await stopChild(child);
