@@ -28,8 +28,12 @@ export class JsonRefused extends Error {
  * What may stand in one text: everybody's requests wait while it is read, and small values take far more memory than text. It has room
  * for the 300,000 tokens that a request for embeddings can have, and for four million escapes, which are long in no honest prompt.
  */
-export const MAX_VALUES = 400_000;
+const MAX_VALUES = 400_000;
 const STEPS_OF_VALUE = 10;
+/** An object or a list takes as much time and memory as so many more of the others. */
+const STEPS_OF_GROUP = 30;
+/** Fields of one object: one with very many is slow to read and to write. */
+const MAX_FIELDS = 10_000;
 const MAX_STEPS = MAX_VALUES * STEPS_OF_VALUE;
 
 const SPACE = /[ \t\n\r]*/y;
@@ -69,7 +73,7 @@ class Reader {
 
   #step(count: number): void {
     this.#steps += count;
-    if (this.#steps > MAX_STEPS) throw new JsonRefused('TooComplex', `The body has more than ${MAX_VALUES} values, or too many escapes in its strings.`);
+    if (this.#steps > MAX_STEPS) throw new JsonRefused('TooComplex', 'The body has too many values, or too many escapes in its strings.');
   }
 
   #space(): void {
@@ -97,9 +101,13 @@ class Reader {
     if (depth > this.#maxDepth) throw new JsonRefused('TooDeep', `The body nests more than ${this.#maxDepth} levels deep.`);
     this.#step(STEPS_OF_VALUE);
     this.#space();
-    if (this.#skip('{')) return this.#object(depth);
-    if (this.#skip('[')) return this.#array(depth);
-    if (this.#text[this.#at] === '"') return this.#string();
+    const open = this.#text[this.#at];
+    if (open === '{' || open === '[') {
+      this.#step(STEPS_OF_GROUP);
+      this.#at++;
+      return open === '{' ? this.#object(depth) : this.#array(depth);
+    }
+    if (open === '"') return this.#string();
     for (const [word, value] of WORDS) {
       if (this.#text.startsWith(word, this.#at)) {
         this.#at += word.length;
@@ -146,7 +154,9 @@ class Reader {
     const fields = Object.create(null) as Record<string, Json>;
     this.#space();
     if (this.#skip('}')) return fields;
+    let count = 0;
     do {
+      if (++count > MAX_FIELDS) throw new JsonRefused('TooComplex', `The body has an object with more than ${MAX_FIELDS} fields.`);
       this.#space();
       if (this.#text[this.#at] !== '"') this.#fail();
       const key = this.#string();

@@ -1,6 +1,21 @@
+import type { ReportedUsage } from '#model';
 import { any, extension, type Json } from './envoy.ts';
 import { HELLO_FINDING } from './hello.ts';
 import { gatewayName, type TranslateInput } from './input.ts';
+
+const USAGE_COUNTS = ['input', 'output', 'total', 'cachedInput', 'cacheCreation', 'reasoning'] as const satisfies readonly UsageKey[];
+const USAGE_TEXTS = ['responseModel', 'finishReason', 'responseId'] as const satisfies readonly UsageKey[];
+type UsageKey = keyof ReportedUsage;
+
+/** Texts of an answer are cut: one of any length could make the line longer than anybody reads. */
+const MAX_TEXT = 256;
+const usage = (key: UsageKey): string => `DYNAMIC_METADATA(clrk.usage:${key})`;
+
+/** What the provider reported. */
+export const USAGE_FORMAT: Json = Object.fromEntries([
+  ...USAGE_COUNTS.map((key) => [key, `%${usage(key)}%`]),
+  ...USAGE_TEXTS.map((key) => [key, `%${usage(key)}:${MAX_TEXT}%`]),
+]);
 
 /**
  * Access log lines have the shape of model `AccessLine`. Upstream filters edit the request's own headers, so an operator that
@@ -16,7 +31,7 @@ export const SAFE_OPERATORS: readonly string[] = [
   'REQ(:METHOD)',
   'DYNAMIC_METADATA(clrk:host)',
   'DYNAMIC_METADATA(clrk.engine)',
-  'DYNAMIC_METADATA(clrk.usage)',
+  ...[...USAGE_COUNTS, ...USAGE_TEXTS].map(usage),
   'DYNAMIC_METADATA(clrk.credential)',
   'PATH(NQ:PATH)',
   'PROTOCOL',
@@ -66,7 +81,7 @@ export const HTTP_FORMAT: Json = {
   revision: '%METADATA(ROUTE:clrk:revision)%',
   verdict: '%METADATA(CLUSTER:clrk)%',
   engine: '%DYNAMIC_METADATA(clrk.engine)%',
-  usage: '%DYNAMIC_METADATA(clrk.usage)%',
+  usage: USAGE_FORMAT,
   credential: '%DYNAMIC_METADATA(clrk.credential)%',
 };
 

@@ -61,7 +61,8 @@ local function set(handle, key, text)
   local metadata = handle:streamInfo():dynamicMetadata()
   if not TEXTS[key] then
     local count = text:match("^%s*%d[%d%.eE+-]*%s*$") and tonumber(text)
-    if count then metadata:set(USAGE, key, count) end
+    -- What is no whole number any more breaks the line of the log when it is infinite.
+    if count and count <= 9007199254740992 then metadata:set(USAGE, key, count) end
     return
   end
   local said = text:match('^%s*"([^"\\\\]*)"%s*$')
@@ -133,7 +134,7 @@ local function json(handle)
         skip = i == #text
       elseif quoted then
         quoted = false
-        if naming then name, naming = name .. text:sub(from, i - 1), false end
+        if naming then name, naming = #name < 64 and name .. text:sub(from, i - 1) or name, false end
       elseif c == '"' then
         quoted = true
         if depth == top and not name then name, naming, from = "", true, at end
@@ -154,8 +155,8 @@ local function json(handle)
       end
     end
     if naming then
-      name = name .. text:sub(from)
-      if #name > MAX then return end
+      -- No name that is looked for is as long.
+      if #name < 64 then name = name .. text:sub(from, from + 64) end
     elseif value then
       size = size + #text
       value[#value + 1] = text:sub(from)

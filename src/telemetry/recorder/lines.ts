@@ -100,9 +100,15 @@ export const parseAccess = (line: string): AccessLine | undefined => {
 const COUNTS = ['input', 'output', 'total', 'cachedInput', 'cacheCreation', 'reasoning'] as const;
 const TEXTS = ['responseModel', 'finishReason', 'responseId'] as const;
 
+/** A count; a server may report anything. */
+const count = (value: unknown): number | undefined => {
+  const known = number(value);
+  return known !== undefined && known >= 0 && known <= Number.MAX_SAFE_INTEGER ? known : undefined;
+};
+
 const usageOf = (json: Json): ReportedUsage =>
   present({
-    ...Object.fromEntries(COUNTS.map((name) => [name, number(json[name])])),
+    ...Object.fromEntries(COUNTS.map((name) => [name, count(json[name])])),
     ...Object.fromEntries(TEXTS.map((name) => [name, text(json[name])])),
   });
 

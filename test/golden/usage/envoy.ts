@@ -1,3 +1,4 @@
+import { USAGE_FORMAT } from '../../../src/egress/translate/access-log.ts';
 import { CONNECTION_BUFFER, extension, type Json } from '../../../src/egress/translate/envoy.ts';
 import { usageFilters } from '../../../src/egress/translate/usage.ts';
 
@@ -34,7 +35,7 @@ export const envoyConfig = (accessLog: string): Json => ({
                 access_log: [
                   extension('file', 'envoy.extensions.access_loggers.file.v3.FileAccessLog', {
                     path: accessLog,
-                    log_format: { json_format: { path: '%PATH(NQ:PATH)%', usage: '%DYNAMIC_METADATA(clrk.usage)%' }, omit_empty_values: true },
+                    log_format: { json_format: { path: '%PATH(NQ:PATH)%', usage: USAGE_FORMAT }, omit_empty_values: true },
                   }),
                 ],
               }),

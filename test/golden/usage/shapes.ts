@@ -412,4 +412,46 @@ const odd: readonly Shape[] = [
   { name: 'text', provider: 'openai', headers: { 'content-type': 'text/plain' }, body: '{"usage":{"prompt_tokens":5}}', usage: undefined, totals: {} },
 ];
 
-export const SHAPES: readonly Shape[] = [...openai, ...OPENAI_SHAPES, ...anthropic, ...google, ...bedrock, ...odd];
+const M = { responseModel: 'm' };
+const USED = { input: 1, output: 2 };
+const lie = (name: string, stream: boolean, body: string | Buffer, usage: ReportedUsage | undefined): Shape => ({
+  name: `custom: ${stream ? 'a stream' : 'JSON'}, ${name}`,
+  provider: 'custom',
+  ...(stream && { stream }),
+  headers: stream ? SSE : JSON_TYPE,
+  body: stream ? Buffer.concat([Buffer.from('data: '), Buffer.from(body), Buffer.from('\n\n')]) : body,
+  usage,
+  totals: usage?.input === undefined ? {} : { input: usage.input, output: usage.output! },
+});
+const numbers: readonly (readonly [name: string, text: string, json: number | undefined, stream: ReportedUsage | undefined])[] = [
+  // Of the log; what is settled and recorded takes no negative number.
+  ['negative', '-5', undefined, { input: -5, output: -5, ...M }],
+  ['too large for a number', '1e999', undefined, undefined],
+  ['a long number', '9'.repeat(400), undefined, undefined],
+  ['a number with a fraction', '1.5', 1.5, { input: 1.5, output: 1.5, ...M }],
+  ['not a number', 'NaN', undefined, undefined],
+];
+const models: readonly (readonly [name: string, text: string | Buffer, json: string | undefined, stream: ReportedUsage | undefined])[] = [
+  ['a line break', 'a\nb', 'a\nb', undefined],
+  ['NUL', 'a\0b', 'a', undefined],
+  ['what is no UTF-8', Buffer.from('a\xff\xfeb', 'latin1'), 'a\xff\xfeb', undefined],
+  ['an escaped line break', 'a\\u000ab', undefined, { ...USED, responseModel: 'a\nb' }],
+  ['two megabytes', 'a'.repeat(2_000_000), undefined, { ...USED, responseModel: 'a'.repeat(256) }],
+  ['many letters', 'a'.repeat(10_000), 'a'.repeat(256), { ...USED, responseModel: 'a'.repeat(256) }],
+];
+/** Servers that an agent may have made itself: nothing they say may break a line of the log, make it endless, or count for less than nothing. */
+const lies: readonly Shape[] = [
+  ...numbers.flatMap(([name, text, json, stream]) => {
+    const body = `{"usage":{"prompt_tokens":${text},"completion_tokens":${text}},"model":"m"}`;
+    return [lie(`usage is ${name}`, false, body, { ...(json !== undefined && { input: json, output: json }), ...M }), lie(`usage is ${name}`, true, body, stream)];
+  }),
+  ...models.flatMap(([name, text, json, stream]) => {
+    const body = Buffer.concat([Buffer.from('{"usage":{"prompt_tokens":1,"completion_tokens":2},"model":"'), Buffer.from(text), Buffer.from('"}')]);
+    return [lie(`the model has ${name}`, false, body, { ...USED, ...(json !== undefined && { responseModel: json }) }), lie(`the model has ${name}`, true, body, stream)];
+  }),
+  lie('the name of a field has megabytes', false, `{"${'a'.repeat(2_000_000)}":1,"usage":{"prompt_tokens":1,"completion_tokens":2}}`, USED),
+];
+
+/** What providers say. */
+export const HONEST: readonly Shape[] = [...openai, ...OPENAI_SHAPES, ...anthropic, ...google, ...bedrock, ...odd];
+export const SHAPES: readonly Shape[] = [...HONEST, ...lies];

@@ -63,7 +63,11 @@ test('refuses more values or escapes than it has time for', () => {
   const many = (unit: string, count: number): string => `[${unit.repeat(count)}0]`;
   for (const unit of ['{},', '[],', '1,', '1e0,', '"",', '{"a":0},']) expect([unit, reasonOf(many(unit, 1_000_000))]).toEqual([unit, 'TooComplex']);
   expect(reasonOf(`["${'\\n'.repeat(5_000_000)}"]`)).toBe('TooComplex');
-  // A request for embeddings may have 300,000 tokens, and a long text may have as many lines.
+  for (const unit of ['{},', '[],', '{"role":"user","content":"x"},']) expect([unit, reasonOf(many(unit, 110_000))]).toEqual([unit, 'TooComplex']);
+  const fields = (count: number): string => `{${Array.from({ length: count }, (_, i) => `"k${i}":0`).join(',')}}`;
+  expect([9_000, 11_000].map((count) => reasonOf(fields(count)))).toEqual(['accepted', 'TooComplex']);
+  // A long conversation has thousands of messages, a request for embeddings may have 300,000 tokens, and a long text may have as many lines.
+  expect(reasonOf(many('{"role":"user","content":"x"},', 50_000))).toBe('accepted');
   expect(reasonOf(many('100,', 300_000))).toBe('accepted');
   expect(reasonOf(`["${'\\u00e9'.repeat(1_000_000)}"]`)).toBe('accepted');
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { EXCHANGE_COLUMNS } from '#telemetry';
 import { parseAccess, parseEgress } from '../../../src/telemetry/recorder/lines.ts';
 import { recordOfAccess, recordOfEgress } from '../../../src/telemetry/recorder/record.ts';
-import { SHAPES } from '../../golden/usage/shapes.ts';
+import { HONEST } from '../../golden/usage/shapes.ts';
 import { golden, type GoldenLine } from './golden-lines.ts';
 
 /** A record as OpenTelemetry attributes, those of an LLM request. */
@@ -21,7 +21,7 @@ describe("a line of Envoy's log has every attribute of its LLM request", () => {
     expect(attributesOf(recordOf(each))).toEqual(each.attributes);
   });
 
-  test.each(SHAPES)('what $name used', ({ provider, usage, totals }) => {
+  test.each(HONEST)('what $name used', ({ provider, usage, totals }) => {
     const { attributes, line } = golden[0]!;
     const record = recordOf({ line: { ...line, engine: { ...(line['engine'] as object), provider }, usage } });
     expect({
@@ -51,7 +51,7 @@ describe('what is odd', () => {
   test('numbers, texts and lists of another type are absent, never a guess', () => {
     const record = changed({
       engine: { ...engine, maxTokens: '5', fetches: 'a.example', reservedInput: null, rule: '0' },
-      usage: { input: '7', output: [1], cachedInput: {}, responseModel: 5, responseId: null, finishReason: ['stop'] },
+      usage: { input: '7', output: [1], cachedInput: {}, total: -5, reasoning: 1e300, responseModel: 5, responseId: null, finishReason: ['stop'] },
       credential: { replaced: ['header'], echoed: 7, refused: {} },
     });
     for (const field of ['maxTokens', 'reservedTokens', 'inputTokens', 'outputTokens', 'cachedInputTokens', 'cacheCreationTokens', 'reasoningTokens'] as const)
