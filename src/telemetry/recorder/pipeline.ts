@@ -27,6 +27,8 @@ export interface PipelineOptions<Rec extends object> {
   readonly spool: Spool<Rec>;
   /** Resolves when the store has them; idempotent by record id. */
   readonly insert: (records: readonly Rec[]) => Promise<void>;
+  /** Told of every record that is durable; again of some after a crash. */
+  readonly kept?: (record: Rec) => void;
   readonly log: Logger;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -56,6 +58,7 @@ export const createPipeline = <Rec extends object>(options: PipelineOptions<Rec>
   let writtenAt = -Infinity;
   const keep = async (final: boolean): Promise<void> => {
     await spool.append(unspooled);
+    if (options.kept) unspooled.forEach(options.kept);
     totals.records += unspooled.length;
     unspooled = [];
     if (!final && clock.monotonic() - writtenAt < CHECKPOINT_EVERY_MS) return;

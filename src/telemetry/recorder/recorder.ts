@@ -4,6 +4,7 @@ import { sweepTemporaries, type Clock, type Logger } from '#lib';
 import type { ExchangeRecord, LogRecord, StorePort, WorkerLayout } from '#model';
 import { readCheckpoint, type ExchangeCheckpoint } from './checkpoint.ts';
 import { LogReader, type LogCheckpoint } from './log-reader.ts';
+import { alertOf } from './alert.ts';
 import { createPipeline } from './pipeline.ts';
 import { RecordReader } from './reader.ts';
 import { Spool } from './spool.ts';
@@ -41,6 +42,7 @@ export const createRecorder = async (options: RecorderOptions): Promise<Recorder
   const exchanges = createPipeline<ExchangeRecord>({
     ...common,
     source: new RecordReader({ layout, worker, clock, checkpoint: await readCheckpoint<ExchangeCheckpoint>(checkpoint, log) }),
+    kept: alertOf(log),
     checkpoint,
     spool: await Spool.open({ dir: layout.spool, limit: options.spoolLimit ?? SPOOL_LIMIT, log }),
     insert: (records) => store.insertExchanges(records),

@@ -30,14 +30,14 @@ const WITHHELD = ['redaction_failed', 'ext_proc_error', 'response_payload_too_la
 /**
  * What a line of Envoy says was decided, in the words the agent was told (`code` of the JSON answer). "Allowed" means that
  * policy let the request through; whether it then worked is the reason: `Allowed`, `UpstreamUnavailable`,
- * `UpstreamCertificateInvalid`, `UpstreamTLSFailed`, `RedactionFailed`, `Timeout`, `ClientClosed`. In order, first match wins:
+ * `UpstreamCertificateInvalid`, `UpstreamTLSFailed`, `RedactionFailed`, `CredentialEchoed`, `Timeout`, `ClientClosed`. In order, first match wins:
  *
  * 1. a connection no chain takes: Denied/`NotAdmitted`;
  *    a client hello that was refused before there was a verdict: the reason; a verdict that denies: its reason; a connection without a verdict, because nobody gave one in time: Denied/`GatewayNotReady`;
  * 2. the engine denied: its reason;
  * 3. SNI and Host differ: Denied/`HostMismatch`, also where the Host has a route of its own that refuses;
  * 4. the route itself refuses (deny slice, budget route, missing Secret): Denied with the reason in its metadata;
- * 5. an answer that could not be searched for an echo: Allowed/`RedactionFailed`;
+ * 5. an answer that could not be searched for the injected credential: Allowed/`RedactionFailed`; one that had it: Allowed/`CredentialEchoed`;
  *    an answer Envoy made before anything was sent: Denied with the word for it;
  * 6. an AI route without the engine's word: the engine was away and Envoy failed closed, Denied/`EngineUnavailable`
  *    (a caller that left before the engine answered: Denied/`ClientClosed`);
@@ -55,6 +55,7 @@ export const verdictOf = (line: AccessLine): Verdict => {
   const ours = line.details !== 'via_upstream';
   if (line.credential?.refused !== undefined || WITHHELD.some((details) => line.details?.startsWith(details) && line.status === 502))
     return allowed('RedactionFailed');
+  if (line.credential?.echoed !== undefined || line.credential?.echoedBody) return allowed('CredentialEchoed');
   const unsent = NOTHING_SENT.find(([details]) => line.details?.startsWith(details));
   if (unsent) return denied(unsent[1]);
   const flags = new Set((line.flags ?? '').split(','));
