@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import { executeGuide } from './guide.ts';
 
 export const GUIDES = join(APP, 'docs', 'guides');
 /** Those that ask every provider take longer than the first tier has: test/long executes them. */
-export const LONG_GUIDES: readonly string[] = ['budgets.md'];
+export const LONG_GUIDES: readonly string[] = ['budgets.md', 'credentials.md'];
 const CA_SECRET = 'lab-ca';
 
 export interface GuideStack extends AsyncDisposable {
@@ -25,6 +25,14 @@ export interface GuideStack extends AsyncDisposable {
   /** Executes a guide of docs/guides from its beginning to its end. */
   execute(name: string): Promise<void>;
 }
+
+/** Of a service account: the file its owner has, and what Google knows of it. */
+const EMAIL = 'agents@my-project.iam.gserviceaccount.com';
+const serviceAccount = () => {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  const file = { type: 'service_account', client_email: EMAIL, private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }) };
+  return { file: JSON.stringify(file), publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
+};
 
 const key = (): string => randomBytes(24).toString('base64url');
 
@@ -78,7 +86,11 @@ const startGuideStack = async (resources: AsyncDisposableStack): Promise<Omit<Gu
     await runCommand('ip', ['address', 'add', `${address}/32`, 'dev', 'lo'], { netns: stack.lab.fixture });
     await runCommand('ip', ['route', 'add', `${address}/32`, 'via', stack.lab.fixtureIp], { netns: stack.lab.stack });
   }
-  await startFixture(stack.lab, 'guides/main.ts', '--dns', stack.lab.fixtureIp, '--dir', internet);
+  const account = serviceAccount();
+  const accountFile = join(stack.dir, 'service-account.json');
+  await writeFile(accountFile, account.file);
+  const googleAccounts = { [EMAIL]: { publicKey: account.publicKey, token: realKeys.google.accessToken } };
+  await startFixture(stack.lab, 'guides/main.ts', '--dns', stack.lab.fixtureIp, '--dir', internet, '--accounts', JSON.stringify(googleAccounts));
   await startFixture(stack.lab, 'providers/main.ts', '--listen', `${MODELS}:443`, '--dir', models, '--keys', JSON.stringify(realKeys));
 
   await stack.start();
@@ -94,7 +106,7 @@ const startGuideStack = async (resources: AsyncDisposableStack): Promise<Omit<Gu
     execute: async (name) => {
       const cwd = join(stack.dir, name.replace(/\.md$/, ''));
       for (const example of ['try', 'ask']) await cp(join(APP, 'examples', example), join(cwd, 'examples', example), { recursive: true });
-      const env = { ...keys, PATH: `${shims}:${process.env['PATH']}`, CLRK_DIR: stack.state, CLRK_TOOLS: TOOLS };
+      const env = { ...keys, GOOGLE_APPLICATION_CREDENTIALS: accountFile, PATH: `${shims}:${process.env['PATH']}`, CLRK_DIR: stack.state, CLRK_TOOLS: TOOLS };
       await executeGuide(join(GUIDES, name), {
         cwd,
         run: (script) => command(['bash', '-euo', 'pipefail', '-c', script], { netns: stack.lab.stack, cwd, env }),
