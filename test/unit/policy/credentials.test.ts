@@ -22,6 +22,31 @@ test('a header and a query parameter are the value as it is in the Secret', () =
   expect(query).toMatchObject({ value: 'a&b=c', use: { inject: { kind: 'QueryParam', name: 'Key' }, redactResponses: true } });
 });
 
+test('the Secret is one of the own namespace, whatever secretRef says; nothing but a Secret is read', () => {
+  const asked: string[] = [];
+  const lookup = (name: string, namespace: string): Values => (asked.push(`${namespace}/${name}`), { token: 'x' });
+  const policy = (secretRef: Spec['secretRef'] & object) => credentialPolicy({ secretRef, secretKey: 'token' });
+  expect(credentialOf(policy({ name: 's', namespace: 'elsewhere' }), lookup).value).toBe('x');
+  expect(asked).toEqual(['demo/s']);
+  for (const other of [{ kind: 'ConfigMap' }, { group: 'clrk.apoxy.dev' }])
+    expect(credentialOf(policy({ name: 's', ...other }), lookup).use.missing).toBe('InvalidKind');
+  expect(credentialOf(policy({ name: 's', kind: 'Secret', group: '' }), lookup).value).toBe('x');
+  expect(asked).toHaveLength(2);
+});
+
+test.each(['Host', 'content-length', 'Transfer-Encoding', 'connection', 'Upgrade', 'traceparent', 'Proxy-Authorization', 'X-Clrk-Gateway', 'x-envoy-retry-on'])(
+  'header %s is not set from a Secret',
+  (headerName) => {
+    const { use, value } = judged({ headerName }, { token: 'x' });
+    expect([use.missing, value]).toEqual(['Invalid', undefined]);
+  },
+);
+
+test.each(['', ' x', 'x\n', 'x\r\ny: z', 'x\0'])('value %j cannot be sent', (token) => {
+  for (const spec of [{ headerName: 'x-key' }, { target: 'QueryParam' as const, queryParamName: 'key' }])
+    expect(judged(spec, { token }).use.missing).toBe('SecretValueInvalid');
+});
+
 describe('AWSv4', () => {
   const aws = { target: 'ProviderAuth' as const, providerAuth: { type: 'AWSv4' as const } };
   const KEY = { access_key_id: 'AKIDEXAMPLE', secret_access_key: 'wJalr/+x' };
@@ -119,6 +144,29 @@ describe('which policy', () => {
       expect(loser!.ancestors[0]!.conflicted.message).toContain(`CredentialInjectionPolicy a already applies to ${kind} openai`);
     }
   });
+});
+
+test('targets of another namespace or group are none, and are told so; parentRefs and targetRefs are the same', () => {
+  const ofRoute = (more: object) => ({ kind: 'AIProviderRoute', name: 'openai', ...more });
+  for (const list of ['parentRefs', 'targetRefs'] as const) {
+    const of = (ref: object, name = 'key') => credentialPolicy({ parentRefs: undefined, [list]: [ref] }, name);
+    const judge = (policy: CredentialInjectionPolicy) => judgePolicies([policy], () => ({ token: 'x' }), there)[0]!.ancestors[0]!;
+    const used = (policy: CredentialInjectionPolicy) => compile({ credentialPolicies: [policy] }).policySet.aiRoutes[0]!.credential?.policy;
+    for (const good of [{}, { group: '' }, { group: 'clrk.apoxy.dev', namespace: 'demo' }, { port: 443 }]) {
+      expect([used(of(ofRoute(good))), judge(of(ofRoute(good))).accepted.status]).toEqual(['demo/key', 'True']);
+    }
+    expect(judge(of(ofRoute({ port: 443 }))).accepted.message).toContain('port has no effect');
+    const foreign = of(ofRoute({ namespace: 'elsewhere' }));
+    expect([used(foreign), judge(foreign).accepted.reason]).toEqual([undefined, 'RefNotPermitted']);
+    const section = judge(of(ofRoute({ sectionName: 'b' })));
+    expect(section.accepted).toMatchObject({ status: 'False', reason: 'NotBuilt' });
+    const lost = judgePolicies(
+      [of(ofRoute({}))],
+      () => ({ token: 'x' }),
+      () => false,
+    )[0]!.ancestors[0]!;
+    expect(lost.accepted.reason).toBe('TargetNotFound');
+  }
 });
 
 describe('the credential of a gateway goes into requests to a name that an L4 route names, and to nothing else', () => {
