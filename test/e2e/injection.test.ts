@@ -269,6 +269,17 @@ test('AWSv4: signed requests, verified by another implementation; nothing of the
     headers: { 'x-echo': JSON.stringify({ of: 'x-amz-security-token', in: 'body', status: 403, form: 'escaped' }) },
   });
   expect(body).toBe('You sent ([redacted]) and again ([redacted]).');
+  // A key without a session token.
+  const { sessionToken: _, ...plain } = AWS;
+  for (const redactResponses of [false, true]) {
+    await enforce(useOf({ kind: 'AWSv4', service: 'bedrock' }, { redactResponses }), JSON.stringify(plain));
+    await eventually('no session token', async () => {
+      const { status, saw } = await ask({ host: BEDROCK, headers });
+      return status === 200 && saw!.headers['x-amz-security-token'] === undefined ? true : undefined;
+    });
+    const told = await ask({ host: BEDROCK, headers: { 'x-echo': JSON.stringify({ of: 'authorization', in: 'body', status: 403 }) } });
+    expect([told.status, told.body]).toEqual([403, expect.stringMatching(/Signature=\[redacted\]\) and again/)]);
+  }
   // A host without a region in its name.
   const refused = await ask({});
   expect([refused.status, denialOf({ body: refused.body! })['code'], refused.saw]).toEqual([503, 'RegionUnknown', undefined]);

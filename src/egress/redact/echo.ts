@@ -16,8 +16,8 @@ const percentDecoded = (text: string): string =>
 const valuesOf = (kind: EchoKind, echo: string): readonly string[] => {
   if (kind === 'query') return [percentDecoded(/[?&][^?&=]*=([^&]*)$/.exec(echo)?.[1] ?? '')];
   if (kind === 'aws') {
-    const [, signature = '', token = '-'] = /Signature=([0-9a-f]+) (.+)$/.exec(echo) ?? [];
-    return token === '-' ? [signature] : [signature, token];
+    const [, signature = '', token = ''] = /Signature=([0-9a-f]+) *(.*)$/.exec(echo) ?? [];
+    return token === '' || token === '-' ? [signature] : [signature, token];
   }
   const bare = /^[A-Za-z][\w-]* +(.+)$/.exec(echo)?.[1];
   return [bare !== undefined && bare.length >= MIN_BARE ? bare : echo];

@@ -114,8 +114,8 @@ local needles_by_echo, count = {}, 0
 local function values_of(kind, echo)
   if kind == "query" then return {decoded(echo:match("[?&][^?&=]*=([^&]*)$"))} end
   if kind == "aws" then
-    local signature, token = echo:match("Signature=(%x+) (.+)$")
-    return token == "-" and {signature} or {signature, token}
+    local signature, token = echo:match("Signature=(%x+) *(.*)$")
+    return (token == "-" or token == "") and {signature} or {signature, token}
   end
   -- Of "Bearer x" it is the x that must not be seen, also without the other word.
   local bare = echo:match("^%a[%w-]* +(.+)$")
@@ -248,6 +248,7 @@ local function refuse(handle, state)
     .. [["decision":"","policy":"%s","route":"%s","gateway":"%s","revision":""}}]]):format(context.policy or "", context.route or "", context.gateway or "")
   local bytes = state.body or handle:body(true)
   bytes:setBytes(body)
+  headers = handle:headers() -- those from before the body came are of no use
   for _, name in ipairs(names) do
     if name ~= "content-length" then headers:remove(name) end
   end
