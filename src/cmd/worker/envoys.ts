@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { chown } from 'node:fs/promises';
 import { AsyncQueue, describeExit, exited, KeptChild, spawnChild, writeFileAtomic, type Logger } from '#lib';
 import type { WorkerIdentities, WorkerLayout } from '#model';
 import { pumpLines } from '#sandbox';
 import { makeEnvoyDirectories } from './directories.ts';
+import { envoyOutput } from './envoy-output.ts';
 
 export interface EnvoyEnd {
   readonly index: number;
@@ -73,6 +75,7 @@ export class Envoys implements AsyncDisposable {
   }
 
   #spawn(index: number, file: string, log: Logger): ReturnType<typeof spawnChild> {
+    const mark = randomBytes(12).toString('hex');
     // `misc` says at every update that matchers we depend on are work in progress: known, and tested by the bypass cases.
     const args = [
       '-c',
@@ -89,7 +92,8 @@ export class Envoys implements AsyncDisposable {
       '--component-log-level',
       'misc:error',
       '--log-format',
-      '%l %n %v',
+      // The message in one line.
+      `${mark} %l %n %_`,
     ];
     const child = spawnChild(this.#binary, args, {
       as: this.#ids.envoy(index),
@@ -98,7 +102,10 @@ export class Envoys implements AsyncDisposable {
       env: { PATH: process.env['PATH'] },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
-    void pumpLines(child.stderr!, (line) => log.warn('envoy', { line })).catch(() => {}); // its pipe breaks when it is killed
+    const output = envoyOutput(mark, log);
+    void pumpLines(child.stderr!, (line) => output.take(line))
+      .catch(() => {}) // its pipe breaks when it is killed
+      .then(() => output.end());
     void exited(child).then((exit) => this.#ended({ index, time: Date.now(), outcome: describeExit(exit) }));
     return child;
   }
