@@ -185,11 +185,8 @@ export const labelSelector = object(
  * URLs), so the last label needs a letter or a hyphen. By pattern, because a CEL rule for each of so many names is beyond
  * the cost that Kubernetes allows a CRD.
  */
-export const hostname = string('A name in lower case; the last label is not a number.', {
-  minLength: 1,
-  maxLength: 253,
-  pattern: '^(\\*\\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\\.)*([a-z]([-a-z0-9]*[a-z0-9])?|[0-9]+([a-z]|[-a-z][-a-z0-9]*[a-z0-9]))$',
-});
+export const HOSTNAME = '^(\\*\\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\\.)*([a-z]([-a-z0-9]*[a-z0-9])?|[0-9]+([a-z]|[-a-z][-a-z0-9]*[a-z0-9]))$';
+export const hostname = string('A name in lower case; the last label is not a number.', { minLength: 1, maxLength: 253, pattern: HOSTNAME });
 
 /** What a counter is kept for. */
 export const rateScope = oneOf(

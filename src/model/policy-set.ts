@@ -74,6 +74,8 @@ export interface AiRule {
   readonly budgets: readonly Budget[];
   /** Output tokens of one request at most, over all its answers. */
   readonly maxOutputTokens?: number;
+  /** Hosts the provider may fetch from for the agent, beside those it reaches itself: canonical names, `*.x` (one label for the `*`), `*` = any. */
+  readonly fetches?: readonly string[];
   /** Fields of this rule that are not built yet: whatever it would have allowed is denied with these names. */
   readonly notBuilt: readonly string[];
 }

@@ -47,6 +47,7 @@ export const compileAiRule = (route: AIProviderRoute, index: number, gateway: Ob
     index,
     matches: (rule.matches ?? []).map((match, m) => compileMatch(match, `spec.rules[${index}].matches[${m}]`)),
     ...compileBudgets(keyOf(route), index, gateway, rule),
+    ...(rule.providerFetches?.length && { fetches: rule.providerFetches }),
     notBuilt: notBuilt.filter((path) => path.startsWith(`spec.rules[${index}].`) && !path.includes('.matches[')),
   };
 };

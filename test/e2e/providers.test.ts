@@ -49,6 +49,7 @@ beforeAll(async () => {
     route('all-openai', [
       {
         matches: [{ provider: 'OpenAI', models: ['gpt-4.1*', 'gpt-4o-*', 'gpt-3.5-turbo-instruct', 'text-embedding-3-small', 'gpt-image-1', 'whisper-1'] }],
+        providerFetches: ['images.example.com'],
         filters: day(CAP),
       },
       { matches: [{ provider: 'openai', endpoints: ['/v1/models'] }] },
@@ -192,6 +193,24 @@ it('openai: other models and calls are refused, and reach no provider', async ()
   ]);
   expect(records.map(({ verdict, status }) => `${verdict} ${status}`)).toEqual(answers.map(({ status }) => `Denied ${status}`));
   expect(await servers.seen()).toHaveLength(before);
+});
+
+it('what the provider may fetch for the agent is what the rule names; the record names it, and what the request cost', async () => {
+  const image = (host: string) => [{ role: 'user', content: [{ type: 'image_url', image_url: { url: `https://${host}/a.png?data=secret` } }] }];
+  const before = (await servers.seen()).length;
+  const chat = (host: string) => post(`${OPENAI}/chat/completions`, { model: 'gpt-4o-mini', messages: image(host) });
+  const { answers, records } = await call(chat('images.example.com'), chat('other.example.com'));
+  expect(statuses(answers), answers[0]!.body).toEqual([200, 403]);
+  expect(codeOf(answers[1]!)).toBe('ProviderFetchNotAllowed');
+  expect(records).toMatchObject([
+    { verdict: 'Allowed', providerFetches: ['images.example.com'], costEstimated: false },
+    { verdict: 'Denied', reason: 'ProviderFetchNotAllowed', providerFetches: ['other.example.com'], costUsd: null },
+  ]);
+  // 0.15 and 0.60 US dollars a million tokens.
+  const { inputTokens, outputTokens, costUsd } = records[0]!;
+  expect(costUsd).toBe(Math.ceil(inputTokens! * 0.15 + outputTokens! * 0.6 - 1e-4) / 1e6);
+  expect(JSON.stringify(records)).not.toContain('secret');
+  expect(await servers.seen()).toHaveLength(before + 1);
 });
 
 it('azure-openai: any resource is served when it is asked for; deployments outside of the rule and other names are not', async () => {

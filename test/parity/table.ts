@@ -185,6 +185,7 @@ const THOUGHT_OF: readonly (readonly [kind: string, path: Path, values: readonly
   ['TaskAgent', ['spec', 'template', 'spec', 'env', 1, 'valueFrom'], [{}, { secretKeyRef: { name: 'a', key: 'b' }, configMapKeyRef: { name: 'a', key: 'b' } }]],
   ['AIProviderRoute', ['spec', 'rules', 0, 'matches', 0, 'provider'], ['OpenAI', 'OPENAI', 'opena\u0131', 'mistral', 'openai ']],
   ['AIProviderRoute', ['spec', 'rules', 0, 'filters', 0, 'tokenBudget', 'maxCostPerDay'], ['1', '1.234567', '1.2345678', '1.', '.5', '-1', '1e3']],
+  ['AIProviderRoute', ['spec', 'rules', 0, 'providerFetches', 0], ['*', '*.a', '**', '*a', 'a.*', '10.0.0.1', 'A.b', 'https://a.b', '']],
   ['EgressGateway', ['spec', 'listeners', 1, 'tls'], [{}, { mode: 'Terminate' }]],
   ['EgressGateway', ['spec', 'upstreamTLS', 'hostAliases', 0, 'ip'], ['10.0.0.256', '010.0.0.1', '1.2.3', '::1', '::ffff:1.2.3.4', '1.2.3.4/8', 'name', '']],
   ['EgressGateway', ['spec', 'otlp', 'endpoint'], ['', 'http://h', 'ftp://h', 'https://a b']],

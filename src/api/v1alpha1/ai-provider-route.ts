@@ -1,7 +1,7 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { PROVIDERS } from '../providers.ts';
-import { array, builtWhen, int64, object, oneOf, string, type Infer } from '../schema.ts';
-import { attachmentColumns, backendRefs, extensionRef, filterRules, routeParentRefs, routeParents } from '../shared.ts';
+import { array, builtWhen, int64, object, oneOf, set, string, type Infer } from '../schema.ts';
+import { attachmentColumns, backendRefs, extensionRef, filterRules, HOSTNAME, routeParentRefs, routeParents } from '../shared.ts';
 
 const glob = string('', { minLength: 1, maxLength: 1024 });
 
@@ -68,6 +68,11 @@ const spec = object('Which provider traffic is let through, and under which limi
       {},
       {
         matches: array('Alternatives.', match, { maxItems: 64 }),
+        providerFetches: set(
+          'Hosts the provider may fetch from for the agent, beside those that the agent gets to itself: names, `*.` for exactly one label, or `*` for any, which is also what tools need that the provider runs (searches, code, connectors). What else it would fetch is answered 403.',
+          string('A name in lower case, or `*`.', { minLength: 1, maxLength: 253, pattern: `${HOSTNAME}|^\\*$` }),
+          { maxItems: 256 },
+        ),
         filters: array('What is done with matching requests.', filter, { maxItems: 16 }),
         backendRefs,
       },

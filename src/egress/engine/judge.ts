@@ -1,6 +1,6 @@
 import { messageOf, newSpanId, type Clock, type Logger } from '#lib';
 import type { Binding, Decision, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
-import { admitsHost, canonicalHost, decide, providerAt, ruleOf, targetOf, type BodyFacts, type Operation, type Provider, type RefusalBody } from '#policy';
+import { ANY_FETCH, decide, providerAt, refusedFetch, ruleOf, targetOf, type BodyFacts, type Operation, type Provider, type RefusalBody } from '#policy';
 import { checkBodyHeaders, readBody } from './body.ts';
 import { checkSize, hostOf, Refusal, type RequestHead } from './request.ts';
 import { boundsOf } from './bounds.ts';
@@ -120,13 +120,8 @@ export const createJudge = (options: EngineOptions): Judge => {
     const served = { ...facts, ...(read.model !== undefined && { model: read.model }) };
     const decision = decided(set, served, known);
     const { route, rule } = ruleOf(set, decision)!;
-    const fetched = read.fetches.find((host) => !admitsHost(set, canonicalHost(host) ?? ''));
-    if (fetched !== undefined)
-      throw new Refusal(
-        403,
-        'ProviderFetchNotAllowed',
-        `The provider would fetch from ${fetched === '*' ? 'any host' : JSON.stringify(fetched)} for the agent, which no route admits.`,
-      );
+    const fetched = refusedFetch(set, rule, `${binding.namespace}/${binding.agent}`, read.fetches);
+    if (fetched !== undefined) throw new Refusal(403, 'ProviderFetchNotAllowed', fetchRefused(decision, fetched));
 
     const now = clock.now();
     const { budgets, maxOutputTokens } = operation.free ? { budgets: [] } : rule;
@@ -236,6 +231,11 @@ export const createJudge = (options: EngineOptions): Judge => {
       }),
   };
 };
+
+const fetchRefused = ({ route, rule }: Decision, host: string): string =>
+  host === ANY_FETCH
+    ? `The provider would reach any host for the agent; only "*" in spec.rules[${rule}].providerFetches of ${route} lets it.`
+    : `The provider would fetch from ${JSON.stringify(host.slice(0, 253))} for the agent, which no route admits; name it in spec.rules[${rule}].providerFetches of ${route}.`;
 
 const unknownBound = ({ route, rule }: Decision, { method, path }: RequestHead): string =>
   `Rule ${rule} of ${route} limits tokens, and nobody can say what ${method} ${path.slice(0, 200)} uses: let it through by a rule without limits.`;

@@ -2,7 +2,8 @@ import { isJsonObject as isObject, type Json, type JsonObject } from '../json.ts
 import { shapeOf, type Shape } from './bedrock-models.ts';
 import { editClaude, readClaude } from './claude.ts';
 import { readTurns, strayLimit, type Content } from './converse.ts';
-import { countAt, isAbsent, isMisread, misread, objectsIn, urlHostsIn } from './fields.ts';
+import { countAt, isAbsent, isMisread, misread, objectsIn } from './fields.ts';
+import { fetchesOfPart } from './openai-api/fields.ts';
 import type { BodyFacts, Misread } from './provider.ts';
 
 /** Bodies of Bedrock's InvokeModel: each maker's own. Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html */
@@ -18,17 +19,22 @@ const readChat = (body: JsonObject): Content | Misread => {
   if (!list) return misread('`messages` must be a list of objects.');
   const parts = list.flatMap(({ content }) => (isAbsent(content) || typeof content === 'string' ? [] : (objectsIn(content) ?? [{}])));
   const others = parts.filter(({ type }) => type !== 'text');
-  return { unknownInput: others.length > 0, fetches: others.flatMap((part) => urlHostsIn(part)) };
+  return { unknownInput: others.length > 0, fetches: others.flatMap(fetchesOfPart) };
 };
 
 /** Texts and numbers; images have no visible size. */
 const readText = (body: JsonObject): Content => {
   const images = Object.entries(body).filter(([key, value]) => /image|audio|video|document_url/i.test(key) && !isAbsent(value));
-  return { unknownInput: images.length > 0, fetches: images.flatMap(([, value]) => urlHostsIn(value)) };
+  return { unknownInput: images.length > 0, fetches: images.flatMap(([key, value]) => fetchesOfPart({ [key]: value })) };
 };
 
-/** The fields of an embedding that are texts; with an input of any other kind there is no bound. */
-const readEmbedding = (body: JsonObject): Content => ({ unknownInput: Object.keys(body).some((key) => /image|audio|video|inputs/i.test(key)), fetches: [] });
+/** The fields of an embedding that are texts; with an input of any other kind there is no bound, and what it names may be fetched. */
+const readEmbedding = (body: JsonObject): Content => {
+  const others = Object.entries(body).filter(([key]) => /image|audio|video|inputs/i.test(key));
+  // A text that is a URL is a text.
+  const media = JSON.parse(JSON.stringify(Object.fromEntries(others)), (key, value: unknown) => (key === 'text' ? undefined : value)) as JsonObject;
+  return { unknownInput: others.length > 0, fetches: fetchesOfPart(media) };
+};
 
 export type InvokeFacts = Pick<BodyFacts, 'n' | 'outputLimit' | 'unknownInput' | 'fetches'> & { readonly thinking?: boolean };
 

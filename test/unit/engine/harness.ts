@@ -85,6 +85,8 @@ const NAMES: Readonly<Record<string, string>> = {
   '198.18.0.4': 'a.llm.test',
   '198.18.0.5': 'a.openai.azure.com',
   '198.18.0.6': 'bedrock-runtime.us-east-1.amazonaws.com',
+  '198.18.0.7': 'generativelanguage.googleapis.com',
+  '198.18.0.8': 'api.anthropic.com',
 };
 
 let requests = 0;
