@@ -309,16 +309,16 @@ export class Gateway implements NamingGateway, Disposable {
     return this.#policy !== undefined && admitsName(this.#policy, agent, name);
   }
 
-  async addressOf(name: string): Promise<string | undefined> {
+  async addressOf(name: string, agent: string): Promise<string | undefined> {
     const address = await this.#addresses.assign(name);
-    return address !== undefined && (await this.#serve(name)) ? address : undefined;
+    return address !== undefined && (await this.#serve(name, agent)) ? address : undefined;
   }
 
   /** A name that a pattern claims is given out when Envoy serves it. False when there are too many. */
-  async #serve(name: string): Promise<boolean> {
+  async #serve(name: string, agent: string): Promise<boolean> {
     const policy = this.#policy;
     if (!policy || !isServedOnDemand(policy, name)) return true;
-    if (!this.#served.ask(name)) return false;
+    if (!this.#served.ask(name, agent)) return false;
     if (!this.#published.has(name)) await this.#republish();
     if (!(await this.node.settled(SERVE_MS))) throw new Error(`Envoy does not serve ${name} yet`);
     return true;

@@ -26,6 +26,7 @@ export const CLASSES = [
   'identity spoofing',
   'neighbours',
   'through an allowed host',
+  'llm requests',
   'another key',
   'log formats',
   'exhaustion',

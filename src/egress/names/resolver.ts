@@ -10,7 +10,7 @@ export interface NamingGateway {
   /** Whether some route lets this agent (`namespace/name`) reach the name at all. */
   admitsName(agent: string, name: string): boolean;
   /** Synthetic address of an admitted name; undefined when the gateway has no more. */
-  addressOf(name: string): Promise<string | undefined>;
+  addressOf(name: string, agent: string): Promise<string | undefined>;
   /** The name a synthetic address stands for. */
   nameOf(address: string): string | undefined;
   /** Address of the deny slice for a name; undefined when nothing of this gateway terminates TLS or speaks HTTP. */
@@ -79,8 +79,8 @@ export const createResolver = (options: ResolverOptions) => {
     await options.record({ event: 'dns', time: options.clock.now(), id: randomUUID(), gateway, source: from, ...line });
   };
 
-  const admit = async ({ question, source, name }: Asked, of: string, gateway: NamingGateway): Promise<Answer> => {
-    const admitted = await gateway.addressOf(name);
+  const admit = async ({ question, source, name, agent }: Asked, of: string, gateway: NamingGateway): Promise<Answer> => {
+    const admitted = await gateway.addressOf(name, agent);
     if (admitted === undefined) {
       await record(source, question, of, 'Denied', 'TooManyNames');
       return none('SERVFAIL');

@@ -10,6 +10,7 @@ import l4Names from './l4-names.ts';
 import l4Policy from './l4-policy.ts';
 import l4Protocols from './l4-protocols.ts';
 import l4Rebinding from './l4-rebinding.ts';
+import llm from './llm.ts';
 import machinery from './machinery.ts';
 import mcp from './mcp.ts';
 import neighbours from './neighbours.ts';
@@ -39,6 +40,7 @@ export const CASES: readonly Case[] = [
   ...spoofing,
   ...neighbours,
   ...throughAllowed,
+  ...llm,
   ...machinery,
   ...l4Rebinding,
   ...l4Protocols,

@@ -112,7 +112,7 @@ test('a verdict that is another one is sent before the rest of the revision is w
       initialResourceVersions: {},
       responseNonce: '',
     } as unknown as DeltaDiscoveryRequest);
-  const address = (await gateway.addressOf('db.example'))!;
+  const address = (await gateway.addressOf('db.example', 'demo/reader'))!;
   const key = `tcp/100.64.0.0/20/${address}:5432/-/${hourOf(Date.now())}`;
   ask(TYPE.cluster, key);
   sent.length = 0;
