@@ -58,8 +58,6 @@ export interface CredentialFindings {
   readonly replaced?: string;
   /** Where an answer held what was injected, and it was taken out: `header, body`. */
   readonly echoed?: string;
-  /** The same of the body of an answer that is searched whole. */
-  readonly echoedBody?: boolean;
   /** Why the answer was withheld. */
   readonly refused?: string;
 }

@@ -8,8 +8,6 @@ import {
 } from '#wire/xds';
 import type { EngineMetadata } from '#model';
 import { unpricedHeader } from '#policy';
-import { redactStream } from '../redact/redact-stream.ts';
-import { REDACT_METADATA } from '../translate/headers.ts';
 import { createJudge, type Admitted, type Denied, type EngineOptions } from './judge.ts';
 import type { RequestHead } from './request.ts';
 
@@ -103,8 +101,6 @@ export const createEngine = (options: EngineOptions): Engine => {
 
   return {
     async *process(requests: AsyncIterable<ProcessingRequest>, context) {
-      const redact = context.metadata(REDACT_METADATA);
-      if (redact !== undefined) return yield* redactStream(requests, redact);
       let head: RequestHead | undefined;
       try {
         for await (const { request } of requests) {

@@ -28,7 +28,7 @@ local function context_of(handle)
   if not contexts[id] then
     contexts[id] = {
       kind = map:get("kind"), route = map:get("route"), gateway = map:get("gateway"), policy = map:get("policy"),
-      headers = map:get("headers") or {}, query = set_of(map:get("query")),
+      headers = map:get("headers") or {}, query = set_of(map:get("query")), whole = map:get("whole") == true,
     }
   end
   return contexts[id]
@@ -211,13 +211,17 @@ local function search(handle, state)
   local needles = needles_of(handle, context.kind, headers:get("${ECHO_HEADER}"))
   local places = {}
   if search_map(headers, needles) then places[#places + 1] = "header" end
-  if tonumber(headers:get(":status")) >= 400 then
+  local status = tonumber(headers:get(":status"))
+  if context.whole and status < 200 then error("what follows an upgrade cannot be searched") end
+  if context.whole or status >= 400 then
+    -- Held here, in a filter that never waits for anybody else: Envoy does not survive an answer that is still held when its upstream
+    -- has ended, and goes on later.
     state.body = handle:body(true)
     headers = handle:headers() -- those from before the body came are of no use
     local length = state.body:length()
     if length > 0 then
       local encoding = headers:get("content-encoding")
-      if encoding and encoding:lower() ~= "identity" then error("the body of an error is encoded") end
+      if encoding and encoding:lower() ~= "identity" then error("the body is encoded") end
       local text, found = without(state.body:getBytes(0, length), needles)
       if found then
         places[#places + 1] = "body"

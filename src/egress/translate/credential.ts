@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { AwsKey, CredentialUse } from '#model';
 import { awsRegion, type Provider } from '#policy';
-import { REDACT_METADATA } from './headers.ts';
-import { CREDENTIAL_LUA, CREDENTIAL_NAMESPACE, ECHO_HEADER, QUERY_HEADER } from './credential-lua.ts';
+import { CREDENTIAL_LUA, ECHO_HEADER, QUERY_HEADER } from './credential-lua.ts';
 import { ADS, extension, type Json } from './envoy.ts';
 
 /**
@@ -85,46 +84,32 @@ const signer = (service: string, region: string, { accessKeyId, secretAccessKey,
     },
   });
 
-/** Searches whole bodies of answers in `egress`, piece by piece; without it no answer passes. */
-const redactor = (kind: string): Json =>
-  extension('redact', 'envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor', {
-    stat_prefix: 'redact',
-    grpc_service: { envoy_grpc: { cluster_name: 'engine' }, initial_metadata: [{ key: REDACT_METADATA, value: kind }] },
-    message_timeout: '2s',
-    failure_mode_allow: false,
-    // Another than that of the engine: something was sent.
-    status_on_error: { code: 'BadGateway' },
-    metadata_options: { receiving_namespaces: { untyped: [CREDENTIAL_NAMESPACE] } },
-    processing_mode: {
-      request_header_mode: 'SKIP',
-      request_body_mode: 'NONE',
-      request_trailer_mode: 'SKIP',
-      response_header_mode: 'SEND',
-      response_body_mode: 'FULL_DUPLEX_STREAMED',
-      response_trailer_mode: 'SEND',
-    },
-  });
-
 /** The upstream filters that inject a credential. `value` is that of the credential; Envoy gets it here for AWSv4 alone, else by SDS. */
 export const credentialFilters = (use: CredentialUse, { host, provider, gateway, route }: CredentialPlace, value: string | undefined): readonly Json[] => {
   const { inject, credential, policy } = use;
   const headers = headersOf(use, provider);
   const query = [...(provider?.credentialQuery ?? []), ...(inject.kind === 'QueryParam' ? [inject.name] : [])].map((name) => name.toLowerCase());
-  const about = script({ kind: KINDS[inject.kind], gateway, route, policy: `CredentialInjectionPolicy/${policy}`, headers, query });
-  // Answers come the other way around: first they are told what was injected, then their bodies are searched, then the script looks.
-  const whole = use.redactResponses ? [redactor(KINDS[inject.kind])] : [];
+  const about = script({
+    kind: KINDS[inject.kind],
+    gateway,
+    route,
+    policy: `CredentialInjectionPolicy/${policy}`,
+    headers,
+    query,
+    whole: use.redactResponses === true,
+  });
+  // Answers come the other way around: first they are told what was injected, then the script looks.
   if (inject.kind === 'QueryParam')
-    return [about, injector(credential, QUERY_HEADER), script({ put: true }), ...whole, edits([...headers, QUERY_HEADER], '%REQ(:PATH)%')];
+    return [about, injector(credential, QUERY_HEADER), script({ put: true }), edits([...headers, QUERY_HEADER], '%REQ(:PATH)%')];
   if (inject.kind === 'AWSv4') {
     const region = awsRegion(inject, host);
     if (region === undefined || value === undefined) throw new Error(`credential ${credential} cannot sign requests to ${host}`);
-    return [about, ...whole, edits(headers, '%REQ(AUTHORIZATION)% %REQ(X-AMZ-SECURITY-TOKEN)%'), signer(inject.service, region, JSON.parse(value) as AwsKey)];
+    return [about, edits(headers, '%REQ(AUTHORIZATION)% %REQ(X-AMZ-SECURITY-TOKEN)%'), signer(inject.service, region, JSON.parse(value) as AwsKey)];
   }
   const header = inject.kind === 'Header' ? inject.header : 'authorization';
   return [
     about,
     injector(credential, header),
-    ...whole,
     edits(
       headers.filter((name) => name !== header),
       `%REQ(${header.toUpperCase()})%`,

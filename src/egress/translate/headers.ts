@@ -10,6 +10,3 @@ export const OWN_HEADERS = {
 
 /** Of an answer of ours: the status a verdict asks for. It does not leave Envoy. */
 export const STATUS_HEADER = 'x-clrk-status';
-
-/** Metadata of a call to the engine that asks to search an answer instead of judging a request: how the credential went in. */
-export const REDACT_METADATA = 'x-clrk-redact';

@@ -48,14 +48,6 @@ export const ROWS: readonly Row[] = [
     message: 'This gateway could not judge the request in time; nothing was sent. Try again.',
     status: 503,
   },
-  // The engine fails with 503, before anything is sent; what searches answers with 502.
-  { when: `${details('ext_proc_error')} && response.code == 502`, code: 'RedactionFailed', message: `The answer ${UNSEARCHED}`, status: 502 },
-  {
-    when: details('redaction_failed'),
-    code: 'RedactionFailed',
-    message: `The answer is encoded, so it ${UNSEARCHED}`,
-    status: 502,
-  },
   { when: details('ext_proc_error'), code: 'EngineUnavailable', message: 'The policy engine of this gateway does not answer; nothing was sent.', status: 503 },
   { when: details('rbac_access_denied'), code: 'ForbiddenAddress', message: 'The name resolved to an address this gateway never dials.' },
   {
@@ -76,7 +68,7 @@ export const ROWS: readonly Row[] = [
   {
     when: details('response_payload_too_large'),
     code: 'RedactionFailed',
-    message: `The answer is an error with a large body, which ${UNSEARCHED}`,
+    message: `The answer is larger than what is held here, so it ${UNSEARCHED}`,
     status: 502,
   },
   { when: details('request_payload_too_large'), code: 'BodyTooLarge', message: 'The request body is larger than this gateway takes.' },

@@ -117,7 +117,6 @@ const findingsOf = (json: Json): CredentialFindings =>
     replaced: text(json['replaced']),
     echoed: text(json['echoed']),
     refused: text(json['refused']),
-    ...(json['echoedBody'] === true && { echoedBody: true }),
   });
 
 const texts = (value: unknown): readonly string[] | undefined => (Array.isArray(value) && value.length > 0 ? value.map(text) : undefined);

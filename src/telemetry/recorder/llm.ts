@@ -84,5 +84,5 @@ export const answeredOf = (line: AccessLine): Answered => {
 /** Names of places, never values. */
 export const credentialOf = (found: CredentialFindings | undefined): Pick<ExchangeRecord, 'credentialsReplaced' | 'credentialsEchoed'> => ({
   credentialsReplaced: split(found?.replaced),
-  credentialsEchoed: [...new Set([...split(found?.echoed), ...(found?.echoedBody ? ['body'] : [])])],
+  credentialsEchoed: split(found?.echoed),
 });

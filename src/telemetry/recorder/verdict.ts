@@ -24,8 +24,8 @@ const NOTHING_SENT: readonly (readonly [string, string])[] = [
   ['cluster_not_found', 'GatewayNotReady'],
 ];
 
-/** Answers in place of one that was not searched for the credential that was injected. */
-const WITHHELD = ['redaction_failed', 'ext_proc_error', 'response_payload_too_large'];
+/** An answer in place of one that was too large to be searched for the credential that was injected. */
+const WITHHELD = 'response_payload_too_large';
 
 /**
  * What a line of Envoy says was decided, in the words the agent was told (`code` of the JSON answer). "Allowed" means that
@@ -53,9 +53,8 @@ export const verdictOf = (line: AccessLine): Verdict => {
   if (line.status === 421 && line.details?.startsWith('lua_response')) return denied('HostMismatch');
   if (line.reason !== undefined && line.reason !== 'Allowed') return denied(line.reason);
   const ours = line.details !== 'via_upstream';
-  if (line.credential?.refused !== undefined || WITHHELD.some((details) => line.details?.startsWith(details) && line.status === 502))
-    return allowed('RedactionFailed');
-  if (line.credential?.echoed !== undefined || line.credential?.echoedBody) return allowed('CredentialEchoed');
+  if (line.credential?.refused !== undefined || (line.details?.startsWith(WITHHELD) && line.status === 502)) return allowed('RedactionFailed');
+  if (line.credential?.echoed !== undefined) return allowed('CredentialEchoed');
   const unsent = NOTHING_SENT.find(([details]) => line.details?.startsWith(details));
   if (unsent) return denied(unsent[1]);
   const flags = new Set((line.flags ?? '').split(','));

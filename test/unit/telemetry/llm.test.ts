@@ -82,13 +82,6 @@ describe('what is odd', () => {
     expect(JSON.stringify(record)).not.toMatch(/canary00/i);
   });
 
-  test('an echo in a body that is searched whole is one in the body, said once', () => {
-    const echoed = (credential: object) => changed({ credential }).credentialsEchoed;
-    expect(echoed({ echoedBody: true })).toEqual(['body']);
-    expect(echoed({ echoed: 'header, body', echoedBody: true })).toEqual(['header', 'body']);
-    expect(echoed({ echoedBody: 'true' })).toEqual([]);
-  });
-
   test('more tokens than were reserved are an overrun; without a reservation, or as many, none', () => {
     const used = (input: number, output: number, reserved: object = { reservedInput: 100, reservedOutput: 50 }) => {
       const { reservedInput: _, reservedOutput: __, ...rest } = engine as Record<string, unknown>;
