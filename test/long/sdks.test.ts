@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { showLogOnFailure, startStack, type TestStack } from '../e2e/harness.ts';
 import { applyProviderGateway, openaiServer, startProviderServers, type ProviderServer, type ProviderServers } from '../e2e/support/provider-servers.ts';
 import { createSdkAgent, expectSame, type SdkAgent } from '../e2e/support/sdk-agent.ts';
-import { chat, embeddings, generate, message, response, STREAMED } from '../e2e/support/sdk-steps.ts';
+import { chat, converse, embeddings, generate, invoke, message, response, STREAMED } from '../e2e/support/sdk-steps.ts';
 import type { Sdk } from '../fixtures/sdks.ts';
 
 /** Every SDK against every operation it has that is metered, behind a gateway and without one. */
@@ -103,4 +103,15 @@ it('@google/genai (Node)', async () => {
     ['ApiError', generate('gemini-2.5-flash-unheard-of')],
   ]);
   expect(await refused(agent, 'google', generate('gemini-2.5-pro'))).toMatchObject({ class: 'ApiError', status: 403 });
+});
+
+it('AWS SDK bedrock-runtime (Node)', async () => {
+  // The provider refuses what is not signed with the real keys (test/fixtures/bedrock/sigv4.ts); retries are signed anew.
+  const agent = await same('bedrock-node', 'bedrock', [
+    ['returned', converse('anthropic.claude-haiku-4-5-20251001-v1:0')],
+    ['returned', converse('anthropic.claude-haiku-4-5-20251001-v1:0', 'ConverseStream')],
+    ['returned', invoke('anthropic.claude-haiku-4-5-20251001-v1:0')],
+    ['returned', invoke('anthropic.claude-haiku-4-5-20251001-v1:0', 'InvokeModelWithResponseStream')],
+  ]);
+  expect(await refused(agent, 'bedrock', converse('anthropic.claude-opus-4-1-20250805-v1:0'))).toMatchObject({ status: 403 });
 });

@@ -6,7 +6,7 @@ import { startStack, type TestStack } from '../e2e/harness.ts';
 import { PROVIDER_HOST } from '../fixtures/openai/server.ts';
 import { rssOf, total, type PerProcess } from './cpu.ts';
 import { ask, measure, measureBody, measureConnects, merge, type Measured, type Target, type Transfer } from './load.ts';
-import { aiGateway, behind, l4Route, MUCH, plainGateway, PROCESSES, processesOfGateway, type Behind } from './ours.ts';
+import { aiGateway, behind, l4Route, plainGateway, PROCESSES, processesOfGateway, TOKENS_A_DAY, type Behind } from './ours.ts';
 import { createPlace, type Place } from './place.ts';
 import { startMitmproxy, startMockttp, startNodeProxy, startSquid, type Proxy, type ProxyOptions } from './proxies/index.ts';
 import { printTable, ratio, revision } from './table.ts';
@@ -57,7 +57,7 @@ afterAll(() => resources.disposeAsync());
 /** Two gateways of an AI route, with a budget that lasts and without one; and one of L4 routes. */
 const applyPolicies = async (): Promise<void> => {
   await stack.secret('bench-ca', { 'ca.crt': upstream.ca });
-  await stack.apply(...(await aiGateway('budgeted', UPSTREAM_IP, MUCH)), ...(await aiGateway('free', UPSTREAM_IP)));
+  await stack.apply(...(await aiGateway('budgeted', UPSTREAM_IP, TOKENS_A_DAY)), ...(await aiGateway('free', UPSTREAM_IP)));
   await stack.apply(plainGateway(), l4Route('plain', 'plain', [`*.${DOMAIN}`]));
   for (const name of ['budgeted', 'free', 'plain']) await stack.programmed(name);
 };

@@ -4,8 +4,9 @@ import { afterAll, beforeAll, test } from 'vitest';
 import { startStack, type TestStack } from '../e2e/harness.ts';
 import { PROVIDER_HOST } from '../fixtures/openai/server.ts';
 import { rssOf, total, type PerProcess } from './cpu.ts';
-import { ask, measure, merge, type Measured, type Target } from './load.ts';
-import { aiGateway, behind, MUCH, processesOfGateway } from './ours.ts';
+import { ask, measure, median, merge, type Measured, type Target } from './load.ts';
+import { expectMetered, PLACEHOLDER } from './metered.ts';
+import { aiGateway, behind, EVERY_CAP, processesOfGateway, type Behind } from './ours.ts';
 import { createPlace, type Place } from './place.ts';
 import { portkeyHeaders, startLitellm, startPortkey, STREAMED_MODEL } from './proxies/llm.ts';
 import type { Proxy, ProxyOptions } from './proxies/proxy.ts';
@@ -15,8 +16,8 @@ import { ensureWrk, LLM_GATEWAYS } from './tools.ts';
 import { CHAT_PATH, startUpstream, UPSTREAM_ARGS, UPSTREAM_IP, type BenchUpstream } from './upstream.ts';
 
 /**
- * A chat completion through ours with everything (policy, budget, credential, record in the store) and through LLM gateways with
- * nothing but the way there, in one run and interleaved: in one piece, and streamed.
+ * A chat completion through ours with everything (policy, a counter of each kind, credential, record in the store) and through LLM
+ * gateways with nothing but the way there, in one run and interleaved: in one piece, and streamed.
  */
 
 const MODEL = 'gpt-4.1-mini';
@@ -24,7 +25,7 @@ const QUESTION = {
   path: CHAT_PATH,
   body: JSON.stringify({ model: MODEL, max_completion_tokens: 16, messages: [{ role: 'user', content: 'Say hello.' }] }),
 };
-const ROUNDS = 3;
+const ROUNDS = 5;
 const LOADS = { one: { connections: 1, seconds: 4 }, some: { connections: 16, seconds: 3 } } as const;
 type LoadName = keyof typeof LOADS;
 const LOAD_NAMES = Object.keys(LOADS) as LoadName[];
@@ -45,7 +46,7 @@ beforeAll(async () => {
   resources.defer(() => rm(dir, { recursive: true, force: true }));
   await chmod(dir, 0o755);
   upstream = resources.use(await startUpstream(stack.lab, join(dir, 'upstream'), `Bearer ${stack.key}`));
-  resources.use(await startStreams(stack.lab, join(dir, 'upstream')));
+  resources.use(await startStreams(stack.lab, join(dir, 'upstream'), `Bearer ${stack.key}`));
   place = resources.use(await createPlace(stack.lab, join(dir, 'place')));
 }, 300_000);
 afterAll(() => resources.disposeAsync());
@@ -55,6 +56,8 @@ interface Subject {
   readonly target: Target;
   readonly streamed: Target;
   readonly model: string;
+  /** Fails unless what was measured is what was to be. */
+  readonly checked?: (row: Row) => Promise<void>;
 }
 
 const direct = (): Subject => {
@@ -73,15 +76,30 @@ const direct = (): Subject => {
 /** Two gateways, since one name is one upstream at a gateway. */
 const ours = async (): Promise<Subject> => {
   await stack.secret('bench-ca', { 'ca.crt': upstream.ca });
-  const target = async (gateway: string, ip: string, n: number): Promise<Target> => {
-    await stack.apply(...(await aiGateway(gateway, ip, MUCH)));
+  const target = async (gateway: string, ip: string, n: number): Promise<readonly [Target, Behind]> => {
+    await stack.apply(...(await aiGateway(gateway, ip, EVERY_CAP)));
     await stack.programmed(gateway);
     const client = resources.use(await behind(stack, gateway, n));
     const [address] = await client.resolve([PROVIDER_HOST]);
     const processes = () => processesOfGateway(stack, gateway);
-    return { name: 'clrk', netns: client.netns, host: PROVIDER_HOST, port: 443, addressOf: () => address!, headers: {}, processes };
+    return [{ name: 'clrk', netns: client.netns, host: PROVIDER_HOST, port: 443, addressOf: () => address!, headers: PLACEHOLDER, processes }, client];
   };
-  return { target: await target('whole', UPSTREAM_IP, 0), streamed: await target('streamed', STREAMS_IP, 1), model: MODEL };
+  const [whole, wholeClient] = await target('whole', UPSTREAM_IP, 0);
+  const [streamed, streamedClient] = await target('streamed', STREAMS_IP, 1);
+  const checked = async ({ at, firsts }: Row): Promise<void> => {
+    const asked = { model: MODEL, tokens: 12 };
+    const answers = LOAD_NAMES.reduce((sum, name) => sum + at[name].requests, 0);
+    await expectMetered(stack, { ...asked, gateway: 'whole', invocation: wholeClient.invocation, stream: false, answers });
+    await expectMetered(stack, {
+      ...asked,
+      gateway: 'streamed',
+      invocation: streamedClient.invocation,
+      stream: true,
+      answers: firsts.answers,
+      tokens: 10 + FIRSTS.tokens,
+    });
+  };
+  return { target: whole, streamed, model: MODEL, checked };
 };
 
 interface Other {
@@ -160,9 +178,10 @@ const printRows = (rows: readonly Row[]): void => {
   ]);
 };
 
-const mean = (runs: readonly Streamed[]): Streamed => {
-  const of = (value: (run: Streamed) => number): number => runs.reduce((sum, one) => sum + value(one), 0) / runs.length;
-  return { p50: of(({ p50 }) => p50), p99: of(({ p99 }) => p99), gap: of(({ gap }) => gap), cpu: of(({ cpu }) => cpu) };
+const mergeStreams = (runs: readonly Streamed[]): Streamed => {
+  const of = (value: (run: Streamed) => number): number => median(runs.map(value));
+  const answers = runs.reduce((sum, run) => sum + run.answers, 0);
+  return { p50: of(({ p50 }) => p50), p99: of(({ p99 }) => p99), gap: of(({ gap }) => gap), cpu: of(({ cpu }) => cpu), answers };
 };
 
 const measureAll = async (subjects: readonly Subject[]): Promise<Row[]> => {
@@ -181,7 +200,8 @@ const measureAll = async (subjects: readonly Subject[]): Promise<Row[]> => {
   for (const [n, { target, streamed, model }] of subjects.entries()) {
     const { one, some, firsts } = runs[n]!;
     const held = await measureStreams(streamed, { ...HELD, model });
-    rows.push({ name: target.name, at: { one: merge(one), some: merge(some) }, firsts: mean(firsts), held, rss: await rssOf(await target.processes()) });
+    const rss = await rssOf(await target.processes());
+    rows.push({ name: target.name, at: { one: merge(one), some: merge(some) }, firsts: mergeStreams(firsts), held, rss });
   }
   return rows;
 };
@@ -199,5 +219,7 @@ test('a chat completion through LLM gateways', async () => {
       headers: (streamed) => portkeyHeaders(upstream.authorization, ...(streamed ? [STREAMS_HOST] : [])),
     }),
   ];
-  printRows(await measureAll(subjects));
+  const rows = await measureAll(subjects);
+  printRows(rows);
+  for (const [n, { checked }] of subjects.entries()) await checked?.(rows[n]!);
 }, 900_000);

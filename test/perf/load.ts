@@ -175,14 +175,20 @@ export const measureBody = (target: Target, direction: 'down' | 'up', file: stri
     return { speed: speed! / 1e6, cpu: per(cpu, BODY_MB) };
   });
 
-/** The runs of one target as one: CPU and rates as their mean, quantiles as the mean of the rounds. */
+export const median = (values: readonly number[]): number => {
+  const sorted = values.toSorted((a, b) => a - b);
+  const half = sorted.length / 2;
+  return sorted.length % 2 === 1 ? sorted[Math.floor(half)]! : (sorted[half - 1]! + sorted[half]!) / 2;
+};
+
+/** The runs of one target as one: of every number the median of the rounds, so that one disturbed round counts for nothing. */
 export const merge = (runs: readonly Measured[]): Measured => {
-  const mean = (of: (run: Measured) => number): number => runs.reduce((sum, one) => sum + of(one), 0) / runs.length;
+  const of = (value: (run: Measured) => number): number => median(runs.map(value));
   return {
-    p50: mean(({ p50 }) => p50),
-    p99: mean(({ p99 }) => p99),
-    rate: mean(({ rate }) => rate),
-    cpu: Object.fromEntries(Object.keys(runs[0]!.cpu).map((name) => [name, mean(({ cpu }) => cpu[name]!)])),
+    p50: of(({ p50 }) => p50),
+    p99: of(({ p99 }) => p99),
+    rate: of(({ rate }) => rate),
+    cpu: Object.fromEntries(Object.keys(runs[0]!.cpu).map((name) => [name, of(({ cpu }) => cpu[name]!)])),
     requests: runs.reduce((sum, one) => sum + one.requests, 0),
   };
 };

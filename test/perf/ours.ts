@@ -16,6 +16,8 @@ import { PORTS } from './upstream.ts';
 /** A client's place behind a gateway of a running stack: an address bound to a run, as a sandbox has, without a sandbox. */
 export interface Behind extends AsyncDisposable {
   readonly netns: string;
+  /** The run its address is bound to. */
+  readonly invocation: string;
   /** Asks the DNS of the gateway; in order. */
   resolve(names: readonly string[]): Promise<readonly string[]>;
 }
@@ -44,6 +46,7 @@ export const behind = async (stack: TestStack, gateway: string, n: number): Prom
   const network = await createSandboxNetwork(stack.inside(at.gatewayNetns), dir, `sbperf${n}`, pair);
   return {
     netns: network.netns,
+    invocation: binding.invocation,
     async resolve(names) {
       const { stdout } = await run(process.execPath, ['-e', RESOLVE], { netns: network.netns, input: JSON.stringify(names) });
       return JSON.parse(stdout) as string[];
@@ -83,12 +86,15 @@ export const l4Route = (name: string, gateway: string, destinationHostnames: rea
   });
 
 /** Nobody's budget may run out, and a budget of any size costs the same. */
-export const MUCH = 1e12;
+const MUCH = 1e12;
+export const TOKENS_A_DAY = { maxTokensPerDay: MUCH };
+/** A counter of each kind. */
+export const EVERY_CAP = { maxTokensPerDay: MUCH, maxTokensPerExecution: MUCH, maxCostPerDay: '999999999', maxOutputTokensPerRequest: 4096 };
 
-/** A gateway of the quickstart's route and credential, whose provider is at this address; without tokens a day it has no budget. */
-export const aiGateway = async (name: string, ip: string, maxTokensPerDay?: number): Promise<Manifest[]> => {
+/** A gateway of the quickstart's route and credential, whose provider is at this address; without caps it has no budget. */
+export const aiGateway = async (name: string, ip: string, tokenBudget?: Readonly<Record<string, unknown>>): Promise<Manifest[]> => {
   const upstreamTLS = { hostAliases: [{ ip, hostnames: [PROVIDER_HOST] }], additionalTrustBundleSecretRef: { name: 'bench-ca' } };
-  const filters = maxTokensPerDay === undefined ? {} : { filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay } }] };
+  const filters = tokenBudget && { filters: [{ type: 'TokenBudget', tokenBudget }] };
   const own = async (kind: string, change: (spec: Manifest['spec']) => Manifest['spec']): Promise<Manifest> => {
     const { spec } = (await quickstart()).find((one) => one.kind === kind)!;
     return manifest(kind, name, change(spec));

@@ -39,7 +39,7 @@ const ask = (): Promise<void> =>
     const asked = (secure ? https : http)(url, { method: 'POST', agent, headers: { 'content-type': 'application/json', ...headers } }, (response) => {
       response.setEncoding('latin1').on('data', (text: string) => {
         const now = performance.now();
-        const found = text.split('" token"').length - 1;
+        const found = text.split('" token').length - 1;
         if (found > 0) {
           if (seen === 0) firsts.push(now - begun);
           else gaps.push(now - last);

@@ -15,10 +15,10 @@ export const STREAMS_HOST = `streams.${DOMAIN}`;
 /** Between two tokens of one answer: 20 a second. */
 const INTERVAL_MS = 50;
 
-/** Starts the provider; its certificate is the one of the other upstream, in `dir`. */
-export const startStreams = async (lab: Lab, dir: string): Promise<AsyncDisposable> => {
+/** Starts the provider, which wants this in `authorization`; its certificate is the one of the other upstream, in `dir`. */
+export const startStreams = async (lab: Lab, dir: string, authorization: string): Promise<AsyncDisposable> => {
   await run('ip', ['address', 'add', `${STREAMS_IP}/32`, 'dev', 'lo'], { netns: lab.fixture });
-  const child = spawnChild(process.execPath, [join(import.meta.dirname, 'stream-server.ts'), STREAMS_IP, dir, String(INTERVAL_MS)], {
+  const child = spawnChild(process.execPath, [join(import.meta.dirname, 'stream-server.ts'), STREAMS_IP, dir, String(INTERVAL_MS), authorization], {
     netns: lab.fixture,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -39,6 +39,7 @@ export interface Streamed {
   readonly gap: number;
   /** CPU ms of the proxy for each second of one stream. */
   readonly cpu: number;
+  readonly answers: number;
 }
 
 interface Job {
@@ -68,5 +69,6 @@ export const measureStreams = (target: Target, job: Job): Promise<Streamed> =>
       p99: quantile(sorted, 0.99),
       gap: between.length > 0 ? quantile(between, 0.99) : 0,
       cpu: total(cpu) / (seconds * job.parallel),
+      answers: job.count,
     };
   });
