@@ -112,6 +112,9 @@ it('AWS SDK bedrock-runtime (Node)', async () => {
     ['returned', converse('anthropic.claude-haiku-4-5-20251001-v1:0', 'ConverseStream')],
     ['returned', invoke('anthropic.claude-haiku-4-5-20251001-v1:0')],
     ['returned', invoke('anthropic.claude-haiku-4-5-20251001-v1:0', 'InvokeModelWithResponseStream')],
+    ['ThrottlingException', converse('anthropic.claude-haiku-4-5-limited')],
+    ['InternalServerException', converse('anthropic.claude-haiku-4-5-broken', 'ConverseStream')],
+    ['ThrottlingException', invoke('anthropic.claude-haiku-4-5-limited', 'InvokeModelWithResponseStream')],
   ]);
   expect(await refused(agent, 'bedrock', converse('anthropic.claude-opus-4-1-20250805-v1:0'))).toMatchObject({ status: 403 });
 });

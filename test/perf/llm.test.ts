@@ -6,7 +6,7 @@ import { PROVIDER_HOST } from '../fixtures/openai/server.ts';
 import { rssOf, total, type PerProcess } from './cpu.ts';
 import { ask, measure, median, merge, type Measured, type Target } from './load.ts';
 import { expectMetered, PLACEHOLDER } from './metered.ts';
-import { aiGateway, behind, EVERY_CAP, processesOfGateway, type Behind } from './ours.ts';
+import { aiGateway, behind, EVERY_CAP, PROCESSES, processesOfGateway, type Behind } from './ours.ts';
 import { createPlace, type Place } from './place.ts';
 import { portkeyHeaders, startLitellm, startPortkey, STREAMED_MODEL } from './proxies/llm.ts';
 import type { Proxy, ProxyOptions } from './proxies/proxy.ts';
@@ -151,6 +151,12 @@ interface Row {
 }
 
 const printRows = (rows: readonly Row[]): void => {
+  const ours = rows.filter(({ at }) => 'envoy' in at.some.cpu);
+  printTable(
+    'CPU time by process, ms a request, 16 in flight',
+    ours,
+    PROCESSES.map((name) => ({ title: name, value: ({ at }) => at.some.cpu[name], digits: 3 })),
+  );
   printTable('one in flight, kept alive; and what is added to the baseline', rows, [
     { title: 'p50 ms', value: ({ at }) => at.one.p50 },
     { title: 'p99 ms', value: ({ at }) => at.one.p99 },
