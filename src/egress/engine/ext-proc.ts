@@ -52,6 +52,7 @@ const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
     query: path.includes('?') ? path.slice(path.indexOf('?') + 1) : '',
     contentType: headers.get('content-type') ?? '',
     contentEncoding: headers.get('content-encoding') ?? '',
+    contentLength: headers.get('content-length') ?? '',
     ...(unpriced !== undefined && { unpriced }),
   };
 };
@@ -102,12 +103,14 @@ export const createEngine = (options: EngineOptions): Engine => {
   return {
     async *process(requests: AsyncIterable<ProcessingRequest>, context) {
       let head: RequestHead | undefined;
+      let held: Disposable | undefined;
       try {
         for await (const { request } of requests) {
           if (request.case === 'requestHeaders' && !head) {
             head = headOf(request.value, context.metadata(GATEWAY_METADATA) ?? '');
-            const refused = await judge.head(head);
-            if (refused) return yield denial(refused);
+            const first = await judge.head(head, request.value.endOfStream);
+            if ('verdict' in first) return yield denial(first);
+            held = first;
             if (request.value.endOfStream) return yield await verdict(head, undefined, context.signal);
             yield PROCEED;
           } else if (request.case === 'requestBody' && head) {
@@ -118,6 +121,8 @@ export const createEngine = (options: EngineOptions): Engine => {
       } catch (error) {
         if (!context.signal.aborted && !(error instanceof RpcError)) options.log.error('judging a request failed', { err: error, decision: head?.id });
         throw error;
+      } finally {
+        held?.[Symbol.dispose]();
       }
     },
   };

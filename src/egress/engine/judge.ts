@@ -2,6 +2,7 @@ import { messageOf, newSpanId, type Clock, type Logger } from '#lib';
 import type { Binding, Decision, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
 import { ANY_FETCH, decide, providerAt, refusedFetch, ruleOf, targetOf, type BodyFacts, type Operation, type Provider, type RefusalBody } from '#policy';
 import { checkBodyHeaders, readBody } from './body.ts';
+import { Holds } from './holds.ts';
 import { checkSize, hostOf, Refusal, type RequestHead } from './request.ts';
 import { boundsOf } from './bounds.ts';
 import { pricing } from './pricing.ts';
@@ -68,14 +69,15 @@ interface Known {
 
 /** Judges requests one by one: `head` may refuse at once, `whole` decides. Neither throws for a request's own faults. */
 export interface Judge {
-  /** A refusal that needs no body, or undefined. */
-  head(head: RequestHead): Promise<Denied | undefined>;
+  /** A refusal that needs no body; else what counts as under way until it is disposed of. */
+  head(head: RequestHead, bodiless: boolean): Promise<Denied | Disposable>;
   whole(head: RequestHead, body: Uint8Array, signal: AbortSignal): Promise<Denied | Admitted>;
 }
 
 export const createJudge = (options: EngineOptions): Judge => {
   const { clock, log, ledger } = options;
   const inFlight = new Map<string, number>();
+  const holds = new Holds();
 
   /** The first half: who asks, by which rules, for which provider. Throws what refuses it. */
   const recognise = (head: RequestHead, known: Known): { readonly set: PolicySet; readonly binding: Binding; readonly facts: RequestFacts } => {
@@ -211,12 +213,12 @@ export const createJudge = (options: EngineOptions): Judge => {
   };
 
   return {
-    head: (head) =>
+    head: (head, bodiless) =>
       guarded(head, async (known) => {
         const { set, facts } = recognise(head, known);
         if (known.operation === undefined) throw impossible(decided(set, facts, known));
         checkBodyHeaders(head, known.operation);
-        return undefined;
+        return holds.take(head, bodiless);
       }),
     whole: (head, body, signal) =>
       guarded(head, async (known) => {

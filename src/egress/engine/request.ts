@@ -19,6 +19,8 @@ export interface RequestHead {
   /** As sent; several header lines are joined by a comma. */
   readonly contentType: string;
   readonly contentEncoding: string;
+  /** As sent; empty when it is not said. */
+  readonly contentLength: string;
   /** A header that asks to be served at another price than that of the list. */
   readonly unpriced?: string;
 }

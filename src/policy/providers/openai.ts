@@ -5,6 +5,8 @@ const call = operationsOf({
   chatLimitField: () => 'max_completion_tokens',
   reportsStreamUsage: () => true,
   completionTokens: 16,
+  // Source: https://platform.openai.com/docs/guides/tools-web-search. What follows in the name of a fine-tuned model is somebody's own.
+  searches: (model) => !model.startsWith('ft:') && /-search(?:-|$)/.test(model),
 });
 
 /** Source: https://platform.openai.com/docs/api-reference */

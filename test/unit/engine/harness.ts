@@ -115,7 +115,9 @@ export const createHarness = (
     ledger,
     policy: options.policy ?? policyWith(),
     async send(body, headers = {}, { endOfStream = false, signal = new AbortController().signal } = {}) {
+      const bytes = body instanceof Uint8Array ? body : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
       const all = {
+        ...(!endOfStream && { 'content-length': String(bytes.byteLength) }),
         ':method': 'POST',
         ':path': '/v1/chat/completions',
         ':authority': 'api.openai.com',
@@ -125,7 +127,6 @@ export const createHarness = (
         'x-clrk-destination': '198.18.0.1:443',
         ...headers,
       };
-      const bytes = body instanceof Uint8Array ? body : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
       const wire = Object.entries(all).map(([key, value]) => ({ key, value: '', rawValue: Buffer.from(value) }));
       const messages = async function* () {
         yield { request: { case: 'requestHeaders', value: { headers: { headers: wire }, endOfStream } } };

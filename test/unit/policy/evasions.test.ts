@@ -60,6 +60,12 @@ describe('searches', () => {
     expect(chat({ model })).toMatchObject({ unknownInput: true, fetches: ['*'] }),
   );
   test.each(['web_search_options', 'search_parameters', 'plugins'])('%s', (field) => expect(chat({ [field]: {} })).toMatchObject({ fetches: ['*'] }));
+  test('a name of one’s own says nothing', () => {
+    expect(chat({ model: 'ft:gpt-4o-mini:org:my-search-bot:id' })).toMatchObject({ fetches: [] });
+    expect(chat({ model: 'my-search-bot' }, 'custom')).toMatchObject({ fetches: [] });
+    const deployment = '/openai/deployments/my-search-bot/chat/completions';
+    expect(factsAt(deployment, { messages }, 'azure-openai')).toMatchObject({ model: 'my-search-bot', fetches: [] });
+  });
   test('one that is switched off is none', () => expect(chat({ model: 'research', enable_search: false })).toMatchObject({ fetches: [] }));
 });
 

@@ -9,8 +9,6 @@ import { count, fetchesOfPart, given, modelOf, streamOf, type Dialect } from './
 const LIMIT_FIELDS = ['max_completion_tokens', 'max_tokens'] as const;
 /** What makes servers search for an answer: OpenAI's, xAI's, OpenRouter's, DashScope's. */
 const SEARCH_FIELDS = ['web_search_options', 'search_parameters', 'plugins', 'enable_search'] as const;
-/** Models that search whatever is asked. Source: https://platform.openai.com/docs/guides/tools-web-search */
-const SEARCHES = /(?:^|-)search(?:-|$)/;
 const ACTED_ON = new Set([
   'model',
   'stream',
@@ -49,10 +47,10 @@ const readMessages = (value: Json | undefined): Pick<BodyFacts, 'unknownInput' |
 };
 
 /** Searches and databases that the provider reads for an answer, by the hosts they name; `*` where they name none. */
-const searchesOf = (body: JsonObject, model = ''): readonly string[] => {
+const searchesOf = (body: JsonObject, always: boolean): readonly string[] => {
   const data = body['data_sources'];
   const sources = given(data) && !(Array.isArray(data) && data.length === 0) ? [...urlHostsIn(data), '*'] : [];
-  const searches = SEARCHES.test(model) || SEARCH_FIELDS.some((field) => given(body[field]) && body[field] !== false);
+  const searches = always || SEARCH_FIELDS.some((field) => given(body[field]) && body[field] !== false);
   return searches || runsTools(body['tools']) ? [...sources, '*'] : sources;
 };
 
@@ -88,7 +86,7 @@ export const chat = (dialect: Dialect): JsonOperation => ({
     if (typeof limit === 'object') return limit;
     const messages = readMessages(body['messages']);
     if (isMisread(messages)) return messages;
-    const searches = searchesOf(body, named.model);
+    const searches = searchesOf(body, dialect.searches?.(named.model ?? '') ?? false);
     return {
       ...named,
       stream,

@@ -14,6 +14,8 @@ export interface Dialect {
   reportsStreamUsage(target: RequestTarget): boolean;
   /** `max_tokens` of a completion that names none. */
   readonly completionTokens?: number;
+  /** Whether a model searches the web whatever it is asked. */
+  searches?(model: string): boolean;
   /** Refuses a field by which a server of this kind might do more, or other things, than what was judged. */
   strayFields?(body: JsonObject): Misread | undefined;
 }
