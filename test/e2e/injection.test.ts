@@ -332,6 +332,16 @@ test('rotation is in force at once, of what travels by secret and of what is in 
   await eventually('the second value', async () => ((await ask({})).saw?.headers['x-key'] === 'second' ? true : undefined));
 });
 
+test('a value that is too short to be a secret is injected, and not looked for', async () => {
+  for (const redactResponses of [false, true]) {
+    await enforce(useOf({ kind: 'Header', header: 'x-tenant' }, { redactResponses }), '4');
+    await eventually('it is there', async () => ((await ask({})).saw?.headers['x-tenant'] === '4' ? true : undefined));
+    const { status, body, line } = await ask({ headers: { 'x-echo': JSON.stringify({ of: 'x-tenant', in: 'body', status: 404 }) } });
+    expect([status, body]).toEqual([404, 'You sent (4) and again (4).']);
+    expect((await line()).credential).toBeUndefined();
+  }
+});
+
 test('a credential that cannot be injected refuses, and says why', async () => {
   await lab.enforce(policyOf(useOf({ kind: 'Header', header: 'x-key' }, { missing: 'SecretNotFound' })));
   const { status, body, saw } = await ask({});

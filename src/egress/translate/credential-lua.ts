@@ -13,6 +13,8 @@ export const CREDENTIAL_NAMESPACE = 'clrk.credential';
 /** What an agent holds in place of a key; it is nothing to be warned of. */
 const PLACEHOLDER = 'clrk-injected-by-proxy';
 const MASK = '[redacted]';
+/** What is shorter keeps no secret, and is found in places that mean something else. */
+const MIN_SECRET = 8;
 
 /** What the agent brought along. */
 const REQUEST = `
@@ -119,18 +121,21 @@ local function values_of(kind, echo)
   end
   -- Of "Bearer x" it is the x that must not be seen, also without the other word.
   local bare = echo:match("^%a[%w-]* +(.+)$")
-  return {bare and #bare >= 8 and bare or echo}
+  return {bare and #bare >= ${MIN_SECRET} and bare or echo}
 end
 
 local function needles_of(handle, kind, echo)
   if needles_by_echo[echo] then return needles_by_echo[echo] end
   local needles = {}
-  for _, value in ipairs(values_of(kind, echo)) do
-    local forms = {value}
-    base64_forms(handle, value, forms)
-    for _, form in ipairs(forms) do needles[#needles + 1] = {text = form, start = "[" .. escaped(form:sub(1, 1)) .. "%%\\\\]"} end
+  local values = values_of(kind, echo)
+  if #values == 0 or values[1] == "" then error("nothing to look for") end
+  for _, value in ipairs(values) do
+    if #value >= ${MIN_SECRET} then
+      local forms = {value}
+      base64_forms(handle, value, forms)
+      for _, form in ipairs(forms) do needles[#needles + 1] = {text = form, start = "[" .. escaped(form:sub(1, 1)) .. "%%\\\\]"} end
+    end
   end
-  if #needles == 0 then error("nothing to look for") end
   if count >= 256 then needles_by_echo, count = {}, 0 end
   needles_by_echo[echo], count = needles, count + 1
   return needles
