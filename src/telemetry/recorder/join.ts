@@ -30,6 +30,13 @@ const isAccess = (line: AccessLine | EgressLine): line is AccessLine => 'chain' 
 const keyOf = (line: AccessLine | EgressLine): readonly [string, number] => [line.source, isAccess(line) ? Date.parse(line.time) : line.time];
 
 /**
+ * A line of TLS that ended badly (a reset, a broken record) after it had carried a request and an answer, of which its chain
+ * has a line of its own. Envoy gives both ends one form; of a handshake that fails nothing is read.
+ */
+const endedLater = ({ chain, reason, requestBytes = 0, responseBytes = 0 }: AccessLine): boolean =>
+  chain === 'refused' && reason === 'HandshakeFailed' && requestBytes > 0 && responseBytes > 0;
+
+/**
  * Joins lines to runs: lines in, records out, no files and no clock (`now` is monotonic: a wait is a wait, whatever the time of day). The decision id is the key of a record. For a request
  * the engine saw there are two lines, the engine's (`admit`, `refused`) and Envoy's; Envoy's wins, and the engine's makes
  * the record only when Envoy's cannot come any more (its Envoy died) or does not come (`REFUSED_WAIT_MS`).
@@ -56,6 +63,7 @@ export class Join {
   }
 
   access(line: AccessLine, now: number): void {
+    if (endedLater(line)) return;
     const engine = line.engine ?? this.#pending.get(line.id)?.line.engine; // metadata is lost when the request ends early
     this.#pending.delete(line.id);
     this.#waiting.push({ line: engine ? { ...line, engine } : line, since: now });

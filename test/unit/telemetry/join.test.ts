@@ -125,6 +125,26 @@ test('an access line, its engine metadata and the binding of its address make th
   });
 });
 
+test('TLS that ended badly after it had carried something is no handshake that failed', () => {
+  const refused = (over: Partial<AccessLine>): AccessLine => ({
+    time: time(1),
+    id: 'c',
+    chain: 'refused',
+    gateway: 'default/out',
+    source: '100.64.0.1',
+    ...over,
+  });
+  const { join } = start(bind());
+  join.access(refused({ reason: 'HandshakeFailed', requestBytes: 326, responseBytes: 4_014 }), 0);
+  expect(join.settle(0, true)).toEqual([]);
+  for (const over of [
+    { reason: 'HandshakeFailed', requestBytes: 0, responseBytes: 0 },
+    { reason: 'HandshakeFailed', requestBytes: 5, responseBytes: 0 },
+    { reason: 'NotClaimed', requestBytes: 5, responseBytes: 5 },
+  ])
+    expect(joined(refused(over))).toMatchObject({ verdict: 'Denied', reason: over.reason });
+});
+
 describe('verdict and reason', () => {
   const without = (...names: readonly (keyof AccessLine)[]): Partial<AccessLine> => Object.fromEntries(names.map((name) => [name, undefined]));
   const local = { ...without('upstream', 'usage', 'engine'), details: 'direct_response' };
