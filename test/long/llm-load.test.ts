@@ -54,12 +54,11 @@ test('requests that never end: the gateway lives, and others are answered', asyn
   await writeFile(script, UPLOADS);
   const uploads = run(process.execPath, [script, address, '40', '15000'], { netns: lab.sandbox.netns, timeoutMs: 60_000 });
   await later(3_000);
-  const seen: unknown[] = [];
   for (let n = 0; n < 8; n++) {
-    const answer = await asked();
-    seen.push([answer.status, Math.round(answer.ms), Math.round(await envoyMib(pid))]);
+    const { status, ms } = await asked();
+    expect([status, ms < 2_000]).toEqual([200, true]);
   }
-  console.log(JSON.stringify(seen), 'closed', (await uploads).stdout);
+  expect(await envoyMib(pid)).toBeLessThan(500); // all of them would be 1,240
   expect(await lab.envoyPid()).toBe(pid);
-  expect(seen.map((one) => (one as number[])[0])).toEqual(Array.from({ length: 8 }, () => 200));
+  await uploads;
 });

@@ -55,7 +55,7 @@ export default table('llm requests', { canary: PROVIDER, twin: asked(), expect: 
     steps: [raw('max_completion_token\\u017f', '9999')],
     slice: true,
   },
-  { name: 'name-kelvin', what: 'A limit whose name has the sign for Kelvin.', steps: [chat({ max_completion_toKens: 9_999 })] },
+  { name: 'name-kelvin', what: 'A limit whose name has the sign for Kelvin.', steps: [raw('max_completion_to\\u212aens', '9999')] },
   { name: 'name-case', what: 'Another model under a name in capitals.', steps: [raw('MODEL', '"gpt-5"')] },
   {
     name: 'part-twice',
