@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { constants, inflateRawSync, inflateSync } from 'node:zlib';
 
 /** A form in which a secret could show up. */
-interface Needle {
+export interface Needle {
   readonly form: string;
   readonly bytes: Buffer;
 }
@@ -23,7 +23,23 @@ const percent = (value: Buffer, upper: boolean): Buffer => {
   return Buffer.from(upper ? hex.toUpperCase() : hex);
 };
 
-/** Raw, halves, base64 and base64url at each alignment (also of the halves), percent-encoded, hex, UTF-16, reversed. */
+/** Escaped as in JSON, each character, or only those that may be. */
+const escaped = (value: Buffer, upper: boolean): Buffer => {
+  const codes = [...value].map((byte) => byte.toString(16).padStart(4, '0'));
+  return Buffer.from(codes.map((code) => `\\u${upper ? code.toUpperCase() : code}`).join(''));
+};
+/** What encoders write that leave alone what they can; none where that is the value itself. */
+const sparing = (value: Buffer): { readonly form: string; readonly bytes: Buffer }[] => {
+  const text = value.toString();
+  const forms = {
+    JSON: JSON.stringify(text).slice(1, -1),
+    'JSON with slashes': JSON.stringify(text).slice(1, -1).replaceAll('/', '\\/'),
+    'URL-encoded': encodeURIComponent(text),
+  };
+  return Object.entries(forms).flatMap(([form, encoded]) => (encoded === text ? [] : [{ form, bytes: Buffer.from(encoded) }]));
+};
+
+/** Raw, halves, base64 and base64url at each alignment (also of the halves), percent-encoded, escaped as in JSON, hex, UTF-16, reversed. */
 export const needlesOf = (secret: string): Needle[] => {
   const whole = Buffer.from(secret);
   const middle = Math.floor(whole.length / 2);
@@ -40,11 +56,16 @@ export const needlesOf = (secret: string): Needle[] => {
     // Little-endian; the other order is the same bytes, shifted by one, but for the first.
     { form: `${part}UTF-16`, bytes: Buffer.from(value.toString(), 'utf16le').subarray(0, -1) },
     ...[true, false].map((upper) => ({ form: `${part}percent-encoded`, bytes: percent(value, upper) })),
+    ...[true, false].map((upper) => ({ form: `${part}escaped`, bytes: escaped(value, upper) })),
+    ...sparing(value).map(({ form, bytes }) => ({ form: `${part}${form}`, bytes })),
     ...[0, 1, 2].flatMap((offset) =>
       (['base64', 'base64url'] as const).map((encoding) => ({ form: `${part}${encoding} at ${offset}`, bytes: base64Core(value, offset, encoding) })),
     ),
   ]);
 };
+
+/** Of the value, not of a half of it: where chance would find those, or time is short. */
+export const isWhole = ({ form }: Needle): boolean => !form.includes('half');
 
 const UNPACK = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 64 * 1024 * 1024 };
 
@@ -75,16 +96,36 @@ const unpacked = (bytes: Buffer): Buffer[] => {
   return found;
 };
 
-/** Forms of the secret that are in some bytes, or in what is compressed in them. */
-export const formsIn = (bytes: Buffer, needles: readonly Needle[]): string[] => {
-  const direct = needles.filter((needle) => bytes.includes(needle.bytes)).map(({ form }) => form);
-  return [
-    ...new Set([
-      ...direct,
-      ...unpacked(bytes).flatMap((inner) => needles.filter((needle) => inner.includes(needle.bytes)).map(({ form }) => `compressed, ${form}`)),
-    ]),
-  ];
+/** Needles by their first two bytes: one pass finds all of them, however many there are. */
+type Index = readonly (readonly Needle[] | undefined)[];
+const indexes = new WeakMap<readonly Needle[], Index>();
+const indexOf = (needles: readonly Needle[]): Index => {
+  const known = indexes.get(needles);
+  if (known) return known;
+  const index = Array.from<Needle[] | undefined>({ length: 65_536 });
+  for (const needle of needles) (index[needle.bytes.readUInt16BE(0)] ??= []).push(needle);
+  indexes.set(needles, index);
+  return index;
 };
+
+const directly = (bytes: Buffer, needles: readonly Needle[]): Set<string> => {
+  const index = indexOf(needles);
+  const found = new Set<string>();
+  for (let at = 0; at + 1 < bytes.length; at++) {
+    const candidates = index[(bytes[at]! << 8) | bytes[at + 1]!];
+    if (candidates === undefined) continue;
+    for (const { form, bytes: needle } of candidates) {
+      const end = at + needle.length;
+      if (end <= bytes.length && !found.has(form) && needle.compare(bytes, at, end) === 0) found.add(form);
+    }
+  }
+  return found;
+};
+
+/** Forms of the secret that are in some bytes, or in what is compressed in them. */
+export const formsIn = (bytes: Buffer, needles: readonly Needle[]): string[] => [
+  ...new Set([...directly(bytes, needles), ...unpacked(bytes).flatMap((inner) => [...directly(inner, needles)].map((form) => `compressed, ${form}`))]),
+];
 
 export interface Finding {
   readonly place: string;
