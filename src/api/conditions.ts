@@ -2,7 +2,7 @@ import type { Condition } from './shared.ts';
 
 export type ConditionInput = Omit<Condition, 'lastTransitionTime'>;
 
-/** `conditions` with `next` in it; `lastTransitionTime` moves only when the status changes (api.md 6.12). */
+/** `conditions` with `next` in it; `lastTransitionTime` moves only when the status changes. */
 export const setCondition = (conditions: readonly Condition[] | undefined, next: ConditionInput, now: string): readonly Condition[] => {
   const list = conditions ?? [];
   const index = list.findIndex(({ type }) => type === next.type);

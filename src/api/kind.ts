@@ -63,7 +63,7 @@ export interface Column {
   readonly value?: (object: KubeObject) => string | number | null;
 }
 
-/** One violated rule; categories of api.md 2.3. */
+/** One violated rule, in the categories of CEL rules (`reason`). */
 export interface FieldError {
   /** `spec.rules[0].matches[1].provider` */
   readonly field: string;

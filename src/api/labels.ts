@@ -1,4 +1,4 @@
-/** Labels, annotations and names others rely on (api.md section 7). */
+/** Labels, annotations and names others rely on. */
 export const LABELS = {
   agent: 'clrk.apoxy.dev/agent',
   agentKind: 'clrk.apoxy.dev/agent-kind',

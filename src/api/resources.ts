@@ -2,7 +2,7 @@ import { parseQuantity } from '#lib';
 import type { FieldError } from './kind.ts';
 import { object, quantity, type Infer } from './schema.ts';
 
-/** Limits of one run (api.md: spec.resources of an agent). */
+/** Limits of one run (spec.resources of an agent). */
 export const resources = object(
   'Limits of one run: of its whole sandbox, which itself needs about 32 MiB.',
   {},

@@ -94,7 +94,7 @@ export const quantity = (description: string, options?: Options): Schema<string 
     ...options,
   });
 
-/** An OCI image name: the rule of api.md 8.3 (an empty segment also excludes `//`, `://` and slashes at the ends). */
+/** An OCI image name (an empty segment excludes `//`, `://` and slashes at the ends). */
 export const image = (description: string): Schema<string> =>
   node('string', description, { minLength: 1, maxLength: 1024, pattern: '^[A-Za-z0-9][A-Za-z0-9._:@+-]*(/[A-Za-z0-9._:@+-]+)*$' });
 

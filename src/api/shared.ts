@@ -1,7 +1,7 @@
 import { GROUP, type Column } from './kind.ts';
 import { array, bool, duration, int32, int64, listMap, map, object, oneOf, string, time, unbuilt, type Infer, type Rule, type Schema } from './schema.ts';
 
-/** Types that several kinds share (api.md section 6). */
+/** Types that several kinds share. */
 
 export const condition = object(
   'One aspect of the state of the object.',

@@ -38,7 +38,6 @@ interface Index {
 }
 
 const DIGEST = /^sha256:([0-9a-f]{64})$/;
-export const isDigest = (text: string): boolean => DIGEST.test(text);
 
 /** The file of a blob; throws on anything that is not a SHA-256 digest, so that no name can leave the store. */
 export const blobPath = (store: string, digest: string): string => {

@@ -6,7 +6,7 @@ export const PHASES = ['Pending', 'Dispatched', 'Running', 'Succeeded', 'Failed'
 export type Phase = (typeof PHASES)[number];
 export const isTerminal = (phase: Phase): boolean => phase === 'Succeeded' || phase === 'Failed' || phase === 'Timeout' || phase === 'Rejected';
 
-/** Legal moves; one-way, the last four phases are terminal (api.md 4.3). */
+/** Legal moves; one-way, the last four phases are terminal. */
 export const NEXT_PHASES: Readonly<Record<Phase, readonly Phase[]>> = {
   Pending: ['Dispatched', 'Rejected'],
   Dispatched: ['Running', 'Failed', 'Timeout'],

@@ -7,7 +7,7 @@ import type { ObjectKey } from '#model';
 /** The variable half of a condition. */
 export interface ConditionState {
   readonly status: 'True' | 'False';
-  /** A reason of api.md 6.14, or `NotBuilt`, `SecretNotFound`, … */
+  /** A reason of the Gateway API, or `NotBuilt`, `SecretNotFound`, … */
   readonly reason: string;
   readonly message: string;
 }

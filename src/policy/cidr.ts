@@ -53,12 +53,6 @@ export const networkAt = ({ family, value }: Address, prefix: number): bigint =>
 export const cidrContains = ({ family, network, prefix }: Cidr, address: Address): boolean =>
   family === address.family && networkAt(address, prefix) === network;
 
-/** Whether two ranges have an address in common: then one is inside the other. */
-export const cidrsOverlap = (a: Cidr, b: Cidr): boolean => {
-  const prefix = Math.min(a.prefix, b.prefix);
-  return a.family === b.family && networkOf(a.family, a.network, prefix) === networkOf(b.family, b.network, prefix);
-};
-
 /** Shortened as URLs write it, which is how RFC 5952 does. */
 const formatV6 = (value: bigint): string => {
   const text = Array.from({ length: 8 }, (_, index) => ((value >> BigInt(112 - index * 16)) & 0xffffn).toString(16)).join(':');

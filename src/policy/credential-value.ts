@@ -11,7 +11,7 @@ const UNSETTABLE = /^(?:host|content-length|transfer-encoding|connection|keep-al
 const HEADER_VALUE = /^[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/;
 const VISIBLE = /^[\x21-\x7e]+$/;
 const AWS_KEY_ID = /^\w{1,128}$/;
-/** Service of a signature when the policy names none (api.md 3.9). */
+/** Service of a signature when the policy names none. */
 const DEFAULT_SERVICE = 'bedrock';
 
 /** Where a token may be asked for; a key of a service account names one of them. Source: https://developers.google.com/identity/protocols/oauth2/service-account */

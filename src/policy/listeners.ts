@@ -1,6 +1,6 @@
 import type { ConnectionFacts, Handling, ListenerShape, PolicyListener, PolicySet } from '#model';
 
-/** Which listener shape goes first among those for the same port (api.md 3.5.1). */
+/** Which listener shape goes first among those for the same port. */
 const PRIORITY: Readonly<Record<ListenerShape, number>> = { 'tls-terminate': 5, https: 4, http: 3, 'tls-passthrough': 2, tcp: 1, udp: 0 };
 
 export const HANDLING: Readonly<Record<ListenerShape, Handling>> = {

@@ -2,7 +2,7 @@ import { ClrkError, type ErrorArgs, type ErrorCode } from '#lib';
 import type { Invocation, InvokeAnswer } from '#model';
 import { MAX_BODY_BYTES, MAX_ERROR_OUTPUT_BYTES } from './limits.ts';
 
-/** HTTP status of each error a caller can get (design section 2, "The answer"). */
+/** HTTP status of each error a caller can get. */
 const STATUS = {
   BadTrigger: 400,
   CallerRefused: 403,

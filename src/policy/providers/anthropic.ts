@@ -87,7 +87,6 @@ export const anthropic: Provider = {
   usageAlong: true,
   credentialHeaders: ['x-api-key', 'authorization', 'api-key', 'cookie'],
   credentialQuery: [],
-  credentialCookies: ['*'],
   // The SDKs read `error.type` and `error.message`.
   errorBody: (error, status) => ({ type: 'error', error: { type: ERROR_TYPES[status] ?? 'api_error', ...error } }),
 };

@@ -47,6 +47,5 @@ export const azureOpenai: Provider = {
   totals: totalsOf,
   credentialHeaders: ['api-key', 'authorization', 'ocp-apim-subscription-key', 'x-api-key', 'cookie'],
   credentialQuery: ['api-key', 'subscription-key'],
-  credentialCookies: ['*'],
   errorBody,
 };

@@ -127,7 +127,6 @@ export const bedrock: Provider = {
   usageAlong: true,
   credentialHeaders: ['authorization', 'x-amz-security-token', 'x-amz-date', 'x-amz-content-sha256', 'x-api-key', 'cookie'],
   credentialQuery: ['X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Signature', 'X-Amz-Security-Token', 'X-Amz-Date', 'X-Amz-Expires', 'X-Amz-SignedHeaders'],
-  credentialCookies: ['*'],
   // The SDKs take the class of the error from `__type`, and its text from `message`.
   errorBody: (error, status) => ({ __type: TYPES[status] ?? 'AccessDeniedException', message: error.message, error }),
 };

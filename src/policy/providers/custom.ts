@@ -74,6 +74,5 @@ export const custom: Provider = {
   totals: totalsOf,
   credentialHeaders: ['authorization', 'api-key', 'x-api-key', 'x-goog-api-key', 'x-auth-token', 'cookie'],
   credentialQuery: ['key', 'api_key', 'api-key', 'apikey', 'access_token', 'token'],
-  credentialCookies: ['*'],
   errorBody,
 };

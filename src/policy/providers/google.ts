@@ -169,7 +169,6 @@ export const google: Provider = {
     'x-goog-user-project', 'x-goog-fieldmask', 'x-http-method-override',
   ], // prettier-ignore
   credentialQuery: CREDENTIAL_QUERY,
-  credentialCookies: ['*'],
   // The SDKs show the whole `error`, and read `status` of it.
   errorBody: (error, status) => ({ error: { status: STATUSES[status] ?? 'UNKNOWN', ...error } }),
 };

@@ -20,6 +20,5 @@ export const openai: Provider = {
   totals: totalsOf,
   credentialHeaders: ['authorization', 'api-key', 'x-api-key', 'openai-organization', 'openai-project', 'cookie'],
   credentialQuery: [],
-  credentialCookies: ['*'],
   errorBody,
 };

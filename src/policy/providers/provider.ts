@@ -159,8 +159,6 @@ export interface Provider {
   readonly credentialHeaders: readonly string[];
   /** Query parameters that do, compared without case. */
   readonly credentialQuery: readonly string[];
-  /** Cookies that do; `*` = every cookie. */
-  readonly credentialCookies: readonly string[];
   /** The JSON of a refusal, in a shape that this provider's SDKs read, with our own account of it as `error`. */
   errorBody(refusal: RefusalBody, status: number): { readonly error: RefusalBody } & Readonly<Record<string, Json | object>>;
 }
