@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as later } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFailed, test } from 'vitest';
 import type { L4Match, L4Route, PolicyListener, PolicySet } from '#model';
 import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
 import { verdictOf } from '../../src/telemetry/recorder/verdict.ts';
@@ -93,6 +93,7 @@ beforeAll(async () => {
   expect(await lab.claim(1, 'other')).toMatchObject({ refused: '' });
 });
 afterAll(() => lab?.[Symbol.asyncDispose]());
+beforeEach(() => onTestFailed(async () => console.error(await lab.diagnosis())));
 
 /** Resolves when one more connection to this port has come to the upstreams than at the time of the call. */
 const nextAt = (port: number): Promise<true> => {

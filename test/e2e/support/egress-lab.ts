@@ -250,6 +250,16 @@ export class EgressLab implements AsyncDisposable {
     return this.pidOf(`${this.runDir}/tools/bin/envoy -c ${this.at.dir}`);
   }
 
+  /** What tells where packets went wrong: the ruleset of the gateway namespace and the last lines of both logs. */
+  async diagnosis(): Promise<string> {
+    const [ruleset, access, egress] = await Promise.all([
+      run('nft', ['list', 'table', 'inet', 'gateway'], { netns: this.at.gatewayNetns }).then(({ stdout }) => stdout, String),
+      this.accessLines(),
+      this.egressLines(),
+    ]);
+    return [ruleset, ...[...access.slice(-8), ...egress.slice(-8)].map((line) => JSON.stringify(line))].join('\n');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.resources.disposeAsync();
   }
