@@ -21,6 +21,8 @@ interface Row extends Counter {
   readonly id: string;
   readonly amount: number;
   readonly state: 'held' | 'spent' | 'settled';
+  /** Of a settled one: null when a power cut settled it. */
+  readonly used: number | null;
 }
 
 interface Totals {
@@ -59,7 +61,7 @@ const wantedBy = ({ entries, execution }: ReserveRequest, today: string): readon
 /** The bookkeeping itself; every function but `counters` runs inside a transaction. */
 export const createBooks = (db: DatabaseSync, log: Logger, ceilings: Ceilings, alive: (execution: string) => boolean) => {
   const which = 'key = ? AND unit = ? AND per = ? AND span = ?';
-  const reservations = db.prepare('SELECT id, key, unit, per, span, amount, state FROM ledger_reservations WHERE id = ?');
+  const reservations = db.prepare('SELECT id, key, unit, per, span, amount, state, used FROM ledger_reservations WHERE id = ?');
   const counter = db.prepare(`SELECT settled, reserved, ceiling FROM ledger_counters WHERE ${which}`);
   const take = db.prepare(
     `INSERT INTO ledger_counters (key, unit, per, span, cap, settled, reserved, ceiling, touched) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, 0, ?7)
@@ -113,10 +115,12 @@ export const createBooks = (db: DatabaseSync, log: Logger, ceilings: Ceilings, a
 
   const settle = ({ id, ...amounts }: Settlement): void => {
     for (const row of reservations.all(id) as unknown as readonly Row[]) {
-      if (row.state === 'settled') continue;
+      if (row.state === 'settled' && row.used !== null) continue;
       const { key, unit, per, span, amount, state } = row;
       const used = amounts[unit];
-      move.run(state === 'spent' ? used - amount : used, state === 'held' ? -amount : 0, key, unit, per, span);
+      // What a power cut settled may have been settled before it, and its room taken by others: nothing of it is given back.
+      const more = state === 'held' ? used : state === 'spent' ? used - amount : Math.max(0, used - amount);
+      move.run(more, state === 'held' ? -amount : 0, key, unit, per, span);
       close.run('settled', used, id, key, unit, per);
       const { settled, reserved, ceiling } = totals(row);
       if (settled + reserved > ceiling) ceilings.want(row, settled + reserved); // only by more than was reserved

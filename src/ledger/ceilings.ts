@@ -19,8 +19,10 @@ export const createCeilings = (db: DatabaseSync): Ceilings => {
   const owner = db.prepare('SELECT boot FROM ledger_owner');
   const setOwner = db.prepare('INSERT INTO ledger_owner VALUES (1, ?) ON CONFLICT DO UPDATE SET boot = excluded.boot');
   const useUp = db.prepare(
-    'UPDATE ledger_counters SET settled = ceiling - reserved WHERE settled + reserved < ceiling RETURNING key, unit, per, span, ceiling',
+    `UPDATE ledger_counters SET settled = max(ceiling, settled + reserved), reserved = 0
+     WHERE settled + reserved < ceiling OR reserved > 0 RETURNING key, unit, per, span, ceiling`,
   );
+  const settleAll = db.prepare(`UPDATE ledger_reservations SET state = 'settled', used = NULL WHERE state <> 'settled'`);
   let wanted: (Counter & { readonly ceiling: number })[] = [];
   const onDisk = (work: () => void): void => {
     db.exec('PRAGMA synchronous=FULL');
@@ -43,8 +45,10 @@ export const createCeilings = (db: DatabaseSync): Ceilings => {
     own: (boot, log) =>
       onDisk(() => {
         const last = (owner.get() as { boot: string } | undefined)?.boot ?? '';
-        if (last !== '' && last !== boot)
+        if (last !== '' && last !== boot) {
           for (const row of useUp.all()) log.warn('the machine was started again, a budget counts as used up to what was safe on disk', { ...row });
+          settleAll.run();
+        }
         setOwner.run(boot);
       }),
     disown: () => onDisk(() => setOwner.run('')),

@@ -63,6 +63,7 @@ export const MIGRATIONS = [
      amount INTEGER NOT NULL,
      deadline INTEGER NOT NULL,
      state TEXT NOT NULL CHECK (state IN ('held', 'spent', 'settled')),
+     -- of a settled one; NULL when a power cut settled it, in full.
      used INTEGER,
      PRIMARY KEY (id, key, unit, per)
    ) STRICT, WITHOUT ROWID;

@@ -335,9 +335,26 @@ test('a power cut counts a budget as used up to its ceiling, a clean stop before
   await ledger[Symbol.asyncDispose]();
   putBack(old);
   ledger = open('boot-3');
-  expect(await usage()).toEqual({ used: 100, reserved: 600 }); // 700 = 600 + a 64th of the cap
+  expect(await usage()).toEqual({ used: 700, reserved: 0 }); // 600 + a 64th of the cap
   await settle('a', 50);
-  expect(await usage()).toEqual({ used: 150, reserved: 0 });
+  expect(await usage()).toEqual({ used: 700, reserved: 0 });
+});
+
+test('what was settled before a power cut and is settled again after it gives nothing back that others took', async () => {
+  await reserve('a', 100, 6400);
+  await reserve('c', 50, 6400);
+  const old = files();
+  await settle('a', 0);
+  await reserve('b', 150, 6400);
+  await ledger[Symbol.asyncDispose]();
+  putBack(old);
+  ledger = open('boot-2');
+  await settle('a', 0);
+  expect(await usage()).toEqual({ used: 200, reserved: 0 });
+  // A provider that used more than was held counts, once.
+  await settle('c', 80);
+  await settle('c', 80);
+  expect(await usage()).toEqual({ used: 230, reserved: 0 });
 });
 
 test('no power cut, whatever it takes of what was not yet on disk, lets a budget pass its cap', async () => {
@@ -390,6 +407,6 @@ test('no power cut, whatever it takes of what was not yet on disk, lets a budget
         ledger = open();
       },
     ),
-    { numRuns: 40 },
+    { numRuns: 200 },
   );
 }, 60_000);
