@@ -10,7 +10,7 @@ import type { AccessLine, AwsKey, CredentialUse, Injection, PolicySet, ServiceAc
 import { verifySignature } from '../fixtures/bedrock/sigv4.ts';
 import type { Echo, Form } from '../fixtures/echo/main.ts';
 import { eventually } from './harness.ts';
-import { denialOf, EgressLab, OPENAI } from './support/egress-lab.ts';
+import { aiRoute, denialOf, EgressLab, OPENAI } from './support/egress-lab.ts';
 import { formsIn, needlesOf } from './support/canary.ts';
 import type { StepAnswer } from './support/sandbox-client.ts';
 
@@ -197,6 +197,19 @@ test('an error that cannot be searched is withheld', async () => {
     expect([status, denialOf({ body: body! })['code']]).toEqual([502, 'RedactionFailed']);
     expect((await line()).status).toBe(502);
   }
+});
+
+test('an error of megabytes is searched behind an AI route; one that would hold up the gateway for it is withheld', async () => {
+  const rules = [{ index: 0, matches: [{ provider: 'custom', endpoints: [`${ECHO}/*`] }], budgets: [], notBuilt: [] }];
+  const credential = useOf({ kind: 'Header', header: 'authorization' });
+  await lab.enforce(policyOf(undefined, { l4Routes: [], aiRoutes: [{ ...aiRoute, rules, hosts: [ECHO], credential }] }));
+  const echo = { of: 'authorization', in: 'body', status: 400, kib: 8192 } satisfies Echo;
+  const searched = await ask({ headers: { 'x-echo': JSON.stringify(echo) } });
+  expect([searched.status, searched.body!.length > 8192 * 1024]).toEqual([400, true]);
+  expect(searched.body!.slice(-200)).toContain('[redacted]');
+  const held = await ask({ headers: { 'x-echo': JSON.stringify({ ...echo, filler: '%' }) } });
+  expect([held.status, denialOf({ body: held.body! })['code']]).toEqual([502, 'RedactionFailed']);
+  await enforce(credential, `Bearer ${KEY}`);
 });
 
 test('redactResponses: whole bodies, whatever their status and pieces; what is encoded is withheld', async () => {
