@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { installAgent, PYTHON_AGENT, QUICKSTART } from '../fixtures/quickstart.ts';
-import { showLogOnFailure, startStack, type TestStack } from './harness.ts';
-import { quickstart } from './support/manifests.ts';
+import { showLogOnFailure, startStack, type TestStack } from '../e2e/harness.ts';
+import { quickstart } from '../e2e/support/manifests.ts';
 
 /** The quickstart in Python, with the real `openai` package, built by the command line and run in a real sandbox. */
 

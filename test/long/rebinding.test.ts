@@ -6,10 +6,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { spawnChild, stopChild } from '#lib';
 import type { PolicyListener } from '#model';
 import { verdictOf } from '../../src/telemetry/recorder/verdict.ts';
-import { eventually } from './harness.ts';
-import { aiRoute, CHAT, denialOf, EgressLab, JSON_BODY, OPENAI } from './support/egress-lab.ts';
-import type { StepAnswer } from './support/sandbox-client.ts';
-import { startUpstreams, type UpstreamServers } from './support/upstream-servers.ts';
+import { eventually } from '../e2e/harness.ts';
+import { aiRoute, CHAT, denialOf, EgressLab, JSON_BODY, OPENAI } from '../e2e/support/egress-lab.ts';
+import type { StepAnswer } from '../e2e/support/sandbox-client.ts';
+import { startUpstreams, type UpstreamServers } from '../e2e/support/upstream-servers.ts';
 
 /** Admitted names that lead to addresses nobody may dial, from the first answer on or later: refused, and said so. */
 
@@ -44,7 +44,7 @@ const resolveTo = async (name: string, ...addresses: readonly string[]): Promise
 beforeAll(async () => {
   lab = await EgressLab.start({ listeners: LISTENERS, aiRoutes: [aiRoute] }, `${FIXTURE}:53`);
   await resolveTo('web.example', FIXTURE);
-  const argv = [join(import.meta.dirname, 'support/name-server.ts'), FIXTURE, join(lab.state, 'zone.json')];
+  const argv = [join(import.meta.dirname, '../e2e/support/name-server.ts'), FIXTURE, join(lab.state, 'zone.json')];
   const names = spawnChild(process.execPath, argv, { netns: lab.lab.fixture, stdio: ['ignore', 'pipe', 'inherit'] });
   lab.resources.defer(async () => void (await stopChild(names)));
   await once(createInterface({ input: names.stdout! }), 'line');

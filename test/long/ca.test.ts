@@ -2,9 +2,9 @@ import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { fingerprintOf } from '#lib';
 import { certificatesIn, createAuthority, loadSigner, type CertifiedKey } from '#lib/x509';
-import { eventually, showLogOnFailure, startStack, type ProbeAnswer, type TestStack } from './harness.ts';
-import { probeAgent, type Manifest } from './support/manifests.ts';
-import { ask, startRun, type StartedRun } from './support/runs.ts';
+import { eventually, showLogOnFailure, startStack, type ProbeAnswer, type TestStack } from '../e2e/harness.ts';
+import { probeAgent, type Manifest } from '../e2e/support/manifests.ts';
+import { ask, startRun, type StartedRun } from '../e2e/support/runs.ts';
 
 /** Authorities of gateways on the whole stack: what sandboxes see of them, and that a change of one hurts nobody. */
 

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { eventually, showLogOnFailure, startStack, type Invocation, type InvokeResult, type TestStack } from './harness.ts';
-import { processesOf } from './support/leftovers.ts';
-import { probeAgent } from './support/manifests.ts';
+import { eventually, showLogOnFailure, startStack, type Invocation, type InvokeResult, type TestStack } from '../e2e/harness.ts';
+import { processesOf } from '../e2e/support/leftovers.ts';
+import { probeAgent } from '../e2e/support/manifests.ts';
 
 /** More triggers than slots, and workers that come and go, drain and die: every accepted invocation ends once, and truthfully. */
 

@@ -9,8 +9,8 @@ import { udpClusters, udpListeners } from '../../src/egress/translate/udp.ts';
 import { sliceOf } from '../../src/egress/slices.ts';
 import { createLab } from '../../src/supervisor/lab.ts';
 import { createSandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
-import { eventually } from './harness.ts';
-import { startPackets, type Packets } from './support/packets.ts';
+import { eventually } from '../e2e/harness.ts';
+import { startPackets, type Packets } from '../e2e/support/packets.ts';
 
 /** Datagrams through a real Envoy: listeners in the gateway namespace, upstreams in another one, sandboxes beside. */
 
