@@ -32,6 +32,8 @@ export interface SpawnOptions {
   readonly ownMounts?: boolean;
   /** Who it runs as, without a way to become more; as this process is, by default. */
   readonly as?: Identity;
+  /** It may dump core, as this process may: tests look for what should not. */
+  readonly core?: boolean;
 }
 
 /** setpriv's arguments for an identity. The bounding set is a wall also for root; other uids get what they have as ambient. */
@@ -62,7 +64,7 @@ const KEPT_ENV = /^(PATH|TZ|LANG|LC_[A-Z]+|CLRK_LOG_LEVEL|NODE_OPTIONS|NODE_V8_C
 export const programEnv = (): NodeJS.ProcessEnv => Object.fromEntries(Object.entries(process.env).filter(([name]) => KEPT_ENV.test(name)));
 
 /**
- * Starts a child that dies with this process (`PR_SET_PDEATHSIG`) and cannot dump core. The one way to start long-lived
+ * Starts a child that dies with this process (`PR_SET_PDEATHSIG`) and, but for `core`, cannot dump core. The one way to start long-lived
  * children: spawn from the main thread only, because the kernel's death signal follows the thread that spawned. The signal
  * is set after the identity, which would clear it, and needs CAP_KILL in a parent of another uid.
  */
@@ -71,8 +73,9 @@ export const spawnChild = (command: string, args: readonly string[], options: Sp
     ...(options.netns ? ['nsenter', `--net=${options.netns}`, '--'] : []),
     ...(options.ownMounts ? ['unshare', '--mount', '--propagation', 'private', '--'] : []),
   ];
-  const armed = ['setpriv', '--pdeathsig', 'KILL', ...(options.as ? confined(options.as) : []), '--'];
-  const argv = [...inNamespace, 'prlimit', '--core=0:0', ...armed, 'sh', '-c', IF_PARENT_LIVES, 'sh', String(process.pid), command, ...args];
+  const coreless = options.core ? [] : ['prlimit', '--core=0:0'];
+  const armed = [...coreless, 'setpriv', '--pdeathsig', 'KILL', ...(options.as ? confined(options.as) : []), '--'];
+  const argv = [...inNamespace, ...armed, 'sh', '-c', IF_PARENT_LIVES, 'sh', String(process.pid), command, ...args];
   return spawn(argv[0]!, argv.slice(1), {
     env: options.env ?? process.env,
     stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],

@@ -231,6 +231,9 @@ it("Envoy's admin interface", async () => {
   expect(planted).toContain('/config_dump?include_eds');
 });
 
+/** What the shell exits with where nothing that a test starts can leave a core file. */
+const NO_CORES = 3;
+
 it('core files: a program of ours that crashes leaves none', async () => {
   const coresIn = async (dir: string): Promise<string[]> => (await readdir(dir)).filter((name) => name.startsWith('core'));
   // The twin: a program that may leave one does.
@@ -239,8 +242,9 @@ it('core files: a program of ours that crashes leaves none', async () => {
   if (!(await readFile('/proc/sys/kernel/core_pattern', 'utf8')).startsWith('|')) {
     // Not one of `spawnChild`, which takes that away from whatever it starts.
     const env = { PATH: process.env['PATH'], TWIN: twin };
-    await new Promise<void>((resolve) => execFile('sh', ['-c', 'ulimit -c unlimited; kill -SEGV $$'], { cwd: dir, env }, () => resolve()));
-    expect((await searchTree(dir, twins)).found.length).toBeGreaterThan(0);
+    const script = `ulimit -c unlimited || exit ${NO_CORES}; kill -SEGV $$`;
+    const code = await new Promise((resolve) => execFile('sh', ['-c', script], { cwd: dir, env }, (error) => resolve(error?.code)));
+    if (code !== NO_CORES) expect((await searchTree(dir, twins)).found.length).toBeGreaterThan(0);
   }
   for (const name of ['envoy', 'egress', 'controller-manager']) {
     for (const pid of await stack.pids(name)) {

@@ -20,7 +20,7 @@ export const testCommand: CommandSpec = {
     await setup(tools, progress(io), TEST_PACKAGES);
     const options = ['json', 'only'].flatMap((name) => (flag(name) === undefined ? [] : [`--${name}`, flag(name)!]));
     const argv = [join(APP, 'tools', 'test.ts'), ...args, ...options];
-    const child = spawnChild(process.execPath, argv, { stdio: 'inherit', env: { ...process.env, CLRK_TOOLS: tools } });
+    const child = spawnChild(process.execPath, argv, { stdio: 'inherit', env: { ...process.env, CLRK_TOOLS: tools }, core: true });
     signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
     return (await exited(child)).code ?? 1;
   },
