@@ -1,7 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { layout, type EgressLine } from '#model';
+import { layout, type AccessLine, type EgressLine } from '#model';
+import { endedLater } from '../../src/telemetry/recorder/join.ts';
 import type { SentEvents } from '../fixtures/openai/server.ts';
 import { eventually, showLogOnFailure, startStack, type Exchange, type InvokeResult, type TestStack } from '../e2e/harness.ts';
 import { processesOf } from '../e2e/support/leftovers.ts';
@@ -269,7 +270,9 @@ describe('afterwards', () => {
     const written = new Set<string>();
     for (const name of await readdir(at.records, { recursive: true })) {
       if (!/^(access-\d|egress\.jsonl)/.test(basename(name))) continue;
-      for (const line of followLines<{ id: string; event?: string }>(join(at.records, name))()) if (line.event !== 'gateway-died') written.add(line.id);
+      for (const line of followLines<AccessLine | EgressLine>(join(at.records, name))()) {
+        if ('chain' in line ? !endedLater(line) : line.event !== 'gateway-died') written.add(line.id);
+      }
     }
     const rows = await rawRecords(layout(stack.state, stack.run).clickhouse);
     const ids = rows.map(({ decision_id: id }) => id);

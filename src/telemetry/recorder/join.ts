@@ -33,7 +33,7 @@ const keyOf = (line: AccessLine | EgressLine): readonly [string, number] => [lin
  * A line of TLS that ended badly (a reset, a broken record) after it had carried a request and an answer, of which its chain
  * has a line of its own. Envoy gives both ends one form; of a handshake that fails nothing is read.
  */
-const endedLater = ({ chain, reason, requestBytes = 0, responseBytes = 0 }: AccessLine): boolean =>
+export const endedLater = ({ chain, reason, requestBytes = 0, responseBytes = 0 }: AccessLine): boolean =>
   chain === 'refused' && reason === 'HandshakeFailed' && requestBytes > 0 && responseBytes > 0;
 
 /**
