@@ -56,8 +56,8 @@ afterAll(async () => {
 });
 beforeEach(() => showLogOnFailure(() => stack));
 
-const DB = { tcp: { host: 'db.example', port: 5432, script: [{ await: 'ready' }, { text: 'hi' }, { await: 'got hi' }], until: 'data', forMs: 5_000 } };
-const talks = { connected: true, received: expect.stringContaining('ready') as string };
+const DB = { tcp: { host: 'db.example', port: 5432, script: [{ await: 'ready' }, { text: 'hi' }, { await: 'got hi' }], until: 'script', forMs: 5_000 } };
+const talks = { connected: true, received: 'ready\ngot hi' };
 const chat = {
   fetch: {
     url: 'https://api.openai.com/v1/chat/completions',
@@ -68,7 +68,7 @@ const chat = {
 };
 
 test('each name goes through the first gateway that admits it, each address through the first with a range for it', async () => {
-  const range = { tcp: { host: stack.lab.fixtureIp, port: 7000, script: [{ text: 'hi' }], until: 'data' } };
+  const range = { tcp: { host: stack.lab.fixtureIp, port: 7000, script: [{ text: 'hi' }, { await: 'got hi' }], until: 'script' } };
   const { results, invocation } = await stack.probe('reader', DB, chat, range);
   expect(results[0]).toMatchObject(talks);
   expect(results[1]).toMatchObject({ status: 200 });
