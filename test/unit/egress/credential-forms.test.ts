@@ -1,7 +1,7 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { CredentialUse, Injection } from '#model';
 import { providerNamed } from '#policy';
-import { credentialFilters } from '../../../src/egress/translate/credential.ts';
+import { credentialFilters, injectedValue } from '../../../src/egress/translate/credential.ts';
 
 /** What is removed of a request before a credential goes in: every form of one that its provider, or any other, would take. */
 
@@ -63,4 +63,37 @@ test('with a signature of AWS, everything another one is made of', () => {
   const { headers, anyway } = removed('bedrock', { kind: 'AWSv4', service: 'bedrock' });
   const parts = ['x-amz-date', 'x-amz-security-token', 'x-amz-content-sha256', 'x-amz-region-set', 'x-amz-s3session-token'];
   for (const list of [headers, anyway]) expect(list).toEqual(expect.arrayContaining([...EVERYWHERE, ...parts]));
+});
+
+describe('where a credential goes', () => {
+  const PLACE = { host: 'bedrock-runtime.us-east-1.amazonaws.com', provider: undefined, gateway: 'demo/egress', route: '' };
+  const use = (inject: Injection, more: Partial<CredentialUse> = {}): CredentialUse => ({ policy: 'demo/key', credential: 'cred:demo/key', inject, ...more });
+  const filters = (of: CredentialUse, value?: string): readonly Readonly<Record<string, unknown>>[] =>
+    credentialFilters(of, PLACE, value).map((filter) => (filter as unknown as { readonly typed_config: Readonly<Record<string, unknown>> }).typed_config);
+
+  test('a query parameter is its name and the value, each encoded; whatever else goes in as it is', () => {
+    expect(injectedValue(use({ kind: 'QueryParam', name: 'my key' }), "a&b=c'+%")).toBe('my%20key=a%26b%3Dc%27%2B%25');
+    expect(injectedValue(use({ kind: 'Header', header: 'x-key' }), 'a&b=c')).toBe('a&b=c');
+  });
+
+  test('a signature has the service and region of the policy, else the region of the host, and the session token when there is one', () => {
+    const signed = (inject: object, key: object) =>
+      filters(use({ kind: 'AWSv4', service: 'bedrock', ...inject }), JSON.stringify({ ...JSON.parse(AWS), ...key })).at(-1);
+    const key = { access_key_id: 'AKIDEXAMPLE', secret_access_key: 'secret' };
+    const provider = (inline_credential: object) => ({ custom_credential_provider_chain: true, inline_credential });
+    expect(signed({}, {})).toMatchObject({ service_name: 'bedrock', region: 'us-east-1' });
+    expect(signed({}, {})!['credential_provider']).toEqual(provider(key));
+    expect(signed({ service: 'execute-api', region: 'eu-west-1' }, {})).toMatchObject({ service_name: 'execute-api', region: 'eu-west-1' });
+    expect(signed({}, { sessionToken: 't' })!['credential_provider']).toEqual(provider({ ...key, session_token: 't' }));
+  });
+
+  test.each([
+    { kind: 'Header', header: 'x-key' },
+    { kind: 'QueryParam', name: 'key' },
+    { kind: 'GCPServiceAccount' },
+    { kind: 'AWSv4', service: 'bedrock' },
+  ] as const)('whole answers are searched when the policy says so: %j', (inject) => {
+    const whole = (more: Partial<CredentialUse>) => (filters(use(inject, more), AWS)[0]!['filter_context'] as { readonly whole: boolean }).whole;
+    expect([whole({}), whole({ redactResponses: true })]).toEqual([false, true]);
+  });
 });

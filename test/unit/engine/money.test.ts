@@ -151,6 +151,16 @@ test.each([{ maxTokensPerDay: 0 }, { maxTokensPerExecution: 0 }, { maxCostPerDay
   },
 );
 
+test.each(['maxTokensPerDay', 'maxTokensPerExecution'])('%s: room for the input alone is too little, with one token of output it is enough', async (field) => {
+  for (const [room, status] of [
+    [0, 429],
+    [1, 200],
+  ] as const) {
+    await using engine = open(capped({ [field]: bytes(CHAT) + room }));
+    expect((await engine.send(CHAT)).status).toBe(status);
+  }
+});
+
 describe('maxOutputTokensPerRequest', () => {
   const limits = async (maxOutputTokensPerRequest: number, body: object, more: object = {}) => {
     await using engine = open(capped({ maxOutputTokensPerRequest, ...more }));
@@ -164,6 +174,15 @@ describe('maxOutputTokensPerRequest', () => {
     ['is for all answers together', 300, { n: 7 }, [200, 42]],
     ['refuses more answers than it has tokens', 5, { n: 6 }, [403, 'OutputLimitExceeded']],
   ])('%s', async (_, cap, body, expected) => expect(await limits(cap, body)).toEqual(expected));
+  test('refuses what nothing in the request could lower', async () => {
+    const image = { model: 'gpt-image-1', prompt: 'a boat' };
+    const send = async (maxOutputTokensPerRequest: number) => {
+      await using engine = open(capped({ maxOutputTokensPerRequest }));
+      return engine.send(image, { ':path': '/v1/images/generations' });
+    };
+    expect(await send(10)).toMatchObject({ status: 403, json: { error: { code: 'OutputLimitExceeded' } } });
+    expect((await send(1_000_000)).status).toBe(200);
+  });
   test('bounds what is held of another cap', async () => {
     await using engine = open(capped({ maxOutputTokensPerRequest: 7, maxTokensPerDay: 1_000 }));
     const { engine: metadata } = await engine.send(CHAT);

@@ -24,6 +24,12 @@ test('a limit of output is no counter; the smallest of several holds', () => {
   expect(compiled([])).toEqual({ budgets: [] });
 });
 
+test('a filter of another type caps nothing', () => {
+  const extensionRef = { group: 'clrk.apoxy.dev', kind: 'RateLimitPolicy', name: 'x' };
+  const filters = [{ type: 'ExtensionRef' as const, extensionRef, tokenBudget: { maxTokensPerDay: 7, maxOutputTokensPerRequest: 5 } }];
+  expect(compileBudgets(ROUTE, 0, GATEWAY, { filters })).toEqual({ budgets: [] });
+});
+
 describe('a counter is of', () => {
   const day = [{ maxTokensPerDay: 7 }];
   test('the route and the gateway, whichever rule it is', () => {

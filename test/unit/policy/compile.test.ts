@@ -143,6 +143,7 @@ describe('credentials', () => {
     [{ parentRefs: [{ kind: 'MCPRoute', name: 'openai' }] }],
     [{ parentRefs: [{ kind: 'AIProviderRoute', name: 'openai', sectionName: 'backend' }] }],
     [{ parentRefs: [{ kind: 'AIProviderRoute', name: 'openai', namespace: 'other' }] }],
+    [{ parentRefs: [{ kind: 'AIProviderRoute', name: 'openai', group: 'other' as never }] }],
   ])('what is for something else injects nothing: %j', (spec) => expect(use({ credentialPolicies: [credentialPolicy(spec)] })).toBeUndefined());
 
   test('headers that frame or route a message are not set', () => {

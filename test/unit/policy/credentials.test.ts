@@ -77,6 +77,8 @@ describe('AWSv4', () => {
     ['eu-west-1.example.com', undefined],
     ['x.eu-west-1.amazonaws.com.example', undefined],
   ])('region of %s', (host, region) => expect(awsRegion({ kind: 'AWSv4', service: 'bedrock' }, host)).toBe(region));
+  test('the region of the policy goes before that of the host', () =>
+    expect(awsRegion({ kind: 'AWSv4', service: 'bedrock', region: 'us-east-1' }, 'bedrock-runtime.eu-central-1.amazonaws.com')).toBe('us-east-1'));
   test('a host without a region is refused unless the policy names one', () => {
     const use = judged(aws, KEY).use;
     expect(credentialProblem(use, 's3.amazonaws.com')).toBe('RegionUnknown');
@@ -95,6 +97,10 @@ describe('GCPServiceAccount', () => {
       privateKeyId: 'k1',
       tokenUri: 'https://oauth2.googleapis.com/token',
     });
+  });
+  test('in the key of the Secret that the policy names', () => {
+    const { value } = judged({ ...gcp, secretKey: 'file' }, { token: 'x', file: JSON.stringify(FILE) });
+    expect(JSON.parse(value!)).toMatchObject({ email: FILE.client_email });
   });
   test.each<[string, object | string]>([
     ['is not JSON', 'x'],

@@ -20,6 +20,28 @@ test('the first rule that matches decides', () => {
   expect(ruleOf(set, decision)!.rule.budgets).toMatchObject([{ cap: 7 }]);
 });
 
+test('a rule is for what any of its matches is about', () => {
+  const set = rules({
+    matches: [
+      { provider: 'openai', models: ['o3*'] },
+      { provider: 'openai', models: ['gpt-4*'] },
+    ],
+  });
+  const of = (model: string) => decide(set, { ...CHAT, model });
+  for (const model of ['o3-mini', 'gpt-4o']) expect(of(model)).toMatchObject({ verdict: 'Allowed', rule: 0 });
+  expect(of('gpt-5').reason).toBe('ModelNotAllowed');
+});
+
+test('endpoints that name nothing are any endpoint', () => {
+  const set = rules({ matches: [{ provider: 'openai', endpoints: [] }] });
+  for (const request of [CHAT, { ...CHAT, method: 'GET', path: '/v1/models' }]) expect(decide(set, request).verdict).toBe('Allowed');
+});
+
+test('a match of which a part cannot be matches nothing, also where the rest of it is fine', () => {
+  const split = { matches: [{ provider: 'openai', endpoints: ['/v1/chat/completions', 'evil.example/v1/*'] }] };
+  expect(decide(rules(split, { matches: [{ provider: 'openai', endpoints: ['/v1/models'] }] }), CHAT).reason).toBe('EndpointNotAllowed');
+});
+
 describe('refusals', () => {
   test.each<[string, object[], Partial<RequestFacts>]>([
     ['NoRoute', [{ matches: [{ provider: 'openai' }] }], { host: 'evil.example' }],

@@ -35,6 +35,12 @@ test('what a denied route covers is denied even where another route, older or yo
   }
 });
 
+test('the rule that is named is the first that covers the request', () => {
+  const two = route({ rules: [{ matches: [{ provider: 'openai', models: ['gpt-*'] }] }, { matches: [{ provider: 'openai' }] }] });
+  const { policySet } = compile({ aiRoutes: [two], denyPolicies: [denyPolicy({ targetRef: target() })] });
+  expect(['gpt-4.1', 'o3'].map((model) => decide(policySet, { ...chat, model }).rule)).toEqual([0, 1]);
+});
+
 test('what it does not cover is not its business', () => {
   const { policySet } = compile({ aiRoutes: [mini, route()], denyPolicies: [denyPolicy({ targetRef: target('mini') })] });
   expect(decide(policySet, { ...chat, model: 'gpt-4.1' }).verdict).toBe('Allowed');
