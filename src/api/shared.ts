@@ -217,7 +217,7 @@ export const policyParentRef = (kinds: readonly string[], rules: readonly Rule[]
       group: ownGroup,
       namespace: string('Namespace of the object; only the own namespace is allowed.', { maxLength: 63 }),
       sectionName: string('A part of the object; absent means all of it.', { maxLength: 253 }),
-      port: int32('Without effect: connections are told apart by listeners.', { minimum: 1, maximum: 65_535 }),
+      port: int32('To be left out: a policy is for all of an object. With a port it applies to nothing, and says so.', { minimum: 1, maximum: 65_535 }),
     },
     { rules },
   );

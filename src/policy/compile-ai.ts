@@ -1,10 +1,12 @@
 import { providerName } from '#api';
 import type { AIProviderRoute } from '#api';
-import type { AiMatch, AiRule, ObjectKey } from '#model';
+import type { AiMatch, AiRule, ObjectKey, PolicyListener } from '#model';
 import { keyOf } from './attach.ts';
-import { compileBudgets } from './compile-budgets.ts';
+import { compileBudgets, idleBudgets } from './compile-budgets.ts';
 import { parseEndpoint } from './endpoints.ts';
+import { AI_PORT } from './claimed.ts';
 import { hostMatches } from './host-glob.ts';
+import { takersOf } from './listeners.ts';
 import { providerNamed, providerOfHost } from './providers/index.ts';
 
 type Match = NonNullable<AIProviderRoute['spec']['rules'][number]['matches']>[number];
@@ -62,11 +64,20 @@ const hostsOfMatch = ({ provider, endpoints = [], refused }: AiMatch): readonly 
 /** Names and patterns of hosts that the rules of a route are about. */
 export const hostsOf = (rules: readonly AiRule[]): readonly string[] => [...new Set(rules.flatMap(({ matches }) => matches.flatMap(hostsOfMatch)))];
 
-/** What a user should know of a route: matches that match nothing. */
-export const aiRemarks = (rules: readonly AiRule[]): { readonly text: string; readonly nothing: boolean } => {
+/** What a user should know of a route: rules and matches that match nothing, budgets that limit nothing. */
+export const aiRemarks = (route: AIProviderRoute, rules: readonly AiRule[]): { readonly text: string; readonly nothing: boolean } => {
   const matches = rules.flatMap((rule) => rule.matches);
+  const empty = rules.flatMap((rule) => (rule.matches.length === 0 ? `spec.rules[${rule.index}] has no matches, so it matches nothing.` : []));
   return {
-    text: matches.flatMap(({ refused }) => refused ?? []).join(' '),
+    text: [...matches.flatMap(({ refused }) => refused ?? []), ...empty, ...idleBudgets(route)].join(' '),
     nothing: matches.length > 0 && matches.every(({ refused }) => refused !== undefined),
   };
+};
+
+/** Why no request to a provider comes to the listeners a route is attached to; undefined when one can. Its hosts are for it alone all the same. */
+export const portProblem = (listeners: readonly PolicyListener[], attached: readonly string[]): string | undefined => {
+  const takers = takersOf(listeners, 'TCP', AI_PORT).map(({ name }) => name);
+  if (attached.length === 0 || takers.some((name) => attached.includes(name))) return undefined;
+  const who = takers.length > 0 ? `listener ${takers.join(', ')} alone takes that port` : 'no listener of the gateway takes that port';
+  return `Providers are reached on port ${AI_PORT}, and ${who}, so nothing comes to listener ${attached.join(', ')} that the route is attached to.`;
 };

@@ -61,6 +61,16 @@ export const compileBudgets = (route: ObjectKey, index: number, gateway: ObjectK
   return { budgets: [...budgets.values()], ...(outputs.length > 0 && { maxOutputTokens: Math.min(...outputs) }) };
 };
 
+/** TokenBudgets of a route without any cap, as sentences. */
+export const idleBudgets = ({ spec }: AIProviderRoute): readonly string[] =>
+  spec.rules.flatMap(({ filters = [] }, r) =>
+    filters.flatMap(({ type, tokenBudget }, f) =>
+      type === 'TokenBudget' && tokenBudget && tokenBudget.maxOutputTokensPerRequest === undefined && CAPS.every(({ cap }) => cap(tokenBudget) === undefined)
+        ? `spec.rules[${r}].filters[${f}].tokenBudget has no cap, so it limits nothing.`
+        : [],
+    ),
+  );
+
 /** Whether a route has a cap on money. */
 export const capsMoney = ({ spec }: AIProviderRoute): boolean =>
   spec.rules.some(({ filters = [] }) => filters.some(({ tokenBudget: caps }) => caps?.maxCostPerDay !== undefined || caps?.maxCostPerExecution !== undefined));

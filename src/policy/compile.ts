@@ -16,7 +16,7 @@ import {
   type SecretLookup,
 } from './attach.ts';
 import { attach, type Fit, type GatewayListeners, type RouteKind } from './attach-listeners.ts';
-import { aiRemarks, compileAiRule, hostsOf } from './compile-ai.ts';
+import { aiRemarks, compileAiRule, hostsOf, portProblem } from './compile-ai.ts';
 import { capsMoney } from './compile-budgets.ts';
 import { claimsOf } from './compile-claims.ts';
 import type { AgentLabels } from './compile-l4.ts';
@@ -181,11 +181,16 @@ const compileAiRoutes = (
     const own = pricesFor(keyOf(route).namespace);
     const resolvedRefs = unbuilt.length > 0 ? no('NotBuilt', `Not built yet: ${unbuilt.join(', ')}.`) : pricesResolved(route, own);
     const rules = route.spec.rules.map((_, index) => compileAiRule(route, index, keyOf(gateway), unbuilt));
-    const { text, nothing } = aiRemarks(rules);
+    const { text, nothing } = aiRemarks(route, rules);
+    const elsewhere = portProblem(at.listeners, listeners);
     routes.push({
       kind: 'AIProviderRoute',
       key: keyOf(route),
-      parents: parents.map(({ parentRef, accepted }) => ({ parentRef, accepted: withRemarks(accepted, text, nothing), resolvedRefs })),
+      parents: parents.map(({ parentRef, accepted }) => ({
+        parentRef,
+        accepted: accepted.status === 'True' && elsewhere ? no('NoMatchingParent', elsewhere) : withRemarks(accepted, text, nothing),
+        resolvedRefs,
+      })),
     });
     if (listeners.length === 0) return [];
     const credential = credentialOn(route, keyOf(gateway), claims, secret);

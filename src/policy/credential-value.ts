@@ -6,7 +6,8 @@ import { keyOf, type SecretLookup } from './attach.ts';
 /** What a CredentialInjectionPolicy injects: its Secret read, and refused where it cannot be used. */
 
 /** Headers that frame a message, route it or belong to us: never set from a Secret. */
-const UNSETTABLE = /^(?:host|content-length|transfer-encoding|connection|keep-alive|te|trailer|upgrade|expect|traceparent|proxy-.*|x-clrk-.*|x-envoy-.*)$/;
+const UNSETTABLE =
+  /^(?:host|accept-encoding|content-length|transfer-encoding|connection|keep-alive|te|trailer|upgrade|expect|traceparent|proxy-.*|x-clrk-.*|x-envoy-.*)$/;
 // A header value: visible characters, spaces and tabs inside (RFC 9110, 5.5).
 const HEADER_VALUE = /^[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?$/;
 const VISIBLE = /^[\x21-\x7e]+$/;

@@ -5,11 +5,18 @@ import { credentialOf, type Credential } from './credential-value.ts';
 
 /** Where CredentialInjectionPolicies inject: what each applies to, and which of several does. */
 
-const RESOLVED = yes('ResolvedRefs');
+/** What the API server writes when `secretKey` is absent. */
+const DEFAULT_KEY = 'token';
 /** Kinds a policy can be for. */
 const TARGETS = ['AIProviderRoute', 'MCPRoute', 'EgressGateway'];
 
-const targetsOf = ({ spec }: CredentialInjectionPolicy): readonly ParentRef[] => [...(spec.parentRefs ?? []), ...(spec.targetRefs ?? [])];
+interface Target {
+  readonly ref: ParentRef;
+  /** `spec.parentRefs[0]` */
+  readonly path: string;
+}
+const targetsOf = ({ spec }: CredentialInjectionPolicy): readonly Target[] =>
+  (['parentRefs', 'targetRefs'] as const).flatMap((list) => (spec[list] ?? []).map((ref, index) => ({ ref, path: `spec.${list}[${index}]` })));
 
 /** Policies by what they want to inject on, the one that wins first. */
 export type CredentialClaims = ReadonlyMap<string, readonly CredentialInjectionPolicy[]>;
@@ -18,14 +25,14 @@ const claimKey = (kind: string, { namespace, name }: ObjectKey): string => `${ki
 
 /**
  * Oldest first, then by name. A section of an AIProviderRoute is a Backend; until rules can choose one, what is for a section is for
- * no request.
+ * no request. So is what is for a port: none of these objects has a part of that kind.
  */
 export const credentialClaims = (policies: readonly CredentialInjectionPolicy[]): CredentialClaims => {
   const claims = new Map<string, CredentialInjectionPolicy[]>();
   for (const policy of sortedByAge(policies)) {
-    for (const ref of targetsOf(policy)) {
+    for (const { ref } of targetsOf(policy)) {
       const kind = TARGETS.find((candidate) => refersTo(ref, policy, candidate));
-      if (!kind || ref.sectionName) continue;
+      if (!kind || ref.sectionName || ref.port !== undefined) continue;
       const key = claimKey(kind, { namespace: keyOf(policy).namespace, name: ref.name });
       const known = claims.get(key);
       if (known) known.push(policy);
@@ -52,12 +59,25 @@ export const judgePolicies = (policies: readonly CredentialInjectionPolicy[], se
   const claims = credentialClaims(policies);
   return policies.map((policy) => {
     const credential = credentialOf(policy, secret);
-    const resolvedRefs = credential.use.missing ? no(credential.use.missing, credential.why) : RESOLVED;
+    const resolvedRefs = credential.use.missing ? no(credential.use.missing, credential.why) : yes('ResolvedRefs', idleFields(policy));
     return {
       key: keyOf(policy),
-      ancestors: targetsOf(policy).map((ancestorRef) => ({ ancestorRef, resolvedRefs, ...judgeTarget(policy, ancestorRef, claims, exists) })),
+      ancestors: targetsOf(policy).map((target) => ({ ancestorRef: target.ref, resolvedRefs, ...judgeTarget(policy, target, claims, exists) })),
     };
   });
+};
+
+/** What is set and changes nothing about which Secret is read. */
+const idleFields = (policy: CredentialInjectionPolicy): string => {
+  const { namespace } = keyOf(policy);
+  const { secretRef, secretKey, providerAuth } = policy.spec;
+  const idle = [
+    secretRef.namespace && secretRef.namespace !== namespace
+      ? `spec.secretRef.namespace has no effect: the Secret is ${secretRef.name} of the policy's own namespace, ${namespace}.`
+      : '',
+    providerAuth?.type === 'AWSv4' && secretKey !== DEFAULT_KEY ? 'spec.secretKey has no effect: a key of AWS is in several keys of the Secret.' : '',
+  ];
+  return idle.filter(Boolean).join(' ');
 };
 
 const NO_CONFLICT = no('NoConflict', '');
@@ -70,7 +90,7 @@ const REMARKS: Readonly<Record<string, string>> = {
 
 const judgeTarget = (
   policy: CredentialInjectionPolicy,
-  ref: ParentRef,
+  { ref, path }: Target,
   claims: CredentialClaims,
   exists: Exists,
 ): Pick<PolicyAncestor, 'accepted' | 'conflicted'> => {
@@ -81,11 +101,15 @@ const judgeTarget = (
   if (!exists(kind, name, namespace)) return not('TargetNotFound', `There is no ${kind} ${name} in this namespace.`);
   if (sectionName)
     return not('NotBuilt', `A section of an AIProviderRoute is a Backend, and backends are not built yet: the policy applies to no request at ${sectionName}.`);
+  if (port !== undefined)
+    return not(
+      'UnsupportedValue',
+      `${path}.port is ${port}, and a policy is for all of a ${kind}, not for a port of it: leave it out. Until then it applies to nothing here.`,
+    );
   const winner = claims.get(claimKey(kind, { namespace, name }))![0]!;
   if (winner !== policy) {
     const message = `CredentialInjectionPolicy ${winner.metadata.name} already applies to ${kind} ${name}, and is older; delete it or this target of this policy.`;
     return { accepted: no('Conflicted', message), conflicted: yes('Conflicted', message) };
   }
-  const remarks = [REMARKS[kind] ?? '', port === undefined ? '' : 'port has no effect: it goes for every port.'];
-  return { accepted: yes('Accepted', remarks.filter(Boolean).join(' ')), conflicted: NO_CONFLICT };
+  return { accepted: yes('Accepted', REMARKS[kind]), conflicted: NO_CONFLICT };
 };

@@ -38,10 +38,14 @@ const groupsOf = (listeners: readonly PolicyListener[]): readonly Group[] =>
     .sort((a, b) => PRIORITY[b] - PRIORITY[a])
     .map((shape) => ({ shape, names: listeners.filter((listener) => listener.shape === shape).map(({ name }) => name) }));
 
-/**
- * Listeners that a connection to `port` may be for, the first choice first. Who names the port decides: with such a listener, none
- * without port is asked.
- */
+/** Listeners that take connections to a port. Who names the port decides: with such a listener, none without port is asked. */
+export const takersOf = (listeners: readonly PolicyListener[], transport: ConnectionFacts['transport'], port: number): readonly PolicyListener[] => {
+  const all = listeners.filter(({ shape }) => (shape === 'udp') === (transport === 'UDP'));
+  const exact = all.filter((listener) => listener.port === port);
+  return exact.length > 0 ? exact : all.filter((listener) => listener.port === undefined);
+};
+
+/** Listeners that a connection to `port` may be for, by shape, the first choice first. */
 export const groupsAt = (set: PolicySet, transport: ConnectionFacts['transport'], port: number): readonly Group[] => {
   const listeners = set.listeners.filter(({ shape }) => (shape === 'udp') === (transport === 'UDP'));
   const key = listeners.some((listener) => listener.port === port) ? `${transport}/${port}` : transport;
@@ -49,7 +53,7 @@ export const groupsAt = (set: PolicySet, transport: ConnectionFacts['transport']
   if (!known) cache.set(set, (known = new Map()));
   let groups = known.get(key);
   if (!groups) {
-    groups = groupsOf(listeners.filter((listener) => listener.port === (key === transport ? undefined : port)));
+    groups = groupsOf(takersOf(set.listeners, transport, port));
     known.set(key, groups);
   }
   return groups;

@@ -368,11 +368,11 @@ const ROWS: readonly Row[] = [
   },
   {
     kind: credentialInjectionPolicies,
-    situation: 'a port, which has no effect',
+    situation: 'a port, which nothing of a route is for',
     spec: inject({ parentRefs: [{ kind: 'AIProviderRoute', name: 'r', port: 443 }] }),
     others: [ROUTE, SECRET],
-    conditions: ['Accepted=True/Accepted', 'Enforced=True/Enforced'],
-    text: 'port has no effect',
+    conditions: ['Accepted=False/UnsupportedValue', 'Enforced=True/Enforced'],
+    text: 'spec.parentRefs[0].port is 443',
   },
   {
     kind: credentialInjectionPolicies,

@@ -117,6 +117,20 @@ test('what an accepted route should be told', () => {
   );
 });
 
+test('what an accepted AI route should be told', () => {
+  const accepted = (...rules: object[]) => compile({ aiRoutes: [route({ rules: rules as never })] }).routes[0]!.parents[0]!.accepted;
+  const openai = { matches: [{ provider: 'openai' }] };
+  expect(accepted(openai)).toMatchObject({ status: 'True', message: 'Attached to listener tls.' });
+  expect(accepted({}, { matches: [] }, openai)).toMatchObject({
+    status: 'True',
+    message: 'Attached to listener tls. spec.rules[0] has no matches, so it matches nothing. spec.rules[1] has no matches, so it matches nothing.',
+  });
+  const filter = (tokenBudget: object) => ({ type: 'TokenBudget', tokenBudget });
+  expect(accepted({ ...openai, filters: [budget(0), filter({}), filter({ budgetRef: 'team' }), filter({ maxOutputTokensPerRequest: 5 })] }).message).toBe(
+    'Attached to listener tls. spec.rules[0].filters[1].tokenBudget has no cap, so it limits nothing. spec.rules[0].filters[2].tokenBudget has no cap, so it limits nothing.',
+  );
+});
+
 test('of two listeners for the same, the one that never takes anything is Conflicted and names the other', () => {
   const conflicts = (listeners: readonly Listener[], ...refs: Partial<ParentRef>[]): readonly string[] =>
     compile({

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { createAuthority } from '#lib/x509';
 import { weakCertificate } from '../../fixtures/canary/certificates.ts';
-import { admittedHosts, admitsHost, judgePolicies, unmatchedParents } from '#policy';
-import { budget, compile, credentialPolicy, gateway, route, SECRETS } from './objects.ts';
+import type { EgressGateway } from '#api';
+import { admittedHosts, admitsHost, decideConnection, judgePolicies, unmatchedParents } from '#policy';
+import { budget, compile, credentialPolicy, gateway, l4Route, route, SECRETS } from './objects.ts';
 
 const secret = (name: string) => SECRETS[name];
 const there = () => true;
@@ -83,11 +84,29 @@ describe('attachment', () => {
     expect(parentOf({ name: 'egress' }, [{ name: 'web', protocol: 'HTTPS' }])).toEqual({ reason: 'Accepted', admits: true }));
   test('a listener for just this port, to which the route is not attached, keeps it from the others', () =>
     expect(parentOf({ name: 'egress', sectionName: 'tls' }, [...gateway().spec.listeners, { name: 'https', protocol: 'HTTPS', port: 443 }])).toEqual({
-      reason: 'Accepted',
+      reason: 'NoMatchingParent',
       admits: false,
     }));
   test('a listener for another port does not serve providers', () =>
-    expect(parentOf({ name: 'egress' }, [{ name: 'tls', protocol: 'TLS', port: 8443, tls: { mode: 'Terminate' } }]).admits).toBe(false));
+    expect(parentOf({ name: 'egress' }, [{ name: 'tls', protocol: 'TLS', port: 8443, tls: { mode: 'Terminate' } }])).toEqual({
+      reason: 'NoMatchingParent',
+      admits: false,
+    }));
+  test('where nothing comes to the route its status says why, and its hosts are for it alone all the same', () => {
+    const tls = { protocol: 'TLS' as const, tls: { mode: 'Terminate' as const } };
+    const of = (...listeners: EgressGateway['spec']['listeners']) => {
+      const { policySet, routes } = compile({ gateway: gateway({ listeners }), l4Routes: [l4Route()] });
+      const facts = { agent: 'demo/a', transport: 'TCP', host: 'api.openai.com', port: 8443, speaks: 'tls', sni: 'api.openai.com' } as const;
+      return { message: routes.find(({ kind }) => kind === 'AIProviderRoute')!.parents[0]!.accepted.message, raw: decideConnection(policySet, facts).reason };
+    };
+    expect(of({ name: 'odd', port: 8443, ...tls })).toEqual({
+      message:
+        'Providers are reached on port 443, and no listener of the gateway takes that port, so nothing comes to listener odd that the route is attached to.',
+      raw: 'ClaimedHost',
+    });
+    expect(of({ name: 'odd', port: 8443, ...tls }, { name: 'tcp', protocol: 'TCP' }).message).toContain('listener tcp alone takes that port');
+    expect(of({ name: 'odd', port: 8443, ...tls }, { name: 'tls', ...tls }).message).toBe('Attached to listener odd, tls.');
+  });
   test('a route of another namespace does not attach', () =>
     expect(admittedHosts(compile({ aiRoutes: [route({}, 'r', '2026-01-02T00:00:00Z', 'other')] }).policySet)).toEqual([]));
 
@@ -147,7 +166,7 @@ describe('credentials', () => {
   ])('what is for something else injects nothing: %j', (spec) => expect(use({ credentialPolicies: [credentialPolicy(spec)] })).toBeUndefined());
 
   test('headers that frame or route a message are not set', () => {
-    for (const headerName of ['Host', 'content-length', 'Transfer-Encoding', 'x-clrk-id', 'traceparent'])
+    for (const headerName of ['Host', 'Accept-Encoding', 'content-length', 'Transfer-Encoding', 'x-clrk-id', 'traceparent'])
       expect(use({ credentialPolicies: [credentialPolicy({ headerName })] })).toMatchObject({ missing: 'Invalid' });
   });
 

@@ -34,6 +34,19 @@ test('the Secret is one of the own namespace, whatever secretRef says; nothing b
   expect(asked).toHaveLength(2);
 });
 
+test('what changes nothing is told where the Secret is', () => {
+  const said = (spec: Spec) =>
+    judgePolicies([credentialPolicy(spec)], () => ({ token: 'x', access_key_id: 'A', secret_access_key: 'x' }), there)[0]!.ancestors[0]!.resolvedRefs;
+  const aws = { target: 'ProviderAuth' as const, providerAuth: { type: 'AWSv4' as const } };
+  for (const fine of [{}, { secretRef: { name: 's', namespace: 'demo' } }, aws])
+    expect(said(fine)).toEqual({ status: 'True', reason: 'ResolvedRefs', message: '' });
+  expect(said({ secretRef: { name: 's', namespace: 'other' } })).toMatchObject({
+    status: 'True',
+    message: expect.stringMatching(/^spec\.secretRef\.namespace has no effect: .* s of .* demo\.$/),
+  });
+  expect(said({ ...aws, secretKey: 'k' })).toMatchObject({ status: 'True', message: expect.stringContaining('spec.secretKey has no effect') });
+});
+
 test.each(['Host', 'content-length', 'Transfer-Encoding', 'connection', 'Upgrade', 'traceparent', 'Proxy-Authorization', 'X-Clrk-Gateway', 'x-envoy-retry-on'])(
   'header %s is not set from a Secret',
   (headerName) => {
@@ -158,10 +171,14 @@ test('targets of another namespace or group are none, and are told so; parentRef
     const of = (ref: object, name = 'key') => credentialPolicy({ parentRefs: undefined, [list]: [ref] }, name);
     const judge = (policy: CredentialInjectionPolicy) => judgePolicies([policy], () => ({ token: 'x' }), there)[0]!.ancestors[0]!;
     const used = (policy: CredentialInjectionPolicy) => compile({ credentialPolicies: [policy] }).policySet.aiRoutes[0]!.credential?.policy;
-    for (const good of [{}, { group: '' }, { group: 'clrk.apoxy.dev', namespace: 'demo' }, { port: 443 }]) {
+    for (const good of [{}, { group: '' }, { group: 'clrk.apoxy.dev', namespace: 'demo' }]) {
       expect([used(of(ofRoute(good))), judge(of(ofRoute(good))).accepted.status]).toEqual(['demo/key', 'True']);
     }
-    expect(judge(of(ofRoute({ port: 443 }))).accepted.message).toContain('port has no effect');
+    expect(used(of(ofRoute({ port: 443 })))).toBeUndefined();
+    expect(judge(of(ofRoute({ port: 443 })))).toMatchObject({
+      accepted: { status: 'False', reason: 'UnsupportedValue', message: expect.stringContaining(`spec.${list}[0].port is 443`) },
+      conflicted: { status: 'False' },
+    });
     const foreign = of(ofRoute({ namespace: 'elsewhere' }));
     expect([used(foreign), judge(foreign).accepted.reason]).toEqual([undefined, 'RefNotPermitted']);
     const section = judge(of(ofRoute({ sectionName: 'b' })));
