@@ -1,19 +1,18 @@
-import { transaction, type DatabaseSync } from '#lib';
-import type { Ceilings } from './ceilings.ts';
+import type { Store } from './store.ts';
 
-/** Work queued in one turn of the event loop runs in one transaction and is answered after its commit. */
-export const createBatches = (db: DatabaseSync, ceilings: Ceilings) => {
+/** Work queued in one turn of the event loop is one commit, and is answered after it. */
+export const createBatches = (store: Store) => {
   let waiting: { run(): () => void; fail(error: unknown): void }[] = [];
   const flush = (): void => {
     const batch = waiting;
     waiting = [];
     if (batch.length === 0) return;
     try {
-      const answers = transaction(db, () => batch.map(({ run }) => run()));
-      ceilings.raise();
+      const answers = batch.map(({ run }) => run());
+      store.commit();
       for (const answer of answers) answer();
     } catch (error) {
-      ceilings.forget();
+      store.rollback();
       for (const { fail } of batch) fail(error);
     }
   };

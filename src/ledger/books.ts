@@ -1,15 +1,15 @@
-import type { DatabaseSync, Logger } from '#lib';
+import type { Logger } from '#lib';
 import type { BudgetCounter, ReserveAnswer, ReserveRequest, Settlement } from '#model';
-import type { Ceilings } from './ceilings.ts';
-import { DAY_MS, dayOf, endOfDay, type Counter } from './counter.ts';
+import { DAY_MS, dayOf, endOfDay, nameOf, type Settled, type Taken, type Totals } from './counter.ts';
+import type { State } from './store.ts';
 
 /**
  * A ceiling is raised by this part of the cap at once, so a power cut can make at most that much count as spent. One of a run
  * is raised to its cap, which costs one write a run; such a run ended with the machine it was on.
  */
 const CEILING_STEP = { day: 1 / 64, execution: 1 } as const;
-/** Settled reservations are known (so that a repeat changes nothing) for this long, counters for longer. */
-const KEEP_RESERVATIONS_MS = 3 * DAY_MS;
+/** A settlement that is later than this corrects nothing. */
+const KEEP_SPENT_MS = 3 * DAY_MS;
 /** Counters of this many days are kept. By number, not by age: a clock that was wrong for a moment must not forget today's. */
 const KEEP_DAYS = 40;
 /** The counter of a run that ended is kept for this long after its last request: longer than any settlement is late. */
@@ -17,153 +17,137 @@ const KEEP_EXECUTIONS_MS = 3_600_000;
 /** Counters of runs that are looked at in one sweep. */
 const SWEEP_EXECUTIONS = 1_000;
 
-interface Row extends Counter {
-  readonly id: string;
-  readonly amount: number;
-  readonly state: 'held' | 'spent' | 'settled';
-  /** Of a settled one: null when a power cut settled it. */
-  readonly used: number | null;
-}
-
-interface Totals {
-  readonly settled: number;
-  readonly reserved: number;
-  readonly ceiling: number;
-}
-
 /** One entry of a request, in the counter it means. */
-interface Wanted extends Counter {
+interface Wanted extends Taken {
+  readonly name: string;
   readonly entry: number;
   readonly cap: number;
-  readonly amount: number;
 }
 
 /** Entries of the same counter are one: the smallest cap and the largest amount. */
 const wantedBy = ({ entries, execution }: ReserveRequest, today: string): readonly Wanted[] => {
   const wanted = new Map<string, Wanted>();
   for (const [entry, { key, unit, window: per, cap, amount }] of entries.entries()) {
-    const name = `${unit} ${per} ${key}`;
+    const span = per === 'day' ? today : execution;
+    const name = nameOf({ key, unit, per, span });
     const known = wanted.get(name);
-    const smaller = !known || cap < known.cap;
-    wanted.set(name, {
-      key,
-      unit,
-      per,
-      span: per === 'day' ? today : execution,
-      entry: smaller ? entry : known.entry,
-      cap: smaller ? cap : known.cap,
-      amount: Math.max(amount, known?.amount ?? 0),
-    });
+    const smaller = known !== undefined && known.cap <= cap ? known : { entry, cap };
+    wanted.set(name, { name, key, unit, per, span, entry: smaller.entry, cap: smaller.cap, amount: Math.max(amount, known?.amount ?? 0) });
   }
   return [...wanted.values()];
 };
 
-/** The bookkeeping itself; every function but `counters` runs inside a transaction. */
-export const createBooks = (db: DatabaseSync, log: Logger, ceilings: Ceilings, alive: (execution: string) => boolean) => {
-  const which = 'key = ? AND unit = ? AND per = ? AND span = ?';
-  const reservations = db.prepare('SELECT id, key, unit, per, span, amount, state, used FROM ledger_reservations WHERE id = ?');
-  const counter = db.prepare(`SELECT settled, reserved, ceiling FROM ledger_counters WHERE ${which}`);
-  const take = db.prepare(
-    `INSERT INTO ledger_counters (key, unit, per, span, cap, settled, reserved, ceiling, touched) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, 0, ?7)
-     ON CONFLICT (key, unit, per, span) DO UPDATE SET reserved = reserved + ?6, cap = ?5, touched = ?7`,
-  );
-  const move = db.prepare(`UPDATE ledger_counters SET settled = settled + ?, reserved = reserved + ? WHERE ${which}`);
-  const hold = db.prepare(`INSERT INTO ledger_reservations (id, key, unit, per, span, day, amount, deadline, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'held')`);
-  const close = db.prepare('UPDATE ledger_reservations SET state = ?, used = ? WHERE id = ? AND key = ? AND unit = ? AND per = ?');
-  const overdue = db.prepare(`SELECT id, key, unit, per, span, amount, state FROM ledger_reservations WHERE state = 'held' AND deadline <= ?`);
-  const forget = db.prepare(`DELETE FROM ledger_reservations WHERE state <> 'held' AND day < ?`);
-  const forgetDays = db.prepare(
-    `DELETE FROM ledger_counters WHERE per = 'day' AND reserved = 0
-       AND span NOT IN (SELECT DISTINCT span FROM ledger_counters WHERE per = 'day' ORDER BY span DESC LIMIT ${KEEP_DAYS})`,
-  );
-  const idle = db.prepare(
-    `SELECT key, unit, per, span FROM ledger_counters WHERE per = 'execution' AND reserved = 0 AND touched < ? ORDER BY touched LIMIT ${SWEEP_EXECUTIONS}`,
-  );
-  const touch = db.prepare(`UPDATE ledger_counters SET touched = ? WHERE ${which}`);
-  const forgetCounter = db.prepare(`DELETE FROM ledger_counters WHERE ${which}`);
-  const forgetOfCounter = db.prepare(`DELETE FROM ledger_reservations WHERE state <> 'held' AND ${which}`);
-  const all = db.prepare(
-    `SELECT key, unit, per, span, cap, settled, reserved FROM ledger_counters WHERE per = 'execution' OR span = ? ORDER BY key, unit, per, span`,
-  );
-
-  const totals = ({ key, unit, per, span }: Counter): Totals =>
-    (counter.get(key, unit, per, span) as Totals | undefined) ?? { settled: 0, reserved: 0, ceiling: 0 };
+/** The bookkeeping itself, on rows in memory; what it changed is brought to the file by the store. */
+export const createBooks = ({ counters, reservations, settled }: State, log: Logger, alive: (execution: string) => boolean) => {
+  /** What safely covers a total: the ceiling there is, or a higher one. */
+  const ceilingOf = ({ per, ceiling }: Totals, total: number, room: number, cap: number): number =>
+    total <= ceiling ? ceiling : Math.max(total, Math.min(room, total + Math.ceil(cap * CEILING_STEP[per])));
 
   const reserve = (request: ReserveRequest, now: number): ReserveAnswer => {
-    const { id, deadline } = request;
-    const today = dayOf(now);
-    const wanted = wantedBy(request, today);
-    if (reservations.all(id).length === 0) {
-      for (const want of wanted) {
-        const { settled, reserved } = totals(want);
-        if (want.cap > 0 && settled + reserved + want.amount <= want.cap) continue;
-        return { granted: false, entry: want.entry, used: settled, reserved, resetAt: want.per === 'day' ? endOfDay(now) : 0 };
-      }
-      for (const { key, unit, per, span, cap, amount } of wanted) {
-        hold.run(id, key, unit, per, span, today, amount, Math.floor(deadline));
-        take.run(key, unit, per, span, cap, amount, Math.floor(now));
-      }
+    const { id } = request;
+    const granted = { granted: true, entry: -1, used: 0, reserved: 0, resetAt: 0 };
+    if (reservations.get(id) || settled.has(id)) return granted;
+    const day = dayOf(now);
+    const wanted = wantedBy(request, day);
+    for (const { name, per, cap, amount, entry } of wanted) {
+      const { settled: used, reserved } = counters.get(name) ?? { settled: 0, reserved: 0 };
+      if (cap > 0 && used + reserved + amount <= cap) continue;
+      return { granted: false, entry, used, reserved, resetAt: per === 'day' ? endOfDay(now) : 0 };
     }
-    // Also of a repeated request: its first answer may have failed because the ceiling could not be raised.
-    for (const want of wanted) {
-      const { settled, reserved, ceiling } = totals(want);
-      const total = settled + reserved;
-      if (total > ceiling) ceilings.want(want, Math.max(total, Math.min(want.cap, total + Math.ceil(want.cap * CEILING_STEP[want.per]))));
+    for (const { name, key, unit, per, span, cap, amount } of wanted) {
+      const known = counters.get(name) ?? { key, unit, per, span, cap, settled: 0, reserved: 0, ceiling: 0, touched: 0 };
+      const reserved = known.reserved + amount;
+      counters.set(name, { ...known, cap, reserved, ceiling: ceilingOf(known, known.settled + reserved, cap, cap), touched: Math.floor(now) });
     }
-    return { granted: true, entry: -1, used: 0, reserved: 0, resetAt: 0 };
+    const entries = wanted.map(({ key, unit, per, span, amount }) => ({ key, unit, per, span, amount }));
+    reservations.set(id, { id, day, deadline: Math.floor(request.deadline), state: 'held', entries });
+    return granted;
   };
 
   const settle = ({ id, ...amounts }: Settlement): void => {
-    for (const row of reservations.all(id) as unknown as readonly Row[]) {
-      if (row.state === 'settled' && row.used !== null) continue;
-      const { key, unit, per, span, amount, state } = row;
+    const row = reservations.get(id);
+    if (!row) return;
+    const entries: Settled['entries'][number][] = [];
+    for (const taken of row.entries) {
+      const { key, unit, per, amount } = taken;
       const used = amounts[unit];
-      // What a power cut settled may have been settled before it, and its room taken by others: nothing of it is given back.
-      const more = state === 'held' ? used : state === 'spent' ? used - amount : Math.max(0, used - amount);
-      move.run(more, state === 'held' ? -amount : 0, key, unit, per, span);
-      close.run('settled', used, id, key, unit, per);
-      const { settled, reserved, ceiling } = totals(row);
-      if (settled + reserved > ceiling) ceilings.want(row, settled + reserved); // only by more than was reserved
+      entries.push({ ...taken, used });
       if (used > amount) log.warn('a provider used more than was reserved', { id, budget: key, unit, per, reserved: amount, used, reason: 'BudgetOverrun' });
+      const name = nameOf(taken);
+      const known = counters.get(name);
+      if (!known) continue; // forgotten with its run
+      // What a power cut settled may have been settled before it, and its room taken by others: nothing of it is given back.
+      const more = row.state === 'held' ? used : row.state === 'spent' ? used - amount : Math.max(0, used - amount);
+      const next = { ...known, settled: known.settled + more, reserved: known.reserved - (row.state === 'held' ? amount : 0) };
+      // Only by more than was reserved.
+      const total = next.settled + next.reserved;
+      counters.set(name, { ...next, ceiling: ceilingOf(known, total, total, 0) });
     }
+    reservations.delete(id);
+    settled.add({ id, entries });
   };
 
   /** Runs end without a word to the ledger, so it asks. */
   const forgetExecutions = (now: number): void => {
-    for (const { key, unit, per, span } of idle.all(now - KEEP_EXECUTIONS_MS) as unknown as readonly Counter[]) {
-      if (alive(span)) touch.run(Math.floor(now), key, unit, per, span);
-      else {
-        forgetCounter.run(key, unit, per, span);
-        forgetOfCounter.run(key, unit, per, span);
-      }
+    let looked = 0;
+    for (const counter of counters.values()) {
+      const { per, reserved, touched, span } = counter;
+      if (per !== 'execution' || reserved > 0 || touched >= now - KEEP_EXECUTIONS_MS) continue;
+      if (++looked > SWEEP_EXECUTIONS) return;
+      if (alive(span)) counters.set(nameOf(counter), { ...counter, touched: Math.floor(now) });
+      else counters.delete(nameOf(counter));
     }
+  };
+
+  const forgetDays = (): void => {
+    const days = [...counters.values()].filter(({ per }) => per === 'day');
+    const kept = new Set([...new Set(days.map(({ span }) => span))].toSorted().slice(-KEEP_DAYS));
+    for (const counter of days) if (counter.reserved === 0 && !kept.has(counter.span)) counters.delete(nameOf(counter));
   };
 
   const sweep = (now: number): number => {
-    const rows = overdue.all(now) as unknown as readonly Row[];
-    for (const { id, key, unit, per, span, amount } of rows) {
-      move.run(amount, -amount, key, unit, per, span);
-      close.run('spent', amount, id, key, unit, per);
+    let spent = 0;
+    const before = dayOf(now - KEEP_SPENT_MS);
+    for (const row of reservations.values()) {
+      if (row.state !== 'held') {
+        if (row.day < before) reservations.delete(row.id);
+        continue;
+      }
+      if (row.deadline > now) continue;
+      for (const taken of row.entries) {
+        const known = counters.get(nameOf(taken))!; // kept while something is reserved
+        counters.set(nameOf(taken), { ...known, settled: known.settled + taken.amount, reserved: known.reserved - taken.amount });
+      }
+      reservations.set(row.id, { ...row, state: 'spent' });
+      spent++;
     }
-    forget.run(dayOf(now - KEEP_RESERVATIONS_MS));
-    forgetDays.run();
+    forgetDays();
     forgetExecutions(now);
-    return rows.length;
+    return spent;
   };
 
-  const counters = (namespace: string, now: number): readonly BudgetCounter[] =>
-    (all.all(dayOf(now)) as unknown as readonly (Counter & { cap: number; settled: number; reserved: number })[])
-      .filter(({ key, per, span }) => (namespace === '' || key.split('/')[1] === namespace) && (per === 'day' || alive(span)))
-      .map(({ key, unit, per, span, cap, settled, reserved }) => ({
-        key,
-        unit,
-        window: per,
-        execution: per === 'execution' ? span : '',
-        cap,
-        used: settled,
-        reserved,
-        resetAt: per === 'day' ? endOfDay(now) : 0,
-      }));
+  /** Another boot of the machine, and the ledger was not closed: what may have been lost counts as used. */
+  const cut = (): void => {
+    for (const counter of counters.values()) {
+      const total = counter.settled + counter.reserved;
+      if (total >= counter.ceiling && counter.reserved === 0) continue;
+      const { key, unit, per, span, ceiling } = counter;
+      log.warn('the machine was started again, a budget counts as used up to what was safe on disk', { key, unit, per, span, ceiling });
+      counters.set(nameOf(counter), { ...counter, settled: Math.max(ceiling, total), reserved: 0 });
+    }
+    for (const row of reservations.values()) reservations.set(row.id, { ...row, state: 'cut' });
+  };
 
-  return { reserve, settle, sweep, counters };
+  const list = (namespace: string, now: number): readonly BudgetCounter[] =>
+    [...counters.values()]
+      .filter(({ key, per, span }) => (namespace === '' || key.split('/')[1] === namespace) && (per === 'day' ? span === dayOf(now) : alive(span)))
+      .toSorted((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1))
+      .map(({ key, unit, per, span, cap, settled: used, reserved }) => {
+        const [execution, resetAt] = per === 'day' ? ['', endOfDay(now)] : [span, 0];
+        return { key, unit, window: per, execution, cap, used, reserved, resetAt };
+      });
+
+  return { reserve, settle, sweep, cut, list };
 };
+
+const orderOf = ({ key, unit, per, span }: Totals): string => [key, unit, per, span].join('\0');

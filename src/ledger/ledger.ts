@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { openDatabase, systemClock, transaction, type Clock, type Logger } from '#lib';
+import { openDatabase, systemClock, type Clock, type Logger } from '#lib';
 import type { BudgetCounter, LedgerPort } from '#model';
 import { createBatches } from './batches.ts';
 import { createBooks } from './books.ts';
-import { createCeilings } from './ceilings.ts';
 import { MIGRATIONS } from './schema.ts';
+import { openStore } from './store.ts';
 
 export interface Ledger extends LedgerPort, AsyncDisposable {
   /** Turns reservations past their deadline into spent ones and forgets old rows; returns how many it turned. */
@@ -45,11 +45,12 @@ export const openLedger = (path: string, options: LedgerOptions): Ledger => {
   const clock = options.clock ?? systemClock;
   const boot = options.boot ?? readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const db = openDatabase(path, MIGRATIONS, 'ledger');
-  const ceilings = createCeilings(db);
-  ceilings.own(boot, options.log);
   db.exec('PRAGMA synchronous=NORMAL');
-  const books = createBooks(db, options.log, ceilings, options.alive);
-  const queue = createBatches(db, ceilings);
+  const store = openStore(db);
+  const books = createBooks(store.state, options.log, options.alive);
+  if (store.owner !== '' && store.owner !== boot) books.cut();
+  store.own(boot);
+  const queue = createBatches(store);
   return {
     reserve: async (request) => {
       for (const { cap, amount, unit, window } of request.entries) {
@@ -65,14 +66,25 @@ export const openLedger = (path: string, options: LedgerOptions): Ledger => {
       checkWhole('microdollars', settlement.microdollars);
       return queue.add(() => books.settle(settlement));
     },
-    sweep: () => transaction(db, () => books.sweep(clock.now())),
-    counters: (namespace) => {
+    sweep() {
+      queue.flush(); // a failure of the sweep must not take back what waits for an answer
+      try {
+        const spent = books.sweep(clock.now());
+        store.commit();
+        store.forgetSettled();
+        return spent;
+      } catch (error) {
+        store.rollback();
+        throw error;
+      }
+    },
+    counters(namespace) {
       queue.flush(); // what was asked before is in it
-      return books.counters(namespace, clock.now());
+      return books.list(namespace, clock.now());
     },
     async [Symbol.asyncDispose]() {
       queue.flush();
-      ceilings.disown();
+      store.own('');
       db.close();
     },
   };

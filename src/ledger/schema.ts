@@ -72,4 +72,32 @@ export const MIGRATIONS = [
    INSERT INTO ledger_reservations SELECT id, ${withoutRule('key')}, 'tokens', 'day', day, day, amount, deadline, state, used FROM old_reservations;
    DROP TABLE old_reservations;
    DROP TABLE ledger_days;`,
+  // A request is one row, and everything that decides is in memory: nothing is looked for in the file, so it has no indexes.
+  `ALTER TABLE ledger_reservations RENAME TO old_reservations;
+   DROP INDEX ledger_deadlines;
+   DROP INDEX ledger_closed;
+   DROP INDEX ledger_executions;
+   CREATE TABLE ledger_reservations (
+     id TEXT NOT NULL PRIMARY KEY,
+     -- on which it was made.
+     day TEXT NOT NULL,
+     deadline INTEGER NOT NULL,
+     state TEXT NOT NULL CHECK (state IN ('held', 'spent', 'cut')),
+     -- JSON: [{key, unit, per, span, amount}].
+     entries TEXT NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE TABLE ledger_settled (
+     seq INTEGER PRIMARY KEY,
+     id TEXT NOT NULL,
+     -- JSON: [{key, unit, per, span, amount, used}].
+     entries TEXT NOT NULL
+   ) STRICT;
+   INSERT INTO ledger_reservations
+     SELECT id, min(day), min(deadline), CASE state WHEN 'settled' THEN 'cut' ELSE state END,
+            json_group_array(json_object('key', key, 'unit', unit, 'per', per, 'span', span, 'amount', amount))
+     FROM old_reservations WHERE state <> 'settled' OR used IS NULL GROUP BY id;
+   INSERT INTO ledger_settled (id, entries)
+     SELECT id, json_group_array(json_object('key', key, 'unit', unit, 'per', per, 'span', span, 'amount', amount, 'used', used))
+     FROM old_reservations WHERE state = 'settled' AND used IS NOT NULL GROUP BY id;
+   DROP TABLE old_reservations;`,
 ];

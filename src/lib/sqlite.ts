@@ -1,4 +1,4 @@
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
 
 /**
  * Opens (or makes) a database for a service that owns it alone: WAL, every commit durable (`synchronous=FULL`), migrations
@@ -7,7 +7,8 @@ import { DatabaseSync } from 'node:sqlite';
  */
 export const openDatabase = (path: string, migrations: readonly string[], part?: string): DatabaseSync => {
   const db = new DatabaseSync(path);
-  db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=2000;');
+  // A checkpoint waits for the disk twice, whatever is in it: one for each 16 MiB of log instead of each 4.
+  db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA busy_timeout=2000; PRAGMA wal_autocheckpoint=4096;');
   const known = part === undefined ? fileVersion(db) : knownPart(db, part);
   // Nothing to do, nothing to write: a service starts on a full disk, too.
   if (known !== undefined && known >= migrations.length) return db;
@@ -32,12 +33,21 @@ const partVersion = (db: DatabaseSync, part: string): number => {
   return row?.version ?? 0;
 };
 
+/** Prepared once: many transactions are so small that reading these two would be a good part of them. */
+const prepared = new WeakMap<DatabaseSync, { readonly begin: StatementSync; readonly commit: StatementSync }>();
+const statementsOf = (db: DatabaseSync) => {
+  let statements = prepared.get(db);
+  if (!statements) prepared.set(db, (statements = { begin: db.prepare('BEGIN IMMEDIATE'), commit: db.prepare('COMMIT') }));
+  return statements;
+};
+
 /** Runs `work` in one transaction; a throw rolls it back. */
 export const transaction = <T>(db: DatabaseSync, work: () => T): T => {
-  db.exec('BEGIN IMMEDIATE');
+  const { begin, commit } = statementsOf(db);
+  begin.run();
   try {
     const result = work();
-    db.exec('COMMIT');
+    commit.run();
     return result;
   } catch (error) {
     // A full disk ends the transaction by itself (https://www.sqlite.org/lang_transaction.html, 3).

@@ -111,7 +111,7 @@ it('nothing is reserved for ever', async () => {
   const counters = books.counters();
   expect(counters.filter(({ reserved }) => reserved !== 0)).toEqual([]);
   for (const { key, unit, per, span, settled } of counters.filter((counter) => counter.per === 'day')) {
-    const rows = books.reservations().filter((row) => row.key === key && (row as unknown as Counter).unit === unit && (row as unknown as Counter).per === per);
+    const rows = books.reservations().filter((row) => row.key === key && row.unit === unit && row.per === per);
     expect([span, settled]).toEqual([span, rows.reduce((sum, { used }) => sum + (used ?? 0), 0)]);
   }
   expect(cap.broken).toEqual([]);

@@ -5,6 +5,8 @@ import type { TestStack } from '../../e2e/harness.ts';
 export interface Reservation {
   readonly id: string;
   readonly key: string;
+  readonly unit: string;
+  readonly per: string;
   readonly amount: number;
   readonly state: 'held' | 'spent' | 'settled';
   readonly used: number | null;
@@ -35,8 +37,12 @@ export const openBooks = (stack: TestStack): Books => {
   const record = (row: Record<string, unknown>): Invocation => JSON.parse(row['record'] as string) as Invocation;
   const one = db.prepare('SELECT record FROM invocations WHERE id = ?');
   const all = db.prepare('SELECT record FROM invocations ORDER BY seq');
-  const reservation = db.prepare('SELECT * FROM ledger_reservations WHERE id = ?');
-  const reservations = db.prepare('SELECT * FROM ledger_reservations');
+  const entries = (state: string, used: string): string => `
+    SELECT id, ${state} AS state, ${used} AS used, e.value ->> 'key' AS key, e.value ->> 'unit' AS unit, e.value ->> 'per' AS per, e.value ->> 'amount' AS amount`;
+  const rows = `${entries('state', "CASE state WHEN 'spent' THEN e.value ->> 'amount' END")} FROM ledger_reservations, json_each(entries) AS e
+    UNION ALL ${entries("'settled'", "e.value ->> 'used'")} FROM ledger_settled, json_each(entries) AS e`;
+  const reservation = db.prepare(`SELECT * FROM (${rows}) WHERE id = ?`);
+  const reservations = db.prepare(rows);
   const counters = db.prepare('SELECT * FROM ledger_counters');
   return {
     invocation: (id) => {

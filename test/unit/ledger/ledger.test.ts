@@ -340,6 +340,41 @@ test('a power cut counts a budget as used up to its ceiling, a clean stop before
   expect(await usage()).toEqual({ used: 700, reserved: 0 });
 });
 
+test('what the file does not take is not counted: all that came together is refused, and asking again works', async () => {
+  await reserve('a', 60);
+  const db = openDatabase(join(dir, 'dispatch.db'), [], 'test');
+  db.exec("CREATE TRIGGER full BEFORE INSERT ON ledger_reservations BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+  const together = await Promise.allSettled([settle('a', 10), reserve('b', 20), reserve('c', 1, 100, 'other')]);
+  expect(together.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+  expect([await usage(), await usage('other')]).toEqual([
+    { used: 0, reserved: 60 },
+    { used: 0, reserved: 0 },
+  ]);
+  db.exec('DROP TRIGGER full');
+  db.close();
+  await settle('a', 10);
+  expect((await reserve('b', 90)).granted).toBe(true);
+  await ledger[Symbol.asyncDispose]();
+  ledger = open();
+  expect(await usage()).toEqual({ used: 10, reserved: 90 });
+});
+
+test('an id that was settled is known after a restart; of settlements the newest are kept', async () => {
+  await reserve('a', 60);
+  await settle('a', 10);
+  await ledger[Symbol.asyncDispose]();
+  const db = openDatabase(join(dir, 'dispatch.db'), [], 'test');
+  db.exec("INSERT INTO ledger_settled (seq, id, entries) VALUES (100000, 'old', '[]')");
+  ledger = open();
+  expect((await reserve('a', 60)).granted).toBe(true);
+  expect(await usage()).toEqual({ used: 10, reserved: 0 });
+  await reserve('b', 1);
+  await settle('b', 1);
+  ledger.sweep();
+  expect(db.prepare('SELECT id FROM ledger_settled').all()).toEqual([{ id: 'old' }, { id: 'b' }]);
+  db.close();
+});
+
 test('what was settled before a power cut and is settled again after it gives nothing back that others took', async () => {
   await reserve('a', 100, 6400);
   await reserve('c', 50, 6400);
