@@ -74,9 +74,26 @@ const fromList = ({ provider, model, now, dearer = false }: PriceQuestion): Mode
   return tiers.every((tier) => tier !== undefined) ? { tiers } : undefined;
 };
 
+/** A look through the list takes longer than the rest of a decision; its prices change by the minute at most (some are lower at night). */
+const MINUTE_MS = 60_000;
+const MAX_REMEMBERED = 500;
+const remembered = new Map<string, ModelPrice | undefined>();
+let minute = 0;
+
+const fromListOnce = (question: PriceQuestion): ModelPrice | undefined => {
+  const { provider, model, now, dearer = false } = question;
+  const current = Math.floor(now / MINUTE_MS);
+  // Models are what agents write, so there is no end to them.
+  if (current !== minute || remembered.size >= MAX_REMEMBERED) remembered.clear();
+  minute = current;
+  const key = `${dearer} ${provider} ${model}`;
+  if (!remembered.has(key)) remembered.set(key, fromList(question));
+  return remembered.get(key);
+};
+
 /** What the tokens of a model cost: as the namespace says, else as the list does; undefined = nobody knows. */
 export const priceOf = (question: PriceQuestion): ModelPrice | undefined => {
   const { provider, model, list } = question;
   const own = list?.overrides.find((override) => override.provider === provider && (override.model === model || globMatch(override.model, model)));
-  return own ? { tiers: [{ above: 0, ...own.prices }] } : fromList(question);
+  return own ? { tiers: [{ above: 0, ...own.prices }] } : fromListOnce(question);
 };
