@@ -180,19 +180,16 @@ it('of two policies the older one wins, the other is Conflicted and no spare; it
   await until('the first again', ({ status }) => status === 200);
 });
 
-it('a section is no target yet, a port none at all, an MCPRoute lets nothing through, and a target that is not there is told', async () => {
+it('a section is no target yet, a port none at all, and a target that is not there is told', async () => {
   const inject = { secretRef: { name: 'google' }, ...servers.google.inject };
   await stack.apply(policy('section', { parentRefs: [ref('AIProviderRoute', 'google', { sectionName: 'backend' })], ...inject }));
   expect((await conditionOf('section', 'Accepted', { status: 'False', reason: 'NotBuilt' })).message).toContain('backend');
   await stack.apply(policy('lost', { parentRefs: [ref('AIProviderRoute', 'nowhere')], ...inject }));
   await conditionOf('lost', 'Accepted', { status: 'False', reason: 'TargetNotFound' });
-  await stack.apply(
-    object('MCPRoute', 'tools', { parentRefs: [ref('EgressGateway', 'google')], rules: [{ matches: [{ servers: ['https://mcp.example.com/mcp'] }] }] }),
-    policy('tools', { parentRefs: [ref('MCPRoute', 'tools', { port: 443 })], ...inject }),
-  );
-  expect((await conditionOf('tools', 'Accepted', { status: 'True' })).message).toMatch(/not built.*port has no effect/);
+  await stack.apply(policy('port', { parentRefs: [ref('AIProviderRoute', 'google', { port: 443 })], ...inject }));
+  expect((await conditionOf('port', 'Accepted', { status: 'False', reason: 'UnsupportedValue' })).message).toContain('spec.parentRefs[0].port is 443');
   expect((await question()).status).toBe(200);
-  for (const name of ['section', 'lost', 'tools']) await remove('credentialinjectionpolicy', name);
+  for (const name of ['section', 'lost', 'port']) await remove('credentialinjectionpolicy', name);
 });
 
 it('of a gateway: for its routes without a policy of their own, and for names that an EgressL4Route names', async () => {
