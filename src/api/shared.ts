@@ -111,14 +111,28 @@ export const policyAncestors = array(
   { maxItems: 16 },
 );
 
-/** Filter `type` goes with the field that holds its settings. */
-export const filterRules = (fields: Readonly<Record<string, string>>): readonly Rule[] =>
-  Object.entries(fields).map(([type, field]) => ({
-    rule: `self.type != '${type}' || has(self.${field})`,
-    message: `must be set when type is ${type}`,
+/** `field` goes with the value `value` of `of`, and only with it: elsewhere it would be without effect. */
+export const only = (of: string, value: string, field: string): readonly Rule[] => [
+  {
+    rule: `self.${of} != '${value}' || has(self.${field})`,
+    message: `must be set when ${of} is ${value}`,
     fieldPath: `.${field}`,
     reason: 'FieldValueRequired',
-  }));
+  },
+  {
+    rule: `self.${of} == '${value}' || !has(self.${field})`,
+    message: `must not be set unless ${of} is ${value}`,
+    fieldPath: `.${field}`,
+    reason: 'FieldValueForbidden',
+  },
+];
+
+/** Filter `type` goes with the field that holds its settings. */
+export const filterRules = (fields: Readonly<Record<string, string>>): readonly Rule[] => {
+  const rules = Object.entries(fields).map(([type, field]) => only('type', type, field));
+  // Of a single type there is no other that its field could stand beside.
+  return rules.length > 1 ? rules.flat() : rules.flatMap(([required]) => required!);
+};
 
 /** The policy an `ExtensionRef` filter applies. Without `kinds` any kind may be named, and one nobody implements stays unresolved. */
 export const extensionRef = (kinds?: readonly string[]) =>

@@ -175,6 +175,8 @@ const makeTable = (): Input[] =>
 
 const example = (name: string) => EXAMPLES.find(({ kind }) => kind.kind === name)!;
 
+const EXTENSION = { group: 'clrk.apoxy.dev', kind: 'LoggingPolicy', name: 'all' };
+
 /** Values that only a person thinks of: kind, place in its first example, values. */
 const THOUGHT_OF: readonly (readonly [kind: string, path: Path, values: readonly unknown[]])[] = [
   ['TaskAgent', ['spec', 'timeout'], ['1h30m', '.5s', '+1s', '1µs', '1us', '1.5h', '0', '0s', '-1s', '1d', '1 s', '5', '1h-1m', '9999999h', '99999999999h']],
@@ -186,6 +188,7 @@ const THOUGHT_OF: readonly (readonly [kind: string, path: Path, values: readonly
   ['AIProviderRoute', ['spec', 'rules', 0, 'matches', 0, 'provider'], ['OpenAI', 'OPENAI', 'opena\u0131', 'mistral', 'openai ']],
   ['AIProviderRoute', ['spec', 'rules', 0, 'filters', 0, 'tokenBudget', 'maxCostPerDay'], ['1', '1.234567', '1.2345678', '1.', '.5', '-1', '1e3']],
   ['AIProviderRoute', ['spec', 'rules', 0, 'providerFetches', 0], ['*', '*.a', '**', '*a', 'a.*', '10.0.0.1', 'A.b', 'https://a.b', '']],
+  ['AIProviderRoute', ['spec', 'rules', 0, 'filters', 0], [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay: 1 }, extensionRef: EXTENSION }]],
   ['EgressGateway', ['spec', 'listeners', 1, 'tls'], [{}, { mode: 'Terminate' }]],
   ['EgressGateway', ['spec', 'upstreamTLS', 'hostAliases', 0, 'ip'], ['10.0.0.256', '010.0.0.1', '1.2.3', '::1', '::ffff:1.2.3.4', '1.2.3.4/8', 'name', '']],
   ['EgressGateway', ['spec', 'otlp', 'endpoint'], ['', 'http://h', 'ftp://h', 'https://a b']],
@@ -207,6 +210,12 @@ const THOUGHT_OF: readonly (readonly [kind: string, path: Path, values: readonly
   ['CredentialInjectionPolicy', ['spec', 'headerName'], ['x-key', 'a b', 'a:', '', 'ä']],
   ['CredentialInjectionPolicy', ['spec', 'queryParamName'], ['key']],
   ['CredentialInjectionPolicy', ['spec', 'providerAuth'], [{ type: 'AWSv4' }]],
+  [
+    'CredentialInjectionPolicy',
+    ['spec', 'targetRefs'],
+    [15, 16].map((count) => Array.from({ length: count }, (_, index) => ({ kind: 'AIProviderRoute', name: `r${index}` }))),
+  ],
+  ['MCPRoute', ['spec', 'rules', 0, 'filters', 0], [{ type: 'ToolPolicy', toolPolicy: { deniedTools: ['a'] }, extensionRef: EXTENSION }]],
   ['MCPRoute', ['spec', 'rules', 0, 'matches', 0, 'toolsRegex', 0], ['(', '^(a|b)+$', '\\\\p{Greek}']],
   ['EgressDenyPolicy', ['spec', 'targetRefs'], [[], [{ group: 'clrk.apoxy.dev', kind: 'MCPRoute', name: 'a' }]]],
   [

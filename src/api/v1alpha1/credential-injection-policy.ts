@@ -1,6 +1,6 @@
 import { AGE, clrkKind, type Kind, type Resource } from '../kind.ts';
 import { array, bool, builtWhen, object, oneOf, string, type Infer, type Rule } from '../schema.ts';
-import { attachmentColumns, policyAncestors, policyParentRef, secretRef } from '../shared.ts';
+import { attachmentColumns, only, policyAncestors, policyParentRef, secretRef } from '../shared.ts';
 
 const target = policyParentRef(
   ['AIProviderRoute', 'MCPRoute', 'EgressGateway'],
@@ -21,28 +21,26 @@ const targets = (description: string) =>
     { maxItems: 16 },
   );
 
-/** `field` goes with `target`, and only with it. */
-const only = (field: string, target: string): Rule[] => [
-  {
-    rule: `self.target != '${target}' || has(self.${field})`,
-    message: `must be set when target is ${target}`,
-    fieldPath: `.${field}`,
-    reason: 'FieldValueRequired',
-  },
-  {
-    rule: `self.target == '${target}' || !has(self.${field})`,
-    message: `must not be set unless target is ${target}`,
-    fieldPath: `.${field}`,
-    reason: 'FieldValueForbidden',
-  },
-];
-
 const attached: Rule = {
   rule: '(has(self.parentRefs) && size(self.parentRefs) > 0) || (has(self.targetRefs) && size(self.targetRefs) > 0)',
   message: 'at least one of parentRefs and targetRefs',
   fieldPath: '.parentRefs',
   reason: 'FieldValueRequired',
 };
+
+/** A status has room for so many. */
+const told: Rule = {
+  rule: '(has(self.parentRefs) ? size(self.parentRefs) : 0) + (has(self.targetRefs) ? size(self.targetRefs) : 0) <= 16',
+  message: 'at most 16 in parentRefs and targetRefs together',
+  fieldPath: '.targetRefs',
+};
+
+const ofAws = (field: string): Rule => ({
+  rule: `self.type == 'AWSv4' || !has(self.${field})`,
+  message: 'must not be set unless type is AWSv4',
+  fieldPath: `.${field}`,
+  reason: 'FieldValueForbidden',
+});
 
 const spec = object(
   'Which credential goes where.',
@@ -61,12 +59,21 @@ const spec = object(
       'How requests are signed.',
       { type: oneOf('AWSv4 signs each request with a key of AWS, GCPServiceAccount gets tokens for a service account.', ['AWSv4', 'GCPServiceAccount']) },
       {
-        region: string('AWS region; taken from the host when absent.', { minLength: 1, maxLength: 63 }),
-        service: string('AWS service; bedrock when absent.', { minLength: 1, maxLength: 63 }),
+        region: string('AWS region; taken from the host when absent. With AWSv4 only.', { minLength: 1, maxLength: 63 }),
+        service: string('AWS service; bedrock when absent. With AWSv4 only.', { minLength: 1, maxLength: 63 }),
       },
+      { rules: [ofAws('region'), ofAws('service')] },
     ),
   },
-  { rules: [...only('headerName', 'Header'), ...only('queryParamName', 'QueryParam'), ...only('providerAuth', 'ProviderAuth'), attached] },
+  {
+    rules: [
+      ...only('target', 'Header', 'headerName'),
+      ...only('target', 'QueryParam', 'queryParamName'),
+      ...only('target', 'ProviderAuth', 'providerAuth'),
+      attached,
+      told,
+    ],
+  },
 );
 
 const status = object('How the policy fares.', {}, { ancestors: policyAncestors });
