@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { rootCertificates } from 'node:tls';
 import { canonicalJson, fingerprintOf, sha256Hex, type Clock, type Logger } from '#lib';
 import type { DesiredGateway, GatewayState, PolicySet, RequestFacts, ServiceAccountKey, WorkerLayout } from '#model';
-import { admitsName, admittedHosts, AI_PORT, answersDenied, coversName, isServedOnDemand, namesOf } from '#policy';
+import { admitsName, admittedHosts, answersDenied, coversName, isServedOnDemand, judgedPorts, namesOf } from '#policy';
 import { GatewayCredentials } from './credentials/gateway-credentials.ts';
 import { addressesOf, requestToken, type Token } from './credentials/token-request.ts';
 import { Leaves } from './leaves.ts';
@@ -203,7 +203,8 @@ export class Gateway implements NamingGateway, Disposable {
   #turned(service: string): void {
     void this.node.change(this.#verdicts.turned(service)); // its end is part of `progress`
     const policy = this.#policy;
-    if (!policy || !admittedHosts(policy, this.#served.names).some((host) => serviceName({ host, port: AI_PORT }) === service)) return;
+    const isServed = (host: string): boolean => judgedPorts(policy!, host).some((port) => serviceName({ host, port }) === service);
+    if (!policy || !admittedHosts(policy, this.#served.names).some(isServed)) return;
     this.#republish().catch((error: unknown) => this.#options.log.error('cannot publish a name that turned', { err: error }));
   }
 

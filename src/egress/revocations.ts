@@ -30,7 +30,7 @@ export class Revocations {
   served(source: string, facts: RequestFacts): void {
     let known = this.#served.get(source);
     if (!known) this.#served.set(source, (known = new Map()));
-    const key = JSON.stringify([facts.host, facts.port, facts.method, facts.path, facts.provider, facts.model]);
+    const key = JSON.stringify([facts.host, facts.port, facts.method, facts.path, facts.provider, facts.model, facts.mcp]);
     known.delete(key);
     known.set(key, facts);
     if (known.size <= MAX_FACTS) return;

@@ -6,14 +6,22 @@ const cache = new Map<string, readonly Token[]>();
  * Whether `text` matches a shell-style pattern: `*` and `?` do not cross `/`, `[a-z]` and `[^a-z]` are classes, `\` escapes.
  * Patterns and texts come from people and agents, so this is not a regular expression: time is at most pattern x text.
  */
-export const globMatch = (pattern: string, text: string): boolean => {
+export const globMatch = (pattern: string, text: string): boolean => matches(tokensOf(pattern), [...text]);
+
+/** The same, in texts in which `/` is a character like any other: `*` and `?` stand for it, too, and so do classes. */
+export const textMatch = (pattern: string, text: string): boolean => matches(tokensOf(pattern.replaceAll('/', SLASH)), [...text.replaceAll('/', SLASH)]);
+
+/** In place of a slash: nobody writes it, and it is no other character's neighbour (U+10FFFF). */
+const SLASH = '\u{10ffff}';
+
+const tokensOf = (pattern: string): readonly Token[] => {
   let tokens = cache.get(pattern);
   if (!tokens) {
     if (cache.size > 10_000) cache.clear();
     tokens = parse([...pattern]);
     cache.set(pattern, tokens);
   }
-  return matches(tokens, [...text]);
+  return tokens;
 };
 
 /** Greedy, returning to the last star only: enough because no star crosses `/`, so what came before the last one stays right. */

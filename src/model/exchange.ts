@@ -115,6 +115,21 @@ export interface EngineMetadata {
   readonly price?: ModelPrice;
   /** Span id of this request, sent upstream in `traceparent`. */
   readonly spanId?: string;
+  /** Of a request to an MCP server. */
+  readonly mcp?: McpMetadata;
+}
+
+/** What a request to an MCP server said; of several messages in one, the one that was refused, or else the last. */
+export interface McpMetadata {
+  /** JSON-RPC method. */
+  readonly method?: string;
+  readonly tool?: string;
+  /** URI of a resource. */
+  readonly resource?: string;
+  /** Header `mcp-session-id`. */
+  readonly session?: string;
+  /** Header `mcp-protocol-version`. */
+  readonly protocol?: string;
 }
 
 /**

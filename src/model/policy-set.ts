@@ -143,13 +143,67 @@ export interface L4Route {
   readonly denied?: Denial;
 }
 
-/** Hosts that an MCPRoute has for itself: no other kind of route lets anything through to them, on any port. */
-export interface Claim {
-  /** `MCPRoute/<namespace>/<name>` */
-  readonly route: string;
-  /** Canonical names, or `*.x`. */
-  readonly hosts: readonly string[];
+/** Names of tools: a name that one of them fits is meant. */
+export interface NamePatterns {
+  /** `*` stands for any text. */
+  readonly globs?: readonly string[];
+  /** Regular expressions of RE2, found anywhere in the name. */
+  readonly regexes?: readonly string[];
+}
+
+/** All that is given must hold. Messages that only set up a session are admitted by every match whose server fits. */
+export interface McpMatch {
+  /** `https://HOST[:PORT]/PATH`: a host as in `McpRoute.hosts`, and in the path `*` stands for any text; absent = every path of the route's hosts on port 443. */
+  readonly servers?: readonly string[];
+  /** Globs of JSON-RPC methods; absent = any, or those that `tools` and `resources` are about. */
+  readonly methods?: readonly string[];
+  readonly tools?: NamePatterns;
+  /** Globs of URIs, in which `*` stands for any text. */
+  readonly resources?: readonly string[];
+  /** Why it matches nothing: it asks for what cannot be. */
+  readonly refused?: string;
+}
+
+export interface ToolPolicy {
+  /** Absent = every tool. */
+  readonly allowed?: NamePatterns;
+  readonly denied?: NamePatterns;
+  /** Calls that are refused because a field that is about them is not built yet; without `tools` every call. */
+  readonly notBuilt?: readonly { readonly field: string; readonly tools?: NamePatterns }[];
+}
+
+export interface McpRule {
+  readonly index: number;
+  /** Alternatives; a rule without matches matches nothing. */
+  readonly matches: readonly McpMatch[];
+  /** A call must pass all of them. */
+  readonly toolPolicies: readonly ToolPolicy[];
+  /** Whatever this rule matches is refused, with this reason: it uses what is missing or not built. */
+  readonly refused?: { readonly reason: string; readonly message: string };
+}
+
+/** Where servers of an MCPRoute are. */
+export interface McpPlace {
+  /** A name or a glob, as in `hosts`. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** An MCPRoute at the gateway. */
+export interface McpRoute {
+  readonly route: ObjectKey;
+  /** Milliseconds since the epoch; older routes go first. */
+  readonly createdAt: number;
+  /** Listeners (names) of this gateway the route is attached to. */
+  readonly listeners: readonly string[];
+  readonly rules: readonly McpRule[];
+  readonly credential?: CredentialUse;
+  /** Whatever this route would let through is refused like this, before any other route is asked. */
   readonly denied?: Denial;
+  /** Hosts (lower-case) this route claims, on every port: names, and globs in which `*` stands for `[a-z0-9-]+` inside one label. */
+  readonly hosts: readonly string[];
+  /** Where its requests may go. */
+  readonly places: readonly McpPlace[];
 }
 
 export interface PolicySet {
@@ -163,13 +217,23 @@ export interface PolicySet {
   readonly hostAliases: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   /** PEM appended to the system roots for the upstream leg; empty = system roots alone. */
   readonly trustBundle: string;
+  readonly mcpRoutes: readonly McpRoute[];
   readonly aiRoutes: readonly AiRoute[];
   readonly l4Routes: readonly L4Route[];
-  readonly claims: readonly Claim[];
   /** Prices of their own that namespaces of AI routes have. */
   readonly prices?: Readonly<Record<string, PriceList>>;
-  /** Injected into requests to names that an L4 route names, where TLS ends at the gateway; AI routes have their own. */
+  /** Injected into requests to names that an L4 route names, where TLS ends at the gateway; AI and MCP routes have their own. */
   readonly credential?: CredentialUse;
+}
+
+/** What is known of one message to an MCP server. */
+export interface McpFacts {
+  /** JSON-RPC method; absent = no request: a stream is opened (GET), a session ended (DELETE), or the server is answered. */
+  readonly method?: string;
+  /** Name of the tool, of `tools/call`. */
+  readonly tool?: string;
+  /** URI, of a method about one resource. */
+  readonly resource?: string;
 }
 
 /** What is known of one request when it is judged. Names are canonical: lower case, no trailing dot, no port. */
@@ -184,13 +248,15 @@ export interface RequestFacts {
   /** Facts of the body, when a provider file understood it. */
   readonly provider?: string;
   readonly model?: string;
+  /** Of a request to an MCP server. */
+  readonly mcp?: McpFacts;
 }
 
 export interface Decision {
   readonly verdict: 'Allowed' | 'Denied';
   /**
    * A stable word: `Allowed`, `DefaultPolicy` (allow-all), `NoRoute`, `NoListener`, `DeniedByPolicy`, `ClaimedHost`, `ForbiddenAddress`, `AddressMismatch`,
-   * `ServerNameMismatch`, `HiddenServerName`, `ModelNotAllowed`, `EndpointNotAllowed`, `BudgetExhausted`, `NotBuilt`, `SecretNotFound`, …
+   * `ServerNameMismatch`, `HiddenServerName`, `ModelNotAllowed`, `EndpointNotAllowed`, `ToolNotAllowed`, `BudgetExhausted`, `NotBuilt`, `SecretNotFound`, …
    */
   readonly reason: string;
   /** One sentence for a person. */
@@ -235,7 +301,7 @@ export interface ConnectionDecision extends Decision {
   readonly listener: string;
   /** CIDRs the addresses of the name must be in; absent = public addresses (or the hostAlias) alone. */
   readonly ranges?: readonly string[];
-  /** An AI route claims the host: `Allowed` means that the engine judges each request. */
+  /** An AI or MCP route claims the host: `Allowed` means that the engine judges each request. */
   readonly engine: boolean;
   /** Injected into every request of the connection. */
   readonly credential?: CredentialUse;

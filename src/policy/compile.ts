@@ -1,7 +1,7 @@
 import { egressGateways, notBuiltFields } from '#api';
 import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway, EgressL4Route, MCPRoute } from '#api';
 import { canonicalJson, textRevision } from '#lib';
-import type { AiRoute, Claim, CredentialValue, ListenerShape, ObjectKey, PolicyListener, PolicySet, PriceList } from '#model';
+import type { AiRoute, CredentialValue, ListenerShape, ObjectKey, PolicyListener, PolicySet, PriceList } from '#model';
 import {
   createdAt,
   keyOf,
@@ -18,9 +18,9 @@ import {
 import { attach, type Fit, type GatewayListeners, type RouteKind } from './attach-listeners.ts';
 import { aiRemarks, compileAiRule, hostsOf, portProblem } from './compile-ai.ts';
 import { capsMoney } from './compile-budgets.ts';
-import { claimsOf } from './compile-claims.ts';
 import type { AgentLabels } from './compile-l4.ts';
 import { l4RouteCompiler, type CompiledL4Route } from './compile-l4-route.ts';
+import { compileMcpRoutes } from './compile-mcp-routes.ts';
 import { aliasesOf, timeoutOf, trustBundleOf, type CompileProblem } from './compile-upstream.ts';
 import { credentialClaims, credentialOfGateway, credentialOn } from './credentials.ts';
 import { denialOn, denialsOf } from './deny.ts';
@@ -74,7 +74,6 @@ export interface CompiledGateway {
 }
 
 const AI: Fit = { kind: 'AIProviderRoute', fits: (shape) => TERMINATES.has(shape), needs: 'an AIProviderRoute needs one that terminates TLS' };
-const MCP: Fit = { kind: 'MCPRoute', fits: (shape) => TERMINATES.has(shape), needs: 'an MCPRoute needs one that terminates TLS' };
 
 const shapeOf = ({ protocol, tls }: EgressGateway['spec']['listeners'][number]): ListenerShape => {
   if (protocol === 'TLS') return tls?.mode === 'Terminate' ? 'tls-terminate' : 'tls-passthrough';
@@ -110,15 +109,9 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
   routes.push(...l4.flatMap(({ states }) => states ?? []));
   const l4Routes = l4.flatMap(({ route }) => route ?? []);
   l4Routes.forEach((route) => count(route.listeners));
-  const claims = sortedByAge(input.mcpRoutes).flatMap((route): readonly Claim[] => {
-    const { parents, listeners: attached } = attach(route, at, MCP);
-    if (parents.length === 0) return [];
-    const resolvedRefs = yes('ResolvedRefs');
-    const unbuilt = no('NotBuilt', 'Kind MCPRoute is not built yet; it lets nothing through, and the hosts it names are for it alone.');
-    const states = parents.map(({ parentRef, accepted }) => ({ parentRef, accepted: accepted.status === 'True' ? unbuilt : accepted, resolvedRefs }));
-    routes.push({ kind: 'MCPRoute', key: keyOf(route), parents: states });
-    return attached.length > 0 ? claimsOf(route, denialOn('MCPRoute', route, denials)) : [];
-  });
+  const mcp = compileMcpRoutes(input, at, denials);
+  routes.push(...mcp.states);
+  mcp.routes.forEach((route) => count(route.listeners));
 
   const credential = credentialOfGateway(key, credentialClaims(input.credentialPolicies), secret);
   const content: Omit<PolicySet, 'revision'> = {
@@ -129,13 +122,13 @@ export const compileGateway = (input: CompileInput): CompiledGateway => {
     lookupFamily: gateway.spec.dns?.lookupFamily ?? 'V4Preferred',
     hostAliases: aliasesOf(gateway, errors),
     trustBundle: trustBundleOf(gateway, secret, errors),
+    mcpRoutes: mcp.routes,
     aiRoutes: ai.routes,
     l4Routes,
-    claims,
     ...(Object.keys(ai.prices).length > 0 && { prices: ai.prices }),
     ...(credential && { credential: credential.use }),
   };
-  const values = new Map(ai.credentials.map(({ name, value }) => [name, value]));
+  const values = new Map([...mcp.credentials, ...ai.credentials].map(({ name, value }) => [name, value]));
   if (credential?.value !== undefined) values.set(credential.use.credential, credential.value);
   const policySet = { ...content, revision: revisionOf(content, l4) };
   const idle = idleListeners(policySet);
@@ -193,7 +186,7 @@ const compileAiRoutes = (
       })),
     });
     if (listeners.length === 0) return [];
-    const credential = credentialOn(route, keyOf(gateway), claims, secret);
+    const credential = credentialOn('AIProviderRoute', route, keyOf(gateway), claims, secret);
     if (credential?.value !== undefined) credentials.set(credential.use.credential, credential.value);
     const denied = denialOn('AIProviderRoute', route, denials);
     return [

@@ -1,9 +1,8 @@
 import type { ConnectionDecision, ConnectionFacts, Denial, Handling, L4Route, L4Rule, PolicySet } from '#model';
 import { isForbiddenAlias, isPrivate } from './address.ts';
 import { parseAddress } from './cidr.ts';
-import { AI_PORT, aiGroupOf, claimantsOf, compareRoutes, type Claimants } from './claimed.ts';
+import { claimantsOf, compareRoutes, inOrder, judgedPorts, judgingAt, nameOfRoute, type Claimants } from './claimed.ts';
 import { credentialProblem } from './credential-value.ts';
-import { aiName } from './decide.ts';
 import { canonicalHost } from './host.ts';
 import { breadthOf, coversPort, entriesAround, entriesForAddress, entriesForHost, missOf, type Entry } from './l4.ts';
 import { carriersOf, groupsAt, HANDLING, type Group } from './listeners.ts';
@@ -135,25 +134,24 @@ const mismatchOf = (facts: ConnectionFacts, handling: Handling): Pick<Verdict, '
   return { reason: 'AddressMismatch', message: `The client hello has ${said}; TLS to an address is read only with the host name its upstream is verified by.` };
 };
 
-const onlyForClaimants = (host: string, port: number, { aiRoutes, claims }: Claimants): Verdict => {
-  const denied = claims.find((claim) => claim.denied);
-  if (denied) return byPolicy(denied.denied!, denied.route);
-  const route = aiRoutes[0] ? aiName(aiRoutes[0]) : claims[0]!.route;
-  if (aiRoutes.length === 0) return refusal('NotBuilt', `${route} claims ${host}, and its kind is not built yet: nothing gets through to it.`, { route });
-  const how = `it is reached by TLS on port ${AI_PORT} with its name, at a listener that terminates TLS and that the route is attached to, and not at port ${port} like this`;
+const onlyForClaimants = (set: PolicySet, host: string, port: number, claimants: Claimants): Verdict => {
+  const route = nameOfRoute(inOrder(claimants)[0]!);
+  const ports = judgedPorts(set, host);
+  const where = ports.length === 0 ? 'no request gets through to it' : `it is reached by TLS on port ${ports.join(' or ')} with its name`;
+  const how = `${where}, at a listener that terminates TLS and that the route is attached to, and not at port ${port} like this`;
   return refusal('ClaimedHost', `${route} claims ${host}: ${how}.`, { route });
 };
 
 /** A claimed name: its routes judge each request, or nothing gets through. */
 const decideClaimed = (set: PolicySet, facts: ConnectionFacts, claimants: Claimants, group: Group | undefined): ConnectionDecision => {
-  const isAi = facts.transport === 'TCP' && facts.speaks === 'tls' && facts.port === AI_PORT;
-  const at = isAi ? aiGroupOf(set, claimants.aiRoutes) : undefined;
-  if (!at) return arrive(set, group, onlyForClaimants(facts.host!, facts.port, claimants));
-  const route = aiName(at.routes[0]!);
+  const at = facts.transport === 'TCP' && facts.speaks === 'tls' ? judgingAt(set, facts.host!, facts.port) : undefined;
+  if (!at) return arrive(set, group, onlyForClaimants(set, facts.host!, facts.port, claimants));
+  const first = inOrder(at)[0]!;
+  const route = nameOfRoute(first);
   const mismatch = mismatchOf(facts, 'terminate');
-  if (mismatch) return arrive(set, at.group, refusal(mismatch.reason, mismatch.message, { status: 421, route }), at.routes[0]);
+  if (mismatch) return arrive(set, at.group, refusal(mismatch.reason, mismatch.message, { status: 421, route }), first);
   const message = `${route} claims ${destinationOf(facts)}; each request is judged by it.`;
-  return arrive(set, at.group, { ...refusal('Allowed', message, { route, engine: true }), verdict: 'Allowed', status: 200 }, at.routes[0]);
+  return arrive(set, at.group, { ...refusal('Allowed', message, { route, engine: true }), verdict: 'Allowed', status: 200 }, first);
 };
 
 /** TLS to an address whose server name is one that routes claim: the claim goes for the name, however its address was learned. */
@@ -161,7 +159,7 @@ const decideServerName = (set: PolicySet, { address, sni, port }: ConnectionFact
   if (address === undefined || sni === undefined || (handling !== 'terminate' && handling !== 'passthrough')) return undefined;
   const name = canonicalHost(sni) ?? sni.toLowerCase();
   const claimants = claimantsOf(set, name);
-  return claimants && onlyForClaimants(name, port, claimants);
+  return claimants && onlyForClaimants(set, name, port, claimants);
 };
 
 const NOTHING = { tls: 'TLS', plain: 'cleartext' } as const;

@@ -1,4 +1,4 @@
-import type { AIProviderRoute, CredentialInjectionPolicy, ParentRef } from '#api';
+import type { AIProviderRoute, CredentialInjectionPolicy, MCPRoute, ParentRef } from '#api';
 import type { ObjectKey } from '#model';
 import { sortedByAge, keyOf, no, refersTo, yes, type Exists, type PolicyAncestor, type PolicyJudgement, type SecretLookup } from './attach.ts';
 import { credentialOf, type Credential } from './credential-value.ts';
@@ -43,8 +43,14 @@ export const credentialClaims = (policies: readonly CredentialInjectionPolicy[])
 };
 
 /** The credential of a route at a gateway: of the policy for the route itself, else of the one for the gateway. */
-export const credentialOn = (route: AIProviderRoute, gateway: ObjectKey, claims: CredentialClaims, secret: SecretLookup): Credential | undefined => {
-  const winner = claims.get(claimKey('AIProviderRoute', keyOf(route)))?.[0] ?? claims.get(claimKey('EgressGateway', gateway))?.[0];
+export const credentialOn = (
+  kind: 'AIProviderRoute' | 'MCPRoute',
+  route: AIProviderRoute | MCPRoute,
+  gateway: ObjectKey,
+  claims: CredentialClaims,
+  secret: SecretLookup,
+): Credential | undefined => {
+  const winner = claims.get(claimKey(kind, keyOf(route)))?.[0] ?? claims.get(claimKey('EgressGateway', gateway))?.[0];
   return winner && credentialOf(winner, secret);
 };
 
@@ -84,8 +90,8 @@ const NO_CONFLICT = no('NoConflict', '');
 
 /** What is to be known of a target beside that the policy applies. */
 const REMARKS: Readonly<Record<string, string>> = {
-  MCPRoute: 'Kind MCPRoute is not built yet: no request of it gets through, so nothing is injected.',
-  EgressGateway: 'For requests that no narrower policy is for: of AIProviderRoutes, and of EgressL4Routes that name the host, where TLS ends at the gateway.',
+  EgressGateway:
+    'For requests that no narrower policy is for: of AIProviderRoutes and MCPRoutes, and of EgressL4Routes that name the host, where TLS ends at the gateway.',
 };
 
 const judgeTarget = (

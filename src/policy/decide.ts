@@ -1,15 +1,14 @@
 import { globMatch } from '#lib';
 import type { AiMatch, AiRoute, AiRule, Decision, PolicySet, RequestFacts } from '#model';
-import { providerAt, routesFor } from './claimed.ts';
+import { AI_PORT, judgingAt, nameOfRoute, providerAt } from './claimed.ts';
 import { credentialProblem } from './credential-value.ts';
+import { decideMcp, isMcp, mcpDeniedByPolicy } from './decide-mcp.ts';
 import { endpointMatches } from './endpoints.ts';
 import type { RequestTarget } from './providers/index.ts';
 
-export const aiName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
-
 /** The rule a decision fell on; undefined when it has none. */
 export const ruleOf = (set: PolicySet, decision: Decision): { readonly route: AiRoute; readonly rule: AiRule } | undefined => {
-  const route = set.aiRoutes.find((candidate) => aiName(candidate) === decision.route);
+  const route = set.aiRoutes.find((candidate) => nameOfRoute(candidate) === decision.route);
   const rule = route?.rules.find(({ index }) => index === decision.rule);
   return route && rule && { route, rule };
 };
@@ -35,7 +34,7 @@ const deny = (set: PolicySet, reason: string, message: string, route?: AiRoute, 
   reason,
   message,
   status,
-  route: route ? aiName(route) : '',
+  route: route ? nameOfRoute(route) : '',
   rule,
   policies: policiesOf(route),
   revision: set.revision,
@@ -56,7 +55,7 @@ const deniedByPolicy = (set: PolicySet, routes: readonly AiRoute[], facts: Reque
     const rule = route.denied && ruleFor(route, facts);
     if (!rule) continue;
     const { policy, status, message } = route.denied!;
-    return deny(set, 'DeniedByPolicy', message || `EgressDenyPolicy ${policy} denies what ${aiName(route)} allows.`, route, rule.index, status);
+    return deny(set, 'DeniedByPolicy', message || `EgressDenyPolicy ${policy} denies what ${nameOfRoute(route)} allows.`, route, rule.index, status);
   }
   return undefined;
 };
@@ -65,11 +64,11 @@ const deniedByPolicy = (set: PolicySet, routes: readonly AiRoute[], facts: Reque
 const isRead = (set: PolicySet, facts: RequestFacts): boolean => providerAt(set, facts.host)?.operation(targetOf(facts)) !== undefined;
 
 const notMetered = (set: PolicySet, route: AiRoute, { method, path }: RequestFacts, rule?: number): Decision =>
-  deny(set, 'EndpointNotBuilt', `${aiName(route)} is about ${method} ${path}, but calls to it cannot be metered yet.`, route, rule);
+  deny(set, 'EndpointNotBuilt', `${nameOfRoute(route)} is about ${method} ${path}, but calls to it cannot be metered yet.`, route, rule);
 
 /** The rule that matched lets the request through, unless it or what it needs is incomplete. */
 const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestFacts): Decision => {
-  const name = aiName(route);
+  const name = nameOfRoute(route);
   const refuse = (reason: string, message: string, status = 403): Decision => deny(set, reason, message, route, rule.index, status);
   if (rule.notBuilt.length > 0) return refuse('NotBuilt', `Rule ${rule.index} of ${name} uses what is not built yet: ${rule.notBuilt.join(', ')}.`);
   if (!isRead(set, facts)) return notMetered(set, route, facts, rule.index);
@@ -93,15 +92,7 @@ const applyRule = (set: PolicySet, route: AiRoute, rule: AiRule, facts: RequestF
   };
 };
 
-/**
- * Judges one request. Routes that claim its host are asked in order, and the first rule that matches decides; no rule means
- * no. A fact that is unknown matches nothing that asks for it. The same function serves the engine, tests and explanations.
- */
-export const decide = (set: PolicySet, facts: RequestFacts): Decision => {
-  const routes = routesFor(set, facts.host, facts.port);
-  if (routes.length === 0) return deny(set, 'NoRoute', `No route of gateway ${set.gateway.namespace}/${set.gateway.name} admits ${facts.host}:${facts.port}.`);
-  const denied = deniedByPolicy(set, routes, facts);
-  if (denied) return denied;
+const decideAi = (set: PolicySet, routes: readonly AiRoute[], facts: RequestFacts): Decision => {
   let nearest: { miss: Miss; route: AiRoute } = { miss: 'Refused', route: routes[0]! };
   for (const route of routes) {
     for (const rule of route.rules) {
@@ -115,6 +106,34 @@ export const decide = (set: PolicySet, facts: RequestFacts): Decision => {
   const { miss, route } = nearest;
   // Of a call that nobody reads the model is not known: that it is not read is the reason.
   if (miss === 'Model' && facts.model === undefined && !isRead(set, facts)) return notMetered(set, route, facts);
-  if (miss === 'Model') return deny(set, 'ModelNotAllowed', `${aiName(route)} does not allow model ${JSON.stringify(facts.model ?? '')}.`, route);
-  return deny(set, 'EndpointNotAllowed', `${aiName(route)} does not allow ${facts.method} ${facts.path}.`, route);
+  if (miss === 'Model') return deny(set, 'ModelNotAllowed', `${nameOfRoute(route)} does not allow model ${JSON.stringify(facts.model ?? '')}.`, route);
+  return deny(set, 'EndpointNotAllowed', `${nameOfRoute(route)} does not allow ${facts.method} ${facts.path}.`, route);
 };
+
+/**
+ * Judges one request, or one message of it to an MCP server. Routes that claim its host are asked in order, and the first rule that
+ * matches decides; no rule means no. A fact that is unknown matches nothing that asks for it. The same function serves the engine, tests
+ * and explanations.
+ */
+export const decide = (set: PolicySet, facts: RequestFacts): Decision => {
+  const judging = judgingAt(set, facts.host, facts.port);
+  if (!judging) return deny(set, 'NoRoute', `No route of gateway ${set.gateway.namespace}/${set.gateway.name} admits ${facts.host}:${facts.port}.`);
+  const { mcpRoutes, aiRoutes } = judging;
+  const denied = mcpDeniedByPolicy(set, mcpRoutes, facts) ?? deniedByPolicy(set, aiRoutes, facts);
+  if (denied) return denied;
+  return aiRoutes.length === 0 || isMcp(mcpRoutes, facts) ? decideMcp(set, mcpRoutes, facts) : decideAi(set, aiRoutes, facts);
+};
+
+/**
+ * Whether a request is one to an MCP server, so that each message in it is judged. `elsewhere` = it is not, and at a host at which there is
+ * nothing else: it can only be refused.
+ */
+export const mcpAt = (set: PolicySet, facts: RequestFacts): 'server' | 'elsewhere' | undefined => {
+  const judging = judgingAt(set, facts.host, facts.port);
+  if (!judging || judging.mcpRoutes.length === 0) return undefined;
+  if (isMcp(judging.mcpRoutes, facts)) return 'server';
+  return judging.aiRoutes.length === 0 ? 'elsewhere' : undefined;
+};
+
+/** What Envoy is told to serve a request by: the route, and the port where it is not the usual one. */
+export const servedBy = (route: string, port: number): string => (port === AI_PORT ? route : `${route}:${port}`);

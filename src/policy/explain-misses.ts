@@ -1,8 +1,9 @@
-import type { AiRoute, ConnectionFacts, L4Ports, PolicySet, RequestFacts } from '#model';
-import { AI_PORT, claimantsOf } from './claimed.ts';
+import type { AiRoute, ConnectionFacts, L4Ports, McpMatch, McpRoute, NamePatterns, PolicySet, RequestFacts } from '#model';
+import { AI_PORT, claimantsOf, inOrder, isMcpRoute, nameOfRoute, type JudgingRoute } from './claimed.ts';
 import { l4Name } from './connection.ts';
-import { aiName, requestMiss } from './decide.ts';
+import { requestMiss } from './decide.ts';
 import { entriesOf, missOf, patternOf, patternsAbove, tooWideForUdp, type Entry, type Miss } from './l4.ts';
+import { mcpFactsOf, mcpMiss } from './mcp-match.ts';
 import { ALL_PORTS, portsOf } from './ports.ts';
 
 /** What did not match, and what would have to be different for it to match. */
@@ -131,21 +132,21 @@ export const missedClaims = (set: PolicySet, { host }: Pick<ConnectionFacts, 'ho
   const gateway = gatewayName(set);
   const claimants = host === undefined ? undefined : claimantsOf(set, host);
   const to = host ?? 'an address';
-  const about = (hosts: readonly string[]): string => (hosts.length === 0 ? 'It claims no host' : `It is for ${some(hosts)} (TLS, port ${AI_PORT})`);
-  const ai = set.aiRoutes
-    .filter((route) => !claimants?.aiRoutes.includes(route))
+  const about = (route: JudgingRoute): string => {
+    if (route.hosts.length === 0) return 'It claims no host';
+    return isMcpRoute(route) ? `It is for ${some(route.hosts)}` : `It is for ${some(route.hosts)} (TLS, port ${AI_PORT})`;
+  };
+  const claiming = new Set<JudgingRoute>(claimants ? inOrder(claimants) : []);
+  return inOrder(set)
+    .filter((route) => !claiming.has(route))
     .map((route) => ({
       gateway,
-      route: aiName(route),
+      route: nameOfRoute(route),
       rule: -1,
       match: -1,
-      why: `${about(route.hosts)}, not ${to}: no provider of its rules is there.`,
+      why: `${about(route)}, not ${to}${isMcpRoute(route) ? '' : ': no provider of its rules is there'}.`,
       distance: NEAR.kind,
     }));
-  const mcp = set.claims
-    .filter((claim) => !claimants?.claims.includes(claim))
-    .map((claim) => ({ gateway, route: claim.route, rule: -1, match: -1, why: `It is for ${some(claim.hosts)}, not ${to}.`, distance: NEAR.kind }));
-  return [...ai, ...mcp];
 };
 
 const whyRequest = (match: AiRoute['rules'][number]['matches'][number], path: string, facts: RequestFacts): string | undefined => {
@@ -167,10 +168,47 @@ const whyRequest = (match: AiRoute['rules'][number]['matches'][number], path: st
 export const missedRequests = (set: PolicySet, routes: readonly AiRoute[], facts: RequestFacts): readonly Missed[] =>
   routes.flatMap((route) =>
     route.rules.flatMap(({ index, matches }): readonly Missed[] => {
-      const at = { gateway: gatewayName(set), route: aiName(route), rule: index, distance: NEAR.request };
+      const at = { gateway: gatewayName(set), route: nameOfRoute(route), rule: index, distance: NEAR.request };
       if (matches.length === 0) return [{ ...at, match: -1, why: `spec.rules[${index}] has no matches, so it matches nothing.` }];
       return matches.flatMap((match, m): readonly Missed[] => {
         const why = whyRequest(match, `spec.rules[${index}].matches[${m}]`, facts);
+        return why === undefined ? [] : [{ ...at, match: m, why }];
+      });
+    }),
+  );
+
+const named = ({ globs = [], regexes = [] }: NamePatterns): string => some([...globs, ...regexes.map((pattern) => `/${pattern}/`)]);
+
+const whyMessage = (match: McpMatch, path: string, facts: RequestFacts): string | undefined => {
+  const { method = '', tool = '', resource = '' } = mcpFactsOf(facts);
+  switch (mcpMiss(match, facts)) {
+    case undefined:
+      return undefined;
+    case 'Refused':
+      return `${path} matches nothing: ${match.refused}`;
+    case 'Server':
+      return match.servers
+        ? `${path}.servers is ${some(match.servers)}; add https://${facts.host}${facts.port === AI_PORT ? '' : `:${facts.port}`}${facts.path}.`
+        : `${path} names no servers, which means port ${AI_PORT}; add https://${facts.host}:${facts.port}${facts.path} to ${path}.servers.`;
+    case 'Method':
+      return match.methods
+        ? `${path}.methods is ${some(match.methods)}; add ${method}.`
+        : `${path} is about ${[match.tools ? 'tools' : '', match.resources ? 'resources' : ''].filter(Boolean).join(' and ')}; name ${method} in the methods of a match.`;
+    case 'Tool':
+      return `${path}.tools is ${named(match.tools ?? {})}; add ${tool}.`;
+    case 'Resource':
+      return `${path}.resources is ${some(match.resources ?? [])}; add ${resource}.`;
+  }
+};
+
+/** Rules of MCP routes that claim the host and do not match the message. */
+export const missedMessages = (set: PolicySet, routes: readonly McpRoute[], facts: RequestFacts): readonly Missed[] =>
+  routes.flatMap((route) =>
+    route.rules.flatMap(({ index, matches }): readonly Missed[] => {
+      const at = { gateway: gatewayName(set), route: nameOfRoute(route), rule: index, distance: NEAR.request };
+      if (matches.length === 0) return [{ ...at, match: -1, why: `spec.rules[${index}] has no matches, so it matches nothing.` }];
+      return matches.flatMap((match, m): readonly Missed[] => {
+        const why = whyMessage(match, `spec.rules[${index}].matches[${m}]`, facts);
         return why === undefined ? [] : [{ ...at, match: m, why }];
       });
     }),

@@ -1,9 +1,9 @@
 import type { ConnectionDecision, ConnectionFacts, Decision, PolicySet, RequestFacts } from '#model';
 import { cidrContains, parseAddress, parseCidr } from './cidr.ts';
-import { aiGroupOf, claimantsOf, providerAt } from './claimed.ts';
+import { judgingAt, providerAt } from './claimed.ts';
 import { decideConnection, groupFor } from './connection.ts';
-import { decide } from './decide.ts';
-import { byDistance, gatewayName, missedClaims, missedL4, missedRequests, type Missed } from './explain-misses.ts';
+import { decide, mcpAt } from './decide.ts';
+import { byDistance, gatewayName, missedClaims, missedL4, missedMessages, missedRequests, type Missed } from './explain-misses.ts';
 import { admitsName } from './names.ts';
 import { coversPort } from './l4.ts';
 import { answersDenied } from './listeners.ts';
@@ -70,9 +70,9 @@ const chooseGateway = (sets: readonly PolicySet[], facts: ConnectionFacts): Choi
 };
 
 const listenersFor = (set: PolicySet, facts: ConnectionFacts): readonly string[] => {
-  const claimants = facts.host === undefined ? undefined : claimantsOf(set, facts.host);
   const isTls = facts.transport === 'TCP' && facts.speaks === 'tls';
-  return (claimants && isTls ? aiGroupOf(set, claimants.aiRoutes)?.group : undefined)?.names ?? groupFor(set, facts)?.names ?? [];
+  const judging = facts.host !== undefined && isTls ? judgingAt(set, facts.host, facts.port) : undefined;
+  return judging?.group.names ?? groupFor(set, facts)?.names ?? [];
 };
 
 const listenerStep = ({ listener, handling }: ConnectionDecision, { transport, port, speaks }: ConnectionFacts): string => {
@@ -98,18 +98,33 @@ export interface RequestQuestion extends Omit<RequestFacts, 'provider'> {
   readonly sni?: string;
 }
 
-/** The same for an HTTP request to a name: of the connection, and where AI routes claim the name, of the request itself. */
+const mcpStep = ({ method, mcp = {} }: RequestFacts): string => {
+  const what = mcp.method ?? (method === 'GET' ? 'opening a stream of the server' : 'ending a session');
+  const about = mcp.tool ?? mcp.resource;
+  return `It is for an MCP server, which is judged by message; this one is ${what}${about === undefined ? '' : ` of ${JSON.stringify(about)}`}.`;
+};
+
+/** The same for an HTTP request to a name: of the connection, and where AI or MCP routes claim the name, of the request itself. */
 export const explainRequest = (sets: readonly PolicySet[], question: RequestQuestion): Explanation => {
-  const { agent, scheme, sni = question.host, host, port } = question;
+  const { agent, scheme, sni = question.host, host, port, method } = question;
   const tls = scheme === 'https';
   const facts: ConnectionFacts = { agent, transport: 'TCP', host, port, speaks: tls ? 'tls' : 'plain', ...(tls && { sni }) };
   const explained = explainConnection(sets, facts);
   const set = sets.find((candidate) => gatewayName(candidate) === explained.gateway);
   if (!set || explained.decision.verdict === 'Denied' || !explained.decision.engine) return explained;
-  const routes = aiGroupOf(set, claimantsOf(set, host)?.aiRoutes ?? [])?.routes ?? [];
+  const { mcpRoutes, aiRoutes } = judgingAt(set, host, port)!;
   const { handling, listener } = explained.decision;
-  const provider = providerAt(set, host)?.name;
-  const request = { ...question, ...(provider && { provider }) };
+  const mcp = mcpAt(set, question) === 'server';
+  const provider = mcp ? undefined : providerAt(set, host)?.name;
+  // A message nobody described is the first one of a session.
+  const asked: RequestFacts = mcp && method === 'POST' && !question.mcp ? { ...question, mcp: { method: 'initialize' } } : question;
+  const request = { ...asked, ...(provider && { provider }) };
   const decision = { ...decide(set, request), engine: true, ...(handling && { handling }), ...(listener !== undefined && { listener }) };
-  return { ...explained, decision, missed: [...missedRequests(set, routes, request), ...explained.missed] };
+  const steps = mcp ? [...explained.steps, mcpStep(request)] : explained.steps;
+  return {
+    ...explained,
+    steps,
+    decision,
+    missed: [...missedMessages(set, mcpRoutes, request), ...missedRequests(set, aiRoutes, request), ...explained.missed],
+  };
 };

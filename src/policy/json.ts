@@ -15,6 +15,9 @@ const { isRawJSON, rawJSON } = JSON as unknown as { isRawJSON(value: unknown): v
 export const isJsonObject = (value: Json | undefined): value is JsonObject =>
   value !== null && typeof value === 'object' && !Array.isArray(value) && !isRawJSON(value);
 
+/** A number as it was written, whose digits JavaScript would change. */
+export const isRawNumber = (value: Json | undefined): value is RawNumber => isRawJSON(value);
+
 /** Why a text is not JSON we judge: bad syntax, a key twice in an object, too deep, too many values or escapes. */
 export class JsonRefused extends Error {
   readonly reason: 'InvalidJson' | 'DuplicateKey' | 'TooDeep' | 'TooComplex';

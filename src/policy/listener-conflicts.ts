@@ -8,6 +8,7 @@ import { groupsAt, CARRIES } from './listeners.ts';
 export const idleListeners = (set: PolicySet): ReadonlyMap<string, readonly string[]> => {
   const routesAt = new Map<string, Set<string>>();
   for (const [kind, routes] of [
+    ['mcp', set.mcpRoutes],
     ['ai', set.aiRoutes],
     ['l4', set.l4Routes],
   ] as const) {

@@ -41,7 +41,7 @@ export const namesOf = once((set: PolicySet): Names => {
   const entries = entriesOf(set).filter(({ route, match }) => canServe(set, route, match.protocol));
   const all = new Set([
     ...set.aiRoutes.flatMap(({ hosts }) => hosts),
-    ...set.claims.flatMap(({ hosts }) => hosts),
+    ...set.mcpRoutes.flatMap(({ hosts }) => hosts),
     ...entries.flatMap(({ match }) => match.hosts ?? []),
   ]);
   const sorted = [...all].sort();

@@ -54,7 +54,7 @@ const blockersOf = (set: PolicySet, reading: readonly string[], lengths: Readonl
     else if (match.cidrs) for (const range of rangesOf(match)) blockers.addRange(range, ports);
     else blockers.addAnywhere(ports);
   }
-  const claimed = [...set.aiRoutes, ...set.claims].flatMap(({ hosts }) => hosts.map(patternAround));
+  const claimed = [...set.aiRoutes, ...set.mcpRoutes].flatMap(({ hosts }) => hosts.map(patternAround));
   for (const host of new Set(claimed)) blockers.addHost(host, ALL_PORTS);
   return blockers;
 };

@@ -74,7 +74,18 @@ const randomPolicy = (lab: EgressLab, ca: string): PolicySet => {
     defaultPolicy: chance(0.2) ? 'allow-all' : 'deny-all',
     hostAliases: [{ ip: PRIVATE, hostnames: [OPENAI, ...NAMES] }],
     trustBundle: lab.trustBundle + ca,
-    claims: chance(0.3) ? [{ route: 'MCPRoute/default/tools', hosts: [pick(PATTERNS)] }] : [],
+    mcpRoutes: chance(0.3)
+      ? [
+          {
+            route: { namespace: 'default', name: 'tools' },
+            createdAt: 1,
+            listeners: listeners.filter(({ shape }) => shape === 'tls-terminate').map(({ name }) => name),
+            rules: [{ index: 0, matches: [{}], toolPolicies: [] }],
+            hosts: [pick(PATTERNS)],
+            places: [],
+          },
+        ]
+      : [],
     l4Routes: Array.from({ length: 1 + Math.floor(random() * 5) }, (_, i) =>
       randomRoute(
         i,

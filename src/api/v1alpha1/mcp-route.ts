@@ -1,6 +1,6 @@
 import { compilePattern } from '#lib';
 import { AGE, clrkKind, type FieldError, type Kind, type Resource } from '../kind.ts';
-import { array, int32, object, oneOf, string, unbuilt, type Infer } from '../schema.ts';
+import { array, builtWhen, int32, object, oneOf, string, unbuilt, type Infer } from '../schema.ts';
 import {
   attachmentColumns,
   backendRefs,
@@ -16,72 +16,90 @@ import {
 
 const text = string('', { minLength: 1, maxLength: 1024 });
 const globs = (description: string) => array(description, text, { maxItems: 256 });
-const patterns = (description: string) => array(`${description} Regular expressions of RE2.`, text, { maxItems: 64 });
+const patterns = (description: string) => array(`${description} Regular expressions of RE2, found anywhere in the name.`, text, { maxItems: 64 });
 
 const match = object(
-  'What a request must be; all that is given must hold.',
+  'What a message must be; all that is given must hold. What only sets up or keeps a session (initialize, ping, notifications, answers to the server, its streams) is admitted wherever the server fits.',
   {},
   {
-    servers: globs('Patterns of server URLs; absent = any.'),
-    tools: globs('Globs of tool names; absent = any.'),
+    servers: globs(
+      'URLs of servers: `https://HOST[:PORT]/PATH`, without a port 443. In HOST `*` stands for a part of a label, in PATH for any text; without a path every path is meant. Absent = every path of the hosts of the route, on port 443.',
+    ),
+    tools: globs(
+      'Globs of names, in which `*` stands for any text: what tools/call may call. Without methods the match admits tools/list beside that, and no other method. Absent = any.',
+    ),
     toolsRegex: patterns('More tool names.'),
-    resources: globs('Patterns of resource URIs; absent = any.'),
-    methods: globs('JSON-RPC methods; absent = any.'),
+    resources: globs(
+      'Globs of URIs, in which `*` stands for any text: what resources/read, subscribe and unsubscribe may name. Without methods the match admits resources/list and resources/templates/list beside that, and no other method. Absent = any.',
+    ),
+    methods: globs('JSON-RPC methods, as globs (`tools/*`); absent = any, or those that tools and resources are about.'),
   },
 );
 
 const toolPolicy = object(
-  'Which tools may be called, and how often.',
+  'Which tools may be called, and how often. A call that may not be made is answered with a JSON-RPC error, and does not reach the server.',
   {},
   {
-    allowedTools: globs('Globs of tools that may be called; with allowedToolsRegex absent too = all.'),
+    allowedTools: globs('Globs of tools that may be called, `*` for any text; with allowedToolsRegex absent too = all.'),
     allowedToolsRegex: patterns('More tools that may be called.'),
     deniedTools: globs('Globs of tools that may not be called; checked after those that may.'),
     deniedToolsRegex: patterns('More tools that may not be called.'),
-    requireConfirmation: globs('Tools a person has to approve first.'),
-    maxCallsPerExecution: int32('Tool calls in one run.', { minimum: 0 }),
-    rateLimits: array(
-      'Caps on the rate of calls; each is counted for itself.',
-      object(
-        'One cap.',
-        { requests: rateRequests, window: rateWindow, scope: rateScope },
-        { tools: globs('Globs of tools it counts; with toolsRegex absent too = all of the rule.'), toolsRegex: patterns('More tools it counts.') },
+    requireConfirmation: unbuilt(globs('Globs of tools a person has to approve first.')),
+    maxCallsPerExecution: unbuilt(int32('Tool calls in one run.', { minimum: 0 })),
+    rateLimits: unbuilt(
+      array(
+        'Caps on the rate of calls; each is counted for itself.',
+        object(
+          'One cap.',
+          { requests: rateRequests, window: rateWindow, scope: rateScope },
+          { tools: globs('Globs of tools it counts; with toolsRegex absent too = all of the rule.'), toolsRegex: patterns('More tools it counts.') },
+        ),
+        { maxItems: 16 },
       ),
-      { maxItems: 16 },
     ),
   },
 );
 
-const spec = unbuilt(
-  object(
-    'Which MCP traffic is let through, and which tools.',
-    {
-      parentRefs: routeParentRefs,
-      rules: array(
-        'The first rule that matches decides.',
-        object(
-          'One rule.',
-          {},
-          {
-            matches: array('Alternatives.', match, { maxItems: 64 }),
-            filters: array(
-              'What is done with matching requests.',
-              object(
-                'What is done with a request that matched.',
-                { type: oneOf('Which of the fields below applies.', ['ToolPolicy', 'ExtensionRef']) },
-                { toolPolicy, extensionRef: extensionRef(['RateLimitPolicy', 'LoggingPolicy']) },
-                { rules: filterRules({ ToolPolicy: 'toolPolicy', ExtensionRef: 'extensionRef' }) },
-              ),
-              { maxItems: 16 },
+const spec = object(
+  'Which MCP traffic is let through, and which tools.',
+  {
+    parentRefs: routeParentRefs,
+    rules: array(
+      'The first rule that matches decides.',
+      object(
+        'One rule.',
+        {},
+        {
+          matches: array('Alternatives.', match, { maxItems: 64 }),
+          filters: array(
+            'What is done with matching requests.',
+            object(
+              'What is done with a request that matched.',
+              {
+                type: builtWhen(
+                  oneOf('Which of the fields below applies.', ['ToolPolicy', 'ExtensionRef']),
+                  (value) => value === 'ToolPolicy',
+                  'ToolPolicy only',
+                ),
+              },
+              { toolPolicy, extensionRef: extensionRef(['RateLimitPolicy', 'LoggingPolicy']) },
+              { rules: filterRules({ ToolPolicy: 'toolPolicy', ExtensionRef: 'extensionRef' }) },
             ),
-            backendRefs,
-          },
-        ),
-        { minItems: 1, maxItems: 64 },
+            { maxItems: 16 },
+          ),
+          backendRefs,
+        },
       ),
-    },
-    { hostnames: array('Hosts of the servers; absent = any.', hostname, { maxItems: 64 }) },
-  ),
+      { minItems: 1, maxItems: 64 },
+    ),
+  },
+  {
+    hostnames: array(
+      'Hosts of the servers, which no other kind of route lets anything through to: names, or `*.` for exactly one label. Absent = the hosts that servers name; a route without either is for no host.',
+      hostname,
+      { maxItems: 64 },
+    ),
+  },
 );
 
 const status = object('How the route fares.', {}, { parents: routeParents });

@@ -51,8 +51,7 @@ const NO_GATEWAY = {
 /** Routes that name the gateway, and that no listener of it takes. */
 const detached = ({ routes, policySet: { gateway } }: GatewayPlan['compiled']): readonly ExplainedMiss[] =>
   routes
-    // Kinds that are not built have their hosts for themselves all the same.
-    .filter(({ parents }) => parents.every(({ accepted }) => accepted.status !== 'True' && accepted.reason !== 'NotBuilt'))
+    .filter(({ parents }) => parents.every(({ accepted }) => accepted.status !== 'True'))
     .map(({ kind, key, parents }) => ({
       gateway: `${gateway.namespace}/${gateway.name}`,
       route: `${kind}/${key.namespace}/${key.name}`,

@@ -3,8 +3,10 @@ import { injectedValue } from '../translate/credential.ts';
 import { ServiceAccountTokens, type TokensOptions } from './service-account-tokens.ts';
 
 /** Credentials a policy uses, each once. */
-const usesOf = ({ aiRoutes, credential }: PolicySet): readonly CredentialUse[] => [
-  ...new Map([...aiRoutes.flatMap((route) => route.credential ?? []), ...(credential ? [credential] : [])].map((use) => [use.credential, use])).values(),
+const usesOf = ({ mcpRoutes, aiRoutes, credential }: PolicySet): readonly CredentialUse[] => [
+  ...new Map(
+    [...[...mcpRoutes, ...aiRoutes].flatMap((route) => route.credential ?? []), ...(credential ? [credential] : [])].map((use) => [use.credential, use]),
+  ).values(),
 ];
 
 /** What the credentials of one gateway are right now. In memory only. */

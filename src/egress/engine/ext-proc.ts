@@ -33,6 +33,11 @@ const headersOf = ({ headers }: HttpHeaders): ReadonlyMap<string, string> => {
   return map;
 };
 
+/** Where MCP repeats in headers what a message is about. */
+const MCP_HEADERS = { session: 'mcp-session-id', protocol: 'mcp-protocol-version', method: 'mcp-method', name: 'mcp-name' } as const;
+const mcpHeaders = (headers: ReadonlyMap<string, string>): RequestHead['mcp'] =>
+  Object.fromEntries(Object.entries(MCP_HEADERS).flatMap(([field, name]) => (headers.has(name) ? [[field, headers.get(name)!]] : [])));
+
 const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
   const headers = headersOf(message);
   const id = headers.get('x-clrk-id');
@@ -54,6 +59,7 @@ const headOf = (message: HttpHeaders, gateway: string): RequestHead => {
     contentEncoding: headers.get('content-encoding') ?? '',
     contentLength: headers.get('content-length') ?? '',
     ...(unpriced !== undefined && { unpriced }),
+    mcp: mcpHeaders(headers),
   };
 };
 

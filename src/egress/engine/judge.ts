@@ -1,8 +1,12 @@
 import { messageOf, newSpanId, type Clock, type Logger } from '#lib';
 import type { Binding, Decision, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
-import { ANY_FETCH, decide, providerAt, refusedFetch, ruleOf, targetOf, type BodyFacts, type Operation, type Provider, type RefusalBody } from '#policy';
+import { ANY_FETCH, mcpAt, providerAt, refusedFetch, ruleOf, servedBy, targetOf, type RefusalBody } from '#policy';
 import { checkBodyHeaders, readBody } from './body.ts';
 import { Holds } from './holds.ts';
+import { judgeMessages } from './judge-messages.ts';
+import { decided, lineOf, maxTokensOf, metadataOf, type Known, type Recognised, type Verdict } from './known.ts';
+import { checkMcpHead } from './mcp.ts';
+import { mcpAnswer } from './mcp-answer.ts';
 import { checkSize, hostOf, Refusal, type RequestHead } from './request.ts';
 import { boundsOf } from './bounds.ts';
 import { pricing } from './pricing.ts';
@@ -58,15 +62,6 @@ const ROUTE_HEADER = 'x-clrk-route';
 /** Bodies of one gateway being judged at the same time, in bytes. */
 const MAX_GATEWAY_BYTES = 256 * 1024 * 1024;
 
-/** What is known when a request is refused; grows while it is judged. */
-interface Known {
-  set?: PolicySet;
-  decision?: Decision;
-  provider?: Provider;
-  operation?: Operation;
-  facts?: BodyFacts;
-}
-
 /** Judges requests one by one: `head` may refuse at once, `whole` decides. Neither throws for a request's own faults. */
 export interface Judge {
   /** A refusal that needs no body; else what counts as under way until it is disposed of. */
@@ -80,7 +75,7 @@ export const createJudge = (options: EngineOptions): Judge => {
   const holds = new Holds();
 
   /** The first half: who asks, by which rules, for which provider. Throws what refuses it. */
-  const recognise = (head: RequestHead, known: Known): { readonly set: PolicySet; readonly binding: Binding; readonly facts: RequestFacts } => {
+  const recognise = (head: RequestHead, known: Known): Recognised => {
     const binding = options.binding(head.source);
     if (!binding?.gateways.includes(head.gateway)) throw new Refusal(403, 'NotClaimed', `No run has the address ${head.source} at this gateway.`);
     const set = options.policy(head.gateway);
@@ -91,29 +86,25 @@ export const createJudge = (options: EngineOptions): Judge => {
     const dialled = options.nameOf(head.gateway, head.destination.slice(0, colon));
     if (dialled !== host)
       throw new Refusal(421, 'AddressMismatch', `The request is for ${host}, and the address that was dialled stands for ${dialled ?? 'no name'}.`);
-    const provider = providerAt(set, host);
     const { method, path, query } = head;
-    const facts = { host, port: Number(head.destination.slice(colon + 1)), method, path, query, ...(provider && { provider: provider.name }) };
+    const target = { host, port: Number(head.destination.slice(colon + 1)), method, path, query };
+    const at = mcpAt(set, target);
+    if (at !== undefined) known.mcpHead = head.mcp;
+    if (at === 'elsewhere') throw impossible(decided(set, target, known));
+    if (at === 'server') return { set, binding, facts: target };
+    const provider = providerAt(set, host);
+    const facts = { ...target, ...(provider && { provider: provider.name }) };
     const operation = provider?.operation(targetOf(facts));
     if (provider) known.provider = provider;
     if (operation) known.operation = operation;
     return { set, binding, facts };
   };
 
-  const decided = (set: PolicySet, facts: RequestFacts, known: Known): Decision => {
-    const decision = decide(set, facts);
-    known.decision = decision;
-    if (decision.verdict === 'Denied') throw new Refusal(decision.status, decision.reason, decision.message);
-    return decision;
-  };
-
-  /** The second half: the body, the decision, the budget, the record. Throws what refuses it. */
-  const admit = async (head: RequestHead, body: Uint8Array, signal: AbortSignal, known: Known): Promise<Admitted> => {
-    const { set, binding, facts } = recognise(head, known);
+  /** A call of a provider: the body, the decision, the budget. Throws what refuses it. */
+  const judgeCall = async (head: RequestHead, body: Uint8Array, signal: AbortSignal, { set, binding, facts }: Recognised, known: Known): Promise<Verdict> => {
     const { provider, operation } = known;
     // Nobody understands such a request: the decision can only refuse it, and says why.
     if (!provider || operation === undefined) throw impossible(decided(set, facts, known));
-    checkSize(body);
     checkBodyHeaders(head, operation);
     const content = readBody(operation, { head, target: targetOf(facts), bytes: body });
     const read = content.facts;
@@ -139,36 +130,55 @@ export const createJudge = (options: EngineOptions): Judge => {
     const asked = { id: head.id, execution: binding.invocation, route: decision.route, budgets, bounds, now, deadline };
     const granted = metered ? await reserve(asked, { ledger, log, holdMs: options.holdMs ?? 1_500, signal }) : bounds.output;
     const capped = metered || maxOutputTokens !== undefined ? granted : undefined;
-    const spanId = newSpanId();
-    const metadata: EngineMetadata = {
-      ...metadataOf('Allowed', 'Allowed', known),
-      ...maxTokensOf(read, capped),
-      ...(metered && { reservedInput: bounds.input, reservedOutput: granted * bounds.n }),
-      ...(read.hiddenReasoning && { hiddenReasoning: read.hiddenReasoning }),
-      ...(price && { price }),
-      spanId,
+    const forwarded = content.forwarded(capped);
+    return {
+      decision,
+      served: [served],
+      reserved: metered,
+      ...(forwarded && { body: forwarded }),
+      metadata: {
+        ...metadataOf('Allowed', 'Allowed', known),
+        ...maxTokensOf(read, capped),
+        ...(metered && { reservedInput: bounds.input, reservedOutput: granted * bounds.n }),
+        ...(read.hiddenReasoning && { hiddenReasoning: read.hiddenReasoning }),
+        ...(price && { price }),
+      },
     };
+  };
+
+  /** The second half: the body, the decision, the budget, the record. Throws what refuses it. */
+  const admit = async (head: RequestHead, bytes: Uint8Array, signal: AbortSignal, known: Known): Promise<Admitted> => {
+    const recognised = recognise(head, known);
+    checkSize(bytes);
+    const {
+      decision,
+      served,
+      metadata: judged,
+      body,
+      reserved,
+    } = known.mcpHead ? judgeMessages(head, bytes, recognised, known) : await judgeCall(head, bytes, signal, recognised, known);
+    const spanId = newSpanId();
+    const metadata = { ...judged, spanId };
     if (signal.aborted) {
-      if (metered) giveBack(head.id, ledger);
+      if (reserved) giveBack(head.id, ledger);
       throw new Error('the request was cancelled');
     }
     try {
-      await options.record(lineOf('admit', head, metadata, now));
+      await options.record(lineOf('admit', head, metadata, clock.now()));
     } catch (error) {
-      if (metered) giveBack(head.id, ledger);
+      if (reserved) giveBack(head.id, ledger);
       log.error('cannot record a request, refusing it', { err: error, decision: head.id });
       throw new Refusal(503, 'RecordUnavailable', 'The request cannot be recorded right now.');
     }
-    options.admitted(head.gateway, head.source, served);
-    const forwarded = content.forwarded(capped);
+    for (const facts of served) options.admitted(head.gateway, head.source, facts);
     return {
       verdict: 'Allowed',
-      ...(forwarded && { body: forwarded.bytes }),
+      ...(body && { body: body.bytes }),
       setHeaders: {
-        ...(forwarded && { 'content-length': String(forwarded.bytes.byteLength) }),
-        ...(forwarded?.contentType !== undefined && { 'content-type': forwarded.contentType }),
-        traceparent: `00-${binding.traceId}-${spanId}-01`,
-        [ROUTE_HEADER]: decision.route,
+        ...(body && { 'content-length': String(body.bytes.byteLength) }),
+        ...(body?.contentType !== undefined && { 'content-type': body.contentType }),
+        traceparent: `00-${recognised.binding.traceId}-${spanId}-01`,
+        [ROUTE_HEADER]: servedBy(decision.route, recognised.facts.port),
       },
       removeHeaders: REMOVED_HEADERS,
       metadata,
@@ -192,12 +202,13 @@ export const createJudge = (options: EngineOptions): Judge => {
       revision: known.set?.revision ?? '',
       ...(refusal instanceof BudgetExhausted && { budget: refusal.account }),
     };
+    const answer = known.mcp && mcpAnswer(known.mcp, error);
     return {
       verdict: 'Denied',
-      status: refusal.status,
+      status: answer === undefined ? refusal.status : 200,
       reason: refusal.reason,
       headers: { 'content-type': 'application/json', ...(refusal instanceof BudgetExhausted && refusal.headers) },
-      body: JSON.stringify(known.provider?.errorBody(error, refusal.status) ?? { error }),
+      body: answer ?? JSON.stringify(known.provider?.errorBody(error, refusal.status) ?? { error }),
       metadata,
     };
   };
@@ -216,6 +227,10 @@ export const createJudge = (options: EngineOptions): Judge => {
     head: (head, bodiless) =>
       guarded(head, async (known) => {
         const { set, facts } = recognise(head, known);
+        if (known.mcpHead) {
+          checkMcpHead(head);
+          return holds.take(head, bodiless);
+        }
         if (known.operation === undefined) throw impossible(decided(set, facts, known));
         checkBodyHeaders(head, known.operation);
         return holds.take(head, bodiless);
@@ -244,40 +259,3 @@ const unknownBound = ({ route, rule }: Decision, { method, path }: RequestHead):
 
 /** `decide` allows only operations a provider file knows; should it ever not, the stream fails closed. */
 const impossible = (decision: Decision): Error => new Error(`allowed without an operation: ${decision.message}`);
-
-const metadataOf = (verdict: EngineMetadata['verdict'], reason: string, { set, decision, provider, operation, facts }: Known): EngineMetadata => ({
-  verdict,
-  reason,
-  route: decision?.route ?? '',
-  rule: decision?.rule ?? -1,
-  revision: set?.revision ?? '',
-  ...(provider && { provider: provider.name }),
-  ...(operation && { operation: operation.name }),
-  ...(facts?.model !== undefined && { model: facts.model }),
-  ...(facts && { stream: facts.stream, ...maxTokensOf(facts) }),
-  ...(facts && facts.fetches.length > 0 && { fetches: namedHosts(facts.fetches) }),
-});
-
-/** The cap on one answer that the forwarded request carries. */
-const maxTokensOf = ({ outputLimit, fixedOutput }: BodyFacts, capped?: number): Pick<EngineMetadata, 'maxTokens'> => {
-  const written = fixedOutput ? outputLimit : Math.min(outputLimit ?? Infinity, capped ?? Infinity);
-  return written !== undefined && written > 0 && written < Infinity ? { maxTokens: written } : {};
-};
-
-/** Hosts a record names; a request can have thousands. */
-const MAX_FETCHES = 32;
-const namedHosts = (hosts: readonly string[]): readonly string[] => [...new Set(hosts)].slice(0, MAX_FETCHES).map((host) => host.slice(0, 253));
-
-const lineOf = (event: 'admit' | 'refused', head: RequestHead, metadata: EngineMetadata, time: number): EgressLine => ({
-  event,
-  time,
-  id: head.id,
-  gateway: head.gateway,
-  source: head.source,
-  host: head.authority.slice(0, 255),
-  method: head.method.slice(0, 32),
-  path: head.path.slice(0, 2048),
-  verdict: metadata.verdict,
-  reason: metadata.reason,
-  engine: metadata,
-});

@@ -1,4 +1,4 @@
-import { AI_PORT, canonicalHost, parseStrictJson, portOf, JsonRefused, isJsonObject, type JsonObject } from '#policy';
+import { AI_PORT, canonicalHost, parseStrictJson, portOf, JsonRefused, isJsonObject, type Json, type JsonObject } from '#policy';
 
 /** One request as Envoy tells it: the headers it adds itself (`x-clrk-*`) and those of the agent. */
 export interface RequestHead {
@@ -23,6 +23,8 @@ export interface RequestHead {
   readonly contentLength: string;
   /** A header that asks to be served at another price than that of the list. */
   readonly unpriced?: string;
+  /** What MCP says in headers; absent when it does not. */
+  readonly mcp: { readonly session?: string; readonly protocol?: string; readonly method?: string; readonly name?: string };
 }
 
 /** Why a request is refused before policy is asked, or because of what its body is. */
@@ -46,6 +48,7 @@ export const checkSize = (body: Uint8Array): void => {
 /** The canonical host a request is for; an authority that is spelled as anything else is refused. */
 export const hostOf = ({ authority }: RequestHead): string => {
   const host = canonicalHost(authority);
+  // Envoy takes away the port that was dialled.
   const port = portOf(authority) ?? AI_PORT;
   if (host === undefined || port !== AI_PORT) throw new Refusal(421, 'Misdirected', 'The Host of the request is not a name this gateway serves.');
   return host;
@@ -68,14 +71,19 @@ export const checkContentType = ({ contentType }: RequestHead): void => {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The body as JSON without any ambiguity, or a Refusal. */
-export const readJson = (body: Uint8Array): JsonObject => {
+export const parseJson = (body: Uint8Array): Json => {
   try {
-    const value = parseStrictJson(utf8.decode(body));
-    if (isJsonObject(value)) return value;
-    throw new Refusal(400, 'InvalidJson', 'The body must be a JSON object.');
+    return parseStrictJson(utf8.decode(body));
   } catch (error) {
     if (error instanceof JsonRefused) throw new Refusal(400, error.reason, error.message);
     if (error instanceof TypeError) throw new Refusal(400, 'InvalidUtf8', 'The body is not UTF-8.');
     throw error;
   }
+};
+
+/** The same of a body that must be an object. */
+export const readJson = (body: Uint8Array): JsonObject => {
+  const value = parseJson(body);
+  if (isJsonObject(value)) return value;
+  throw new Refusal(400, 'InvalidJson', 'The body must be a JSON object.');
 };

@@ -1,10 +1,10 @@
-import { AI_PORT, FORBIDDEN_ALIAS_CIDRS, FORBIDDEN_UPSTREAM_CIDRS, providerAt } from '#policy';
-import type { AiRoute, PolicySet } from '#model';
+import { FORBIDDEN_ALIAS_CIDRS, FORBIDDEN_UPSTREAM_CIDRS, nameOfRoute, providerAt } from '#policy';
+import type { PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import { ADS, any, cidr, extension, type Json } from './envoy.ts';
 import { credentialFilters, secretsOf } from './credential.ts';
 import { gatewayName, type TranslateInput } from './input.ts';
-import { aliasOf, clusterName, routeName, servedRoutes } from './serving.ts';
+import { aliasOf, clusterName, served, type Served } from './serving.ts';
 
 /** SDS name of what upstream certificates are verified with. SNI names never contain a colon, so no client can name it. */
 export const UPSTREAM_CA = 'ca:upstream';
@@ -55,9 +55,10 @@ const addressGuard = (ranges: readonly string[]): Json =>
     },
   });
 
-const aiCluster = (input: TranslateInput, route: AiRoute, host: string): ResourceJson => {
-  const name = clusterName(route, host);
-  const place = { host, provider: providerAt(input.policy, host), gateway: gatewayName(input.policy), route: routeName(route) };
+const judgedCluster = (input: TranslateInput, one: Served): ResourceJson => {
+  const { route, host, port } = one;
+  const name = clusterName(one);
+  const place = { host, provider: providerAt(input.policy, host), gateway: gatewayName(input.policy), route: nameOfRoute(route) };
   const alias = aliasOf(input.policy, host);
   const own = input.ownAddresses.map((address) => `${address}/${address.includes(':') ? 128 : 32}`);
   const forbidden = [...(alias === undefined ? FORBIDDEN_UPSTREAM_CIDRS : FORBIDDEN_ALIAS_CIDRS), ...own];
@@ -65,7 +66,7 @@ const aiCluster = (input: TranslateInput, route: AiRoute, host: string): Resourc
     name,
     connect_timeout: '5s',
     type: 'EDS',
-    eds_cluster_config: { eds_config: ADS, service_name: input.serviceOf({ host, port: AI_PORT }) },
+    eds_cluster_config: { eds_config: ADS, service_name: input.serviceOf({ host, port }) },
     // No connection to an upstream is shared between two connections of sandboxes.
     connection_pool_per_downstream_connection: true,
     circuit_breakers: { thresholds: [{ max_connections: 4096, max_pending_requests: 4096, max_requests: 4096 }] },
@@ -86,7 +87,7 @@ const aiCluster = (input: TranslateInput, route: AiRoute, host: string): Resourc
 
 /**
  * Where refused connections are proxied to: it has no endpoint, and they never get that far. Its TLS makes Envoy hold what
- * upstreams are verified with before the first verdict that needs it, also when no AI route does.
+ * upstreams are verified with before the first verdict that needs it, also when no such route does.
  */
 const nowhere = ({ policy }: TranslateInput): ResourceJson =>
   any('envoy.config.cluster.v3.Cluster', {
@@ -96,11 +97,8 @@ const nowhere = ({ policy }: TranslateInput): ResourceJson =>
     transport_socket: upstreamTls('nowhere.invalid', policy),
   });
 
-export const clusters = (input: TranslateInput): readonly ResourceJson[] => [
-  nowhere(input),
-  ...servedRoutes(input).map(({ route, host }) => aiCluster(input, route, host)),
-];
+export const clusters = (input: TranslateInput): readonly ResourceJson[] => [nowhere(input), ...served(input).map((one) => judgedCluster(input, one))];
 
 /** SDS names the clusters refer to. */
 export const secretNames = (input: TranslateInput): readonly string[] =>
-  [...new Set([UPSTREAM_CA, ...servedRoutes(input).flatMap(({ route }) => (route.credential ? secretsOf(route.credential) : []))])].sort();
+  [...new Set([UPSTREAM_CA, ...served(input).flatMap(({ route }) => (route.credential ? secretsOf(route.credential) : []))])].sort();

@@ -76,9 +76,9 @@ const relevantTo = (set: PolicySet, listeners: readonly PolicyListener[], port: 
     .flatMap(({ rules }) => rules)
     .flatMap(({ matches: all }) => all)
     .filter(({ protocol, ports }) => protocol !== 'UDP' && (port === undefined || !ports || ports.some(({ from, to }) => from <= port && port <= to)));
-  const ai = terminates ? set.aiRoutes.filter((route) => at(route.listeners)).flatMap(({ hosts }) => hosts) : [];
+  const judged = terminates ? [...set.mcpRoutes, ...set.aiRoutes].filter((route) => at(route.listeners)).flatMap(({ hosts }) => hosts) : [];
   return {
-    names: [...new Set([...ai, ...matches.flatMap(({ hosts }) => hosts ?? [])])].sort(),
+    names: [...new Set([...judged, ...matches.flatMap(({ hosts }) => hosts ?? [])])].sort(),
     cidrs: [...new Set(matches.flatMap(({ hosts, cidrs }) => (hosts ? [] : (cidrs ?? []))))].filter((range) => !range.includes(':')).sort(),
     anything: matches.some(({ hosts, cidrs }) => !hosts && !cidrs),
   };

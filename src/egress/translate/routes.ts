@@ -1,17 +1,18 @@
-import { admittedHosts } from '#policy';
-import type { AiRoute, PolicySet } from '#model';
+import { admittedHosts, AI_PORT, isMcpRoute, nameOfRoute, servedBy } from '#policy';
+import type { PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import { ECHO_HEADER } from './credential-lua.ts';
 import { any, duration, type Json } from './envoy.ts';
 import { OWN_HEADERS, STATUS_HEADER } from './headers.ts';
 import { WITHOUT_ENGINE } from './http.ts';
+import { WITHOUT_USAGE } from './usage.ts';
 import type { TranslateInput } from './input.ts';
-import { clusterName, impediment, misled, routeName, routesOf, type About } from './serving.ts';
+import { clusterName, impediment, misled, servedAt, type About, type Served } from './serving.ts';
 
 /** Methods of APIs. Others (TRACE, CONNECT, …) are claimed by no route. */
 const METHODS = '^(GET|HEAD|POST|PUT|PATCH|DELETE)$';
 
-/** Largest body of an AI request; the engine judges it whole. */
+/** Largest body of a request that is judged; the engine judges it whole. */
 const MAX_REQUEST_BODY = 32 * 1024 * 1024;
 
 /** Removed from every request: ours, and what Envoy adds. */
@@ -30,17 +31,20 @@ const refusal = (policy: PolicySet, status: number, about: Partial<About>, match
   typed_per_filter_config: WITHOUT_ENGINE,
 });
 
-/** A route to the upstream; `tagged` = only for requests the engine gave to this route. */
-const forward = (input: TranslateInput, route: AiRoute, host: string, tagged: boolean): Json => {
-  const name = routeName(route);
+/** How long a stream that a server has open for an agent may be silent; connections do not live longer. */
+const MAX_SILENCE_MS = 3_600_000;
+
+const withMethods = (regex: string): Json => ({ name: ':method', string_match: { safe_regex: { regex } } });
+
+/** A route to the upstream for some methods; `tagged` = only for requests the engine gave to this route. */
+const forward = (input: TranslateInput, one: Served, tagged: boolean, methods: string, times: Json): Json => {
+  const { route, host, port } = one;
+  const name = nameOfRoute(route);
   const match: Json = {
     prefix: '/',
-    headers: [
-      { name: ':method', string_match: { safe_regex: { regex: METHODS } } },
-      ...(tagged ? [{ name: OWN_HEADERS.route, string_match: { exact: name } }] : []),
-    ],
+    headers: [withMethods(methods), ...(tagged ? [{ name: OWN_HEADERS.route, string_match: { exact: servedBy(name, port) } }] : [])],
   };
-  const impeded = impediment(input, route, host) ?? misled(input, route, host);
+  const impeded = impediment(input, one) ?? misled(input, one);
   if (impeded) {
     const { status, ...about } = impeded;
     return refusal(input.policy, status, about, match);
@@ -49,30 +53,40 @@ const forward = (input: TranslateInput, route: AiRoute, host: string, tagged: bo
     name,
     match,
     metadata: metadata(input.policy, { route: name, policy: route.credential ? `CredentialInjectionPolicy/${route.credential.policy}` : '' }),
-    route: { cluster: clusterName(route, host), timeout: duration(input.policy.requestTimeoutMs), idle_timeout: duration(input.policy.requestTimeoutMs) },
-    // Answers are read natively for usage, so they must not be compressed.
+    // The Host came without the port, which was the one that was dialled.
+    route: { cluster: clusterName(one), ...times, ...(port !== AI_PORT && { host_rewrite_literal: `${host}:${port}` }) },
+    // Answers are read natively for usage, and searched for what was injected, so they must not be compressed.
     request_headers_to_remove: ['accept-encoding'],
     ...(!route.credential && { response_headers_to_remove: [ECHO_HEADER] }),
+    ...(isMcpRoute(route) && { typed_per_filter_config: WITHOUT_USAGE }),
     request_body_buffer_limit: MAX_REQUEST_BODY,
   };
 };
 
+/** Routes to one upstream. A stream that an MCP server has open for an agent is no request that takes long: only silence ends it. */
+const forwards = (input: TranslateInput, one: Served, tagged: boolean): readonly Json[] => {
+  const most = duration(input.policy.requestTimeoutMs);
+  const times = { timeout: most, idle_timeout: most };
+  if (!isMcpRoute(one.route)) return [forward(input, one, tagged, METHODS, times)];
+  return [forward(input, one, tagged, '^GET$', { timeout: '0s', idle_timeout: duration(MAX_SILENCE_MS) }), forward(input, one, tagged, METHODS, times)];
+};
+
 /**
- * Routes of a host. The engine sees every request. Where several routes claim the host, it decides which one serves a request
- * and says so in a header; until then the request has no way out.
+ * Routes of a host. The engine sees every request. Where several routes claim the host, or it has several ports, the engine decides which
+ * one serves a request and says so in a header; until then the request has no way out.
  */
 const hostRoutes = (input: TranslateInput, host: string): readonly Json[] => {
-  const routes = routesOf(input.policy, host);
+  const all = servedAt(input.policy, host);
   const other = refusal(input.policy, 403, { reason: 'MethodNotAllowed', message: 'No route of this gateway admits this method.' });
-  if (routes.length === 1) return [forward(input, routes[0]!, host, false), other];
+  if (all.length === 1) return [...forwards(input, all[0]!, false), other];
   const unassigned: Json = {
     name: 'unassigned',
-    match: { prefix: '/', headers: [{ name: ':method', string_match: { safe_regex: { regex: METHODS } } }] },
+    match: { prefix: '/', headers: [withMethods(METHODS)] },
     direct_response: { status: 403 },
     metadata: metadata(input.policy, { reason: 'NoRoute', message: 'No route of this gateway took this request.' }),
     request_body_buffer_limit: MAX_REQUEST_BODY,
   };
-  return [...routes.map((route) => forward(input, route, host, true)), unassigned, other];
+  return [...all.flatMap((one) => forwards(input, one, true)), unassigned, other];
 };
 
 const table = (name: 'l7' | 'http' | 'deny', virtual_hosts: readonly Json[]): ResourceJson =>
@@ -90,7 +104,7 @@ const nobody = (policy: PolicySet): Json => ({
   routes: [refusal(policy, 403, { reason: 'NoRoute', message: 'No route of this gateway admits this host.' })],
 });
 
-/** Whatever no AI route claims waits for its verdict. Upgrades to WebSocket are let through with the rest. */
+/** Whatever no route claims that judges requests waits for its verdict. Upgrades to WebSocket are let through with the rest. */
 const judged = ({ policy }: TranslateInput): Json => ({
   name: 'judged',
   domains: ['*'],

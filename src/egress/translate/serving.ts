@@ -1,12 +1,20 @@
-import { admittedHosts, AI_PORT, credentialProblem, isForbiddenAlias, routesFor } from '#policy';
-import type { AiRoute, CredentialUse, PolicySet } from '#model';
+import { admittedHosts, credentialProblem, isForbiddenAlias, isMcpRoute, judgedPorts, nameOfRoute, routesFor, type JudgingRoute } from '#policy';
+import type { CredentialUse, PolicySet } from '#model';
 import type { TranslateInput } from './input.ts';
 
-export const routeName = ({ route }: AiRoute): string => `AIProviderRoute/${route.namespace}/${route.name}`;
+/** Where requests that a route judges go. */
+export interface Served {
+  readonly route: JudgingRoute;
+  readonly host: string;
+  readonly port: number;
+}
 
-/** One cluster for each (route, host, credential): no upstream connection is shared between two of them. */
-export const clusterName = ({ route, credential }: AiRoute, host: string): string =>
-  `ai/${route.namespace}/${route.name}/${host}${credential ? `/${credential.credential}` : ''}`;
+/** One cluster for each (route, host, port, credential): no upstream connection is shared between two of them. */
+export const clusterName = ({ route: judging, host, port }: Served): string => {
+  const { route, credential } = judging;
+  const kind = isMcpRoute(judging) ? 'mcp' : 'ai';
+  return `${kind}/${route.namespace}/${route.name}/${host}${kind === 'mcp' ? `:${port}` : ''}${credential ? `/${credential.credential}` : ''}`;
+};
 
 /** What a refusal says of itself. */
 export interface About {
@@ -19,8 +27,9 @@ export interface About {
 /** The address an alias gives a host. */
 export const aliasOf = (policy: PolicySet, host: string): string | undefined => policy.hostAliases.find(({ hostnames }) => hostnames.includes(host))?.ip;
 
-/** Routes that claim a host, in the order they are asked; the same order as `policy.decide`. */
-export const routesOf = (policy: PolicySet, host: string): readonly AiRoute[] => routesFor(policy, host, AI_PORT);
+/** What serves requests to a host, in the order routes are asked; the same order as `policy.decide`. */
+export const servedAt = (policy: PolicySet, host: string): readonly Served[] =>
+  judgedPorts(policy, host).flatMap((port) => routesFor(policy, host, port).map((route) => ({ route, host, port })));
 
 type Impediment = About & { readonly status: number };
 
@@ -28,9 +37,9 @@ type Impediment = About & { readonly status: number };
 export const missingCredential = (use: CredentialUse, host: string, { values, unavailable }: TranslateInput['credentials']): string | undefined =>
   credentialProblem(use, host) ?? (values.has(use.credential) ? undefined : (unavailable.get(use.credential) ?? 'SecretNotFound'));
 
-/** Why an AI route cannot be served at a host at all; undefined when it can. */
-export const impediment = (input: TranslateInput, route: AiRoute, host: string): Impediment | undefined => {
-  const name = routeName(route);
+/** Why a route cannot be served at a host at all; undefined when it can. */
+export const impediment = (input: TranslateInput, { route, host }: Served): Impediment | undefined => {
+  const name = nameOfRoute(route);
   const policy = route.credential ? `CredentialInjectionPolicy/${route.credential.policy}` : '';
   const missing = route.credential && missingCredential(route.credential, host, input.credentials);
   if (missing) {
@@ -43,16 +52,12 @@ export const impediment = (input: TranslateInput, route: AiRoute, host: string):
   return undefined;
 };
 
-/** Why an AI route is refused at a host for now: its name leads to forbidden addresses only. Its cluster stays, so that where it leads is asked on. */
-export const misled = (input: TranslateInput, route: AiRoute, host: string): Impediment | undefined => {
-  const message = input.forbidden(input.serviceOf({ host, port: AI_PORT }));
-  return message === '' ? undefined : { route: routeName(route), policy: '', reason: 'ForbiddenAddress', message, status: 403 };
+/** Why a route is refused at a host for now: its name leads to forbidden addresses only. Its cluster stays, so that where it leads is asked on. */
+export const misled = (input: TranslateInput, { route, host, port }: Served): Impediment | undefined => {
+  const message = input.forbidden(input.serviceOf({ host, port }));
+  return message === '' ? undefined : { route: nameOfRoute(route), policy: '', reason: 'ForbiddenAddress', message, status: 403 };
 };
 
-/** Every (route, host) that has a way out. */
-export const servedRoutes = (input: TranslateInput): readonly { readonly route: AiRoute; readonly host: string }[] =>
-  admittedHosts(input.policy, input.names).flatMap((host) =>
-    routesOf(input.policy, host)
-      .filter((route) => !impediment(input, route, host))
-      .map((route) => ({ route, host })),
-  );
+/** All of it that has a way out. */
+export const served = (input: TranslateInput): readonly Served[] =>
+  admittedHosts(input.policy, input.names).flatMap((host) => servedAt(input.policy, host).filter((one) => !impediment(input, one)));

@@ -39,7 +39,7 @@ const WITHHELD = 'response_payload_too_large';
  * 4. the route itself refuses (deny slice, budget route, missing Secret): Denied with the reason in its metadata;
  * 5. an answer that could not be searched for the injected credential: Allowed/`RedactionFailed`; one that had it: Allowed/`CredentialEchoed`;
  *    an answer Envoy made before anything was sent: Denied with the word for it;
- * 6. an AI route without the engine's word: the engine was away and Envoy failed closed, Denied/`EngineUnavailable`
+ * 6. an AI or MCP route without the engine's word: the engine was away and Envoy failed closed, Denied/`EngineUnavailable`
  *    (a caller that left before the engine answered: Denied/`ClientClosed`);
  * 7. let through, then judged by what came of it. An answer of Envoy without ever an upstream is a request it could not
  *    read: Denied/`BadRequest` (408: `Timeout`).
@@ -59,7 +59,7 @@ export const verdictOf = (line: AccessLine): Verdict => {
   if (unsent) return denied(unsent[1]);
   const flags = new Set((line.flags ?? '').split(','));
   const clientLeft = flags.has('DC') || flags.has('DR');
-  if (line.route?.startsWith('AIProviderRoute/') && !line.engine) return denied(clientLeft ? 'ClientClosed' : 'EngineUnavailable');
+  if (/^(?:AIProvider|MCP)Route\//.test(line.route ?? '') && !line.engine) return denied(clientLeft ? 'ClientClosed' : 'EngineUnavailable');
   if (flags.has('NR')) return denied('NoRoute');
   if (line.upstreamFailure?.includes('CERTIFICATE_VERIFY_FAILED')) return allowed('UpstreamCertificateInvalid');
   if (line.upstreamFailure?.includes('TLS_error')) return allowed('UpstreamTLSFailed');

@@ -172,7 +172,7 @@ export class EgressLab implements AsyncDisposable {
       trustBundle: this.trustBundle,
       aiRoutes: [aiRoute],
       l4Routes: [],
-      claims: [],
+      mcpRoutes: [],
       ...change,
     };
     return { ...content, revision: contentRevision(content) };

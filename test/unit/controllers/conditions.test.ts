@@ -62,7 +62,11 @@ const extension = (kind: string, name = 'e') => ({ filters: [{ type: 'ExtensionR
 const image = (revision: string, reason = '', digest = '') => ({ revision, ready: reason === '', digest, reason, message: reason && 'It is told.' });
 const ready = (namespace: string) => ({ images: [image(`${namespace}/x-00001`, '', `sha256:${'a'.repeat(64)}`)] });
 
-const mcp = (rule: Spec = {}, more: Spec = {}): Spec => ({ parentRefs: [parent], rules: [{ matches: [{ tools: ['a*'] }], ...rule }], ...more });
+const mcp = (rule: Spec = {}, more: Spec = {}): Spec => ({
+  parentRefs: [parent],
+  rules: [{ matches: [{ servers: ['https://mcp.example/*'], tools: ['a*'] }], ...rule }],
+  ...more,
+});
 const l4 = (rule: Spec = {}, more: Spec = {}): Spec => ({
   parentRefs: [parent],
   rules: [{ matches: [{ destinationCIDRs: ['10.0.0.0/8'] }], ...rule }],
@@ -309,9 +313,33 @@ const ROWS: readonly Row[] = [
   ...routeRows(
     mcpRoutes,
     mcp,
-    ['Accepted=False/NotBuilt', 'ResolvedRefs=True/ResolvedRefs', 'Enforced=False/NotBuilt'],
-    ['Accepted=False/NotBuilt', 'ResolvedRefs=True/ResolvedRefs'],
+    ['Accepted=True/Accepted', 'ResolvedRefs=True/ResolvedRefs', 'Enforced=True/Enforced'],
+    ['Accepted=True/Accepted', 'ResolvedRefs=False/NotBuilt', 'Enforced=False/NotBuilt'],
   ),
+  {
+    kind: mcpRoutes,
+    situation: 'it names no host',
+    spec: mcp({ matches: [{ tools: ['a*'] }] }),
+    others: [GATEWAY],
+    conditions: ['Accepted=False/UnsupportedValue'],
+    text: 'spec.hostnames',
+  },
+  {
+    kind: mcpRoutes,
+    situation: 'a server is at another host',
+    spec: mcp({}, { hostnames: ['other.example'] }),
+    others: [GATEWAY],
+    conditions: ['Accepted=False/UnsupportedValue'],
+    text: 'spec.rules[0].matches[0].servers[0]',
+  },
+  {
+    kind: mcpRoutes,
+    situation: 'a tool needs the approval of a person',
+    spec: mcp({ filters: [{ type: 'ToolPolicy', toolPolicy: { requireConfirmation: ['a1'] } }] }),
+    others: [GATEWAY],
+    conditions: ['Accepted=True/Accepted', 'ResolvedRefs=True/ResolvedRefs', 'Enforced=False/NotBuilt'],
+    text: 'spec.rules[0].filters[0].toolPolicy.requireConfirmation',
+  },
   ...routeRows(
     egressL4Routes,
     l4,

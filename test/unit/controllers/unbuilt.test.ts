@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { aiProviderRoutes, daemonAgents, egressDenyPolicies, egressGateways, mcpRoutes, type Condition } from '#api';
+import { aiProviderRoutes, daemonAgents, egressDenyPolicies, egressGateways, type Condition } from '#api';
 import type { PolicySet } from '#model';
 import { startCluster, type Cluster } from './cluster.ts';
 import { conditionOf, eventually, gateway, route } from './objects.ts';
@@ -12,18 +12,6 @@ afterEach(() => cluster[Symbol.asyncDispose]());
 
 const states = (conditions: readonly Condition[] | undefined): string[] => (conditions ?? []).map(({ type, status, reason }) => `${type}=${status}/${reason}`);
 const meta = (name: string) => ({ namespace: 'default', name });
-
-test('an MCPRoute says that its kind is not built, at each gateway it names', async () => {
-  const { client } = cluster;
-  await client.create(mcpRoutes, {
-    metadata: meta('r'),
-    spec: { parentRefs: [{ kind: 'EgressGateway', name: 'gw' }], rules: [{ matches: [{ tools: ['a*'] }] }] },
-  });
-  await eventually(client, mcpRoutes, 'r', ({ status }) => states(status?.parents?.[0]?.conditions).includes('Accepted=False/NoMatchingParent'));
-  await client.create(egressGateways, gateway('gw'));
-  const told = await eventually(client, mcpRoutes, 'r', ({ status }) => states(status?.parents?.[0]?.conditions).includes('Accepted=False/NotBuilt'));
-  expect(states(told.status!.parents![0]!.conditions)).toContain('Enforced=False/NotBuilt');
-});
 
 test('a DaemonAgent says that nothing runs', async () => {
   const { client } = cluster;

@@ -21,7 +21,7 @@ const setOf = (revision: string, hosts: readonly string[]): PolicySet => ({
   trustBundle: '',
   aiRoutes: [],
   l4Routes: [{ route: { namespace: 'n', name: 'db' }, createdAt: 1, listeners: ['tcp'], rules: [{ index: 0, matches: [{ hosts }] }] }],
-  claims: [],
+  mcpRoutes: [],
 });
 const pem = (text: string): string => `-----BEGIN CERTIFICATE-----\n${Buffer.from(text).toString('base64')}\n-----END CERTIFICATE-----\n`;
 const desired = (set: PolicySet, more: Partial<DesiredGateway> = {}): DesiredGateway => ({

@@ -20,7 +20,7 @@ const policy = (...aiRoutes: readonly AiRoute[]): PolicySet => ({
   trustBundle: '',
   aiRoutes,
   l4Routes: [],
-  claims: [],
+  mcpRoutes: [],
 });
 const asked = (model: string) => ({ host: 'api.openai.com', port: 443, method: 'POST', path: '/v1/chat/completions', provider: 'openai', model });
 const make = () => new Revocations(({ host, port }) => `${host}:${port}`);

@@ -30,7 +30,7 @@ const policyOf = (listeners: readonly PolicyListener[], l4Routes: readonly L4Rou
   trustBundle: '',
   aiRoutes: [],
   l4Routes,
-  claims: [],
+  mcpRoutes: [],
   ...more,
 });
 const TLS: PolicyListener = { name: 'tls', shape: 'tls-terminate' };

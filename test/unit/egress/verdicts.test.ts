@@ -33,7 +33,7 @@ const policyOf = (change: Partial<PolicySet> = {}): PolicySet => ({
       rules: [{ index: 0, matches: [{ hosts: ['db.example.com'] }, { cidrs: ['203.0.113.0/24', '198.51.100.0/24'], ports: [{ from: 5432, to: 5432 }] }] }],
     },
   ],
-  claims: [],
+  mcpRoutes: [],
   ...change,
 });
 

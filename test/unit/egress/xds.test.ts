@@ -118,7 +118,7 @@ const policyOf = (revision: string, admitted: boolean): PolicySet => ({
   l4Routes: admitted
     ? [{ route: { namespace: 'n', name: 'db' }, createdAt: 1, listeners: ['tcp'], rules: [{ index: 0, matches: [{ hosts: ['db.example'] }] }] }]
     : [],
-  claims: [],
+  mcpRoutes: [],
 });
 const contextOf = (set: PolicySet): JudgeContext => ({
   policy: set,

@@ -87,6 +87,7 @@ const NAMES: Readonly<Record<string, string>> = {
   '198.18.0.6': 'bedrock-runtime.us-east-1.amazonaws.com',
   '198.18.0.7': 'generativelanguage.googleapis.com',
   '198.18.0.8': 'api.anthropic.com',
+  '198.18.0.9': 'mcp.test',
 };
 
 let requests = 0;

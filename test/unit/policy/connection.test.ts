@@ -234,7 +234,7 @@ describe('claims', () => {
   test('nor by its address with its name in the client hello', () => {
     const set = of(at('term', ['pass', 443]));
     expect(say(set, facts({ address: '1.1.1.1', sni: 'api.openai.com' }))).toBe('no ClaimedHost passthrough pass-443');
-    expect(say(set, facts({ address: '1.1.1.1', sni: 'mcp.test' }))).toBe('no NotBuilt passthrough pass-443');
+    expect(say(set, facts({ address: '1.1.1.1', sni: 'mcp.test' }))).toBe('no ClaimedHost passthrough pass-443');
     expect(say(set, facts({ address: '1.1.1.1', sni: 'x.test' }))).toBe('yes Allowed passthrough pass-443');
   });
   test('a listener for just this port, without the AI route, refuses the host', () => {
@@ -242,11 +242,15 @@ describe('claims', () => {
     const { policySet } = compile({ gateway: at('term', ['tcp', 443]), aiRoutes: [route({ parentRefs })], l4Routes });
     expect(say(policySet, tls('api.openai.com'))).toBe('no ClaimedHost tcp tcp-443');
   });
-  test('hosts of an MCPRoute are refused until its kind is built, on every port', () => {
+  test('hosts of an MCPRoute are judged per request at the ports its servers name, and reached no other way', () => {
     const set = of(at('term', 'tcp'));
-    expect(say(set, tls('mcp.test'))).toBe('no NotBuilt terminate term');
-    expect(say(set, plain('mcp.test', { port: 80 }))).toBe('no NotBuilt tcp tcp');
-    expect(say(set, tls('a.tools.test', { port: 8443 }))).toBe('no NotBuilt terminate term');
+    expect(decideConnection(set, tls('mcp.test'))).toMatchObject({ verdict: 'Allowed', engine: true, handling: 'terminate', route: 'MCPRoute/demo/mcp' });
+    expect(say(set, plain('mcp.test', { port: 80 }))).toBe('no ClaimedHost tcp tcp');
+    expect(say(set, tls('mcp.test', { port: 8443 }))).toBe('no ClaimedHost terminate term');
+    expect(say(set, tls('a.tools.test', { port: 8443 }))).toBe('yes Allowed terminate term');
+    expect(say(set, tls('a.tools.test', { port: 8443, sni: 'mcp.test' }))).toBe('no AddressMismatch terminate term');
+    expect(say(set, tls('a.tools.test'))).toBe('no ClaimedHost terminate term');
+    expect(decideConnection(set, tls('a.tools.test')).message).toContain('by TLS on port 8443 with its name');
     expect(say(set, tls('b.a.tools.test'))).toBe('yes Allowed terminate term');
   });
 });

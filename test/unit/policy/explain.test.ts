@@ -64,8 +64,8 @@ describe('every reason says what, why, and how to mend it', () => {
   test('routes of other kinds', () => {
     const set = setOf({}, { aiRoutes: [route()], mcpRoutes: [mcpRoute({ hostnames: ['mcp.test'] })] });
     expect(explainConnection([set], facts({ host: 'a.test' })).missed.map(({ route: by, why: text }) => [by, text])).toEqual([
-      ['AIProviderRoute/demo/openai', 'It is for api.openai.com (TLS, port 443), not a.test: no provider of its rules is there.'],
       ['MCPRoute/demo/mcp', 'It is for mcp.test, not a.test.'],
+      ['AIProviderRoute/demo/openai', 'It is for api.openai.com (TLS, port 443), not a.test: no provider of its rules is there.'],
     ]);
   });
 });

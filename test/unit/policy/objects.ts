@@ -33,7 +33,7 @@ export const mcpRoute = (spec: Partial<MCPRoute['spec']> = {}, name = 'mcp', cre
   apiVersion,
   kind: 'MCPRoute',
   metadata: meta(name, created, namespace),
-  spec: { parentRefs: [{ kind: 'EgressGateway', name: 'egress' }], rules: [{}], ...spec },
+  spec: { parentRefs: [{ kind: 'EgressGateway', name: 'egress' }], rules: [{ matches: [{}] }], ...spec },
 });
 
 export const credentialPolicy = (

@@ -174,12 +174,16 @@ export const reference = (world: World, facts: ConnectionFacts): Verdict => {
   const aiThere = gateway.spec.listeners.some(aiAt);
   const mcpThere = world.mcp && gateway.spec.listeners.some(terminating);
   const claimed = (name: string): string | undefined => (name === 'api.openai.com' && aiThere ? 'ai' : name === 'mcp.test' && mcpThere ? 'mcp' : undefined);
-  const AI = 'AIProviderRoute/demo/openai';
-  if (facts.host !== undefined && claimed(facts.host) === 'mcp') return say(group, 'NotBuilt', undefined, 'MCPRoute/demo/mcp');
-  if (facts.host !== undefined && claimed(facts.host) === 'ai') {
-    const at = speaks === 'tls' && facts.port === 443 ? groups.find((candidate) => candidate.some(aiAt)) : undefined;
-    if (!at) return say(group, 'ClaimedHost', undefined, AI);
-    return say(at, facts.sni === facts.host ? 'Allowed' : 'AddressMismatch', aiAt, AI);
+  const JUDGES: Readonly<Record<string, readonly [route: string, at: (listener: Listener) => boolean]>> = {
+    ai: ['AIProviderRoute/demo/openai', aiAt],
+    mcp: ['MCPRoute/demo/mcp', terminating],
+  };
+  const judging = facts.host === undefined ? undefined : JUDGES[claimed(facts.host) ?? ''];
+  if (judging) {
+    const [route, judges] = judging;
+    const at = speaks === 'tls' && facts.port === 443 ? groups.find((candidate) => candidate.some(judges)) : undefined;
+    if (!at) return say(group, 'ClaimedHost', undefined, route);
+    return say(at, facts.sni === facts.host ? 'Allowed' : 'AddressMismatch', judges, route);
   }
   if (!group) return say(undefined, 'NoListener');
 
@@ -204,8 +208,7 @@ export const reference = (world: World, facts: ConnectionFacts): Verdict => {
       ? claimed(facts.sni)
       : undefined;
   const afterAll = (by: ((listener: Listener) => boolean) | undefined, allowed: Verdict): Verdict => {
-    if (claimedSni === 'ai') return say(group, 'ClaimedHost', by, AI);
-    if (claimedSni === 'mcp') return say(group, 'NotBuilt', by, 'MCPRoute/demo/mcp');
+    if (claimedSni !== undefined) return say(group, 'ClaimedHost', by, JUDGES[claimedSni]![0]);
     const problem = sniProblem(facts, handling);
     return problem ? { ...allowed, reason: problem } : allowed;
   };
