@@ -78,7 +78,8 @@ export const createBooks = ({ counters, reservations, settled }: State, log: Log
       if (!known) continue; // forgotten with its run
       // What a power cut settled may have been settled before it, and its room taken by others: nothing of it is given back.
       const more = row.state === 'held' ? used : row.state === 'spent' ? used - amount : Math.max(0, used - amount);
-      const next = { ...known, settled: known.settled + more, reserved: known.reserved - (row.state === 'held' ? amount : 0) };
+      // A run that was taken for ended may have a counter that began anew: what is given back was not in it.
+      const next = { ...known, settled: Math.max(0, known.settled + more), reserved: known.reserved - (row.state === 'held' ? amount : 0) };
       // Only by more than was reserved.
       const total = next.settled + next.reserved;
       counters.set(name, { ...next, ceiling: ceilingOf(known, total, total, 0) });
