@@ -38,9 +38,9 @@ export const openBooks = (stack: TestStack): Books => {
   const one = db.prepare('SELECT record FROM invocations WHERE id = ?');
   const all = db.prepare('SELECT record FROM invocations ORDER BY seq');
   const entries = (state: string, used: string): string => `
-    SELECT id, ${state} AS state, ${used} AS used, e.value ->> 'key' AS key, e.value ->> 'unit' AS unit, e.value ->> 'per' AS per, e.value ->> 'amount' AS amount`;
-  const rows = `${entries('state', "CASE state WHEN 'spent' THEN e.value ->> 'amount' END")} FROM ledger_reservations, json_each(entries) AS e
-    UNION ALL ${entries("'settled'", "e.value ->> 'used'")} FROM ledger_settled, json_each(entries) AS e`;
+    SELECT r.id, ${state} AS state, ${used} AS used, e.value ->> 'key' AS key, e.value ->> 'unit' AS unit, e.value ->> 'per' AS per, e.value ->> 'amount' AS amount`;
+  const rows = `${entries('state', "CASE state WHEN 'spent' THEN e.value ->> 'amount' END")} FROM ledger_reservations AS r, json_each(r.entries) AS e
+    UNION ALL ${entries("'settled'", "e.value ->> 'used'")} FROM ledger_settled AS r, json_each(r.entries) AS e`;
   const reservation = db.prepare(`SELECT * FROM (${rows}) WHERE id = ?`);
   const reservations = db.prepare(rows);
   const counters = db.prepare('SELECT * FROM ledger_counters');
