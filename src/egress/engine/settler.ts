@@ -20,8 +20,8 @@ export interface SettlerOptions {
 export const SETTLED = 'settled-';
 
 const POLL_MS = 100;
-/** Settlements under way at the same time for one file. */
-const PARALLEL = 64;
+/** Settlements under way at the same time for one file. Few, because requests wait for the same thread. */
+const PARALLEL = 8;
 const READ_BYTES = 256 * 1024;
 
 const parse = (text: string): AccessLine | undefined => {
