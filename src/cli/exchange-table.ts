@@ -107,9 +107,16 @@ const word = (text: string): string | undefined => {
 
 interface Question {
   readonly args: readonly string[];
-  readonly model?: string;
-  readonly sni?: string;
+  /** Flags with their values. */
+  readonly flags?: Readonly<Record<string, string>>;
 }
+
+/** Of a message to an MCP server: what it is about says which method it is, most of the time. */
+const messageFlags = ({ mcpMethod, tool, mcpResource }: Exchange): Readonly<Record<string, string>> => {
+  if (tool) return { tool };
+  if (mcpResource) return { ...(mcpMethod !== 'resources/read' && { 'mcp-method': mcpMethod }), resource: mcpResource };
+  return mcpMethod ? { 'mcp-method': mcpMethod } : {};
+};
 
 const questionOf = (exchange: Exchange): Question | undefined => {
   const { protocol, method, host, path, model } = exchange;
@@ -118,12 +125,12 @@ const questionOf = (exchange: Exchange): Question | undefined => {
   if (name === '') return undefined;
   if (protocol === 'http' || protocol === 'https') {
     const authority = port === undefined || port === USUAL_PORT[protocol] ? name : `${name}:${port}`;
-    return { args: [method || 'GET', `${protocol}://${authority}${path}`], ...(model && { model }) };
+    return { args: [method || 'GET', `${protocol}://${authority}${path}`], flags: { ...(model && { model }), ...messageFlags(exchange) } };
   }
   // Which port it would have been is not known; most names are asked for because of HTTPS.
   if (protocol === 'dns') return { args: ['GET', `https://${name}/`] };
   if (port === undefined) return undefined;
-  if (protocol === 'tls') return { args: ['tcp', `${name}:${port}`], ...(host && { sni: host }) };
+  if (protocol === 'tls') return { args: ['tcp', `${name}:${port}`], ...(host && { flags: { sni: host } }) };
   return protocol === 'tcp' || protocol === 'udp' ? { args: [protocol, `${name}:${port}`] } : undefined;
 };
 
@@ -131,9 +138,9 @@ const questionOf = (exchange: Exchange): Question | undefined => {
 export const explainCommand = (exchange: Exchange, namespace: string): string | undefined => {
   const question = exchange.agent === '' ? undefined : questionOf(exchange);
   if (!question) return undefined;
-  const { args, model, sni } = question;
+  const { args, flags: asked = {} } = question;
   const values = [`${exchange.metadata?.namespace ?? namespace}/${exchange.agent}`, ...args].map(word);
-  const flags = Object.entries({ model, sni }).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, word(value)]));
+  const flags = Object.entries(asked).flatMap(([name, value]) => [`--${name}`, word(value)]);
   const words = [...values, ...flags];
   return words.every((each) => each !== undefined) ? `clrk explain ${words.join(' ')}` : undefined;
 };

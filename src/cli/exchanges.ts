@@ -48,6 +48,11 @@ export interface Exchange {
   readonly spanId: string;
   readonly costUsd?: number;
   readonly costEstimated: boolean;
+  readonly mcpMethod: string;
+  readonly tool: string;
+  readonly mcpResource: string;
+  readonly mcpSession: string;
+  readonly mcpProtocol: string;
 }
 
 /** Names and order of the fields programs may rely on; new ones come at the end. */
@@ -95,6 +100,11 @@ const FIELDS = [
   'spanId',
   'costUsd',
   'costEstimated',
+  'mcpMethod',
+  'tool',
+  'mcpResource',
+  'mcpSession',
+  'mcpProtocol',
 ] as const satisfies readonly (keyof Exchange)[];
 
 export interface ExchangeFilter {

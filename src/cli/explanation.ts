@@ -40,12 +40,15 @@ export interface Asked {
   readonly to: string;
   readonly sni: string | undefined;
   readonly model: string | undefined;
+  readonly mcpMethod: string | undefined;
+  readonly tool: string | undefined;
+  readonly resource: string | undefined;
 }
 
-export const fetchExplanation = ({ client }: Target, { namespace, agent, method, to, sni, model }: Asked): Promise<Explanation> => {
+export const fetchExplanation = ({ client }: Target, { namespace, agent, method, to, ...more }: Asked): Promise<Explanation> => {
   const isConnection = /^(?:tcp|udp)$/i.test(method);
   const query = new URLSearchParams(isConnection ? { protocol: method, destination: to } : { method, url: to });
-  for (const [name, value] of Object.entries({ sni, model })) if (value !== undefined) query.set(name, value);
+  for (const [name, value] of Object.entries(more)) if (value !== undefined) query.set(name, value);
   const path = `/apis/runtime.clrk.apoxy.dev/v1alpha1/namespaces/${encodeURIComponent(namespace)}/explain/${encodeURIComponent(agent)}`;
   return client.json<Explanation>('GET', `${path}?${query.toString()}`);
 };

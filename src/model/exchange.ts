@@ -226,6 +226,12 @@ export interface ExchangeRecord {
   readonly budgetOverrun: boolean;
   /** Hosts the provider fetched from for the agent, or was to; `*` = any. */
   readonly providerFetches: readonly string[];
+  /** Of a request to an MCP server, as in McpMetadata; empty otherwise. */
+  readonly mcpMethod: string;
+  readonly mcpSession: string;
+  readonly mcpProtocol: string;
+  readonly tool: string;
+  readonly mcpResource: string;
   /** Credentials of the agent's own that were removed, by the name of their place. */
   readonly credentialsReplaced: readonly string[];
   /** Places of the answer that held the credential that was injected; it was taken out. */

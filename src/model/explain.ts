@@ -14,6 +14,10 @@ export interface ExplainQuestion {
   readonly sni?: string;
   /** Model that a request asks for. */
   readonly model?: string;
+  /** Of a message to an MCP server: its JSON-RPC method, the tool it calls, the URI of a resource. */
+  readonly mcpMethod?: string;
+  readonly tool?: string;
+  readonly resource?: string;
 }
 
 /** A match of a route that does not hold. */

@@ -1,13 +1,14 @@
 import { isIP } from 'node:net';
-import type { ConnectionFacts, ExplainQuestion } from '#model';
+import type { ConnectionFacts, ExplainQuestion, McpFacts } from '#model';
 import { canonicalHost } from './host.ts';
+import { RESOURCE_METHODS, TOOL_METHOD } from './mcp-match.ts';
 
 /** What an agent would do, read from the words of a person: the facts of a connection, and of a request on it. */
 export interface Question {
   /** In canonical spelling. */
   readonly asked: string;
   readonly connection: Omit<ConnectionFacts, 'agent'>;
-  readonly request?: { readonly method: string; readonly path: string; readonly model?: string };
+  readonly request?: { readonly method: string; readonly path: string; readonly model?: string; readonly mcp?: McpFacts };
 }
 
 const SCHEMES: Readonly<Record<string, { readonly speaks: 'tls' | 'plain'; readonly port: number }>> = {
@@ -38,7 +39,24 @@ const noPlace = (text: string): string =>
 /** The server name that is said: what was given (empty = none), else the name of the URL, as clients do; never an address. */
 const serverName = (given: string | undefined, host: string | undefined): string | undefined => (given === undefined ? host : given.toLowerCase() || undefined);
 
-const parseRequest = ({ method = '', url = '', sni, model }: ExplainQuestion): Question | string => {
+/** The message to an MCP server that is asked about: a tool is called and a resource read unless the method says otherwise. */
+const parseMessage = (method: string, { mcpMethod, tool, resource }: ExplainQuestion): McpFacts | string | undefined => {
+  if (mcpMethod === undefined && tool === undefined && resource === undefined) return undefined;
+  if (method !== 'POST') return '--mcp-method, --tool and --resource are for messages to MCP servers, which are sent with POST';
+  if (tool !== undefined && resource !== undefined) return 'a message is about a tool or a resource, not both: leave --tool or --resource away';
+  const message = mcpMethod ?? (tool === undefined ? RESOURCE_METHODS[0]! : TOOL_METHOD);
+  if (tool !== undefined && message !== TOOL_METHOD) return `--tool is for ${TOOL_METHOD}, not for ${quoted(message)}`;
+  if (resource !== undefined && !RESOURCE_METHODS.includes(message)) return `--resource is for ${RESOURCE_METHODS.join(', ')}, not for ${quoted(message)}`;
+  return { method: message, ...(tool !== undefined && { tool }), ...(resource !== undefined && { resource }) };
+};
+
+const messageText = ({ method, tool, resource }: McpFacts): string => {
+  const about = tool ?? resource;
+  return ` with message ${method}${about === undefined ? '' : ` of ${quoted(about)}`}`;
+};
+
+const parseRequest = (question: ExplainQuestion): Question | string => {
+  const { method = '', url = '', sni, model } = question;
   if (!METHOD.test(method)) return `${quoted(method)} is not an HTTP method (GET, POST, …), tcp or udp`;
   const parsed = URL.parse(url);
   const scheme = parsed && SCHEMES[parsed.protocol];
@@ -48,22 +66,25 @@ const parseRequest = ({ method = '', url = '', sni, model }: ExplainQuestion): Q
   if (!place) return noPlace(parsed.hostname);
   if (scheme.speaks === 'plain' && sni !== undefined) return `--sni is for TLS, and ${parsed.protocol}// has none`;
   const upper = method.toUpperCase();
+  const mcp = parseMessage(upper, question);
+  if (typeof mcp === 'string') return mcp;
   const name = scheme.speaks === 'tls' ? serverName(sni, place.host) : undefined;
   const port = parsed.port === '' ? scheme.port : Number(parsed.port);
   const said = scheme.speaks === 'tls' && name !== place.host ? ` with server name ${name === undefined ? 'absent' : quoted(name)}` : '';
   return {
-    asked: `${upper} ${parsed.protocol}//${parsed.host}${parsed.pathname}${model ? ` for model ${quoted(model)}` : ''}${said}`,
+    asked: `${upper} ${parsed.protocol}//${parsed.host}${parsed.pathname}${model ? ` for model ${quoted(model)}` : ''}${mcp ? messageText(mcp) : ''}${said}`,
     connection: { transport: 'TCP', port, ...place, speaks: scheme.speaks, ...(name !== undefined && { sni: name }) },
-    request: { method: upper, path: parsed.pathname, ...(model && { model }) },
+    request: { method: upper, path: parsed.pathname, ...(model && { model }), ...(mcp && { mcp }) },
   };
 };
 
 const DESTINATION = /^(\[[^\]]*\]|[^:]*):(\d{1,5})$/;
 
-const parseConnection = ({ protocol = '', destination = '', sni, model }: ExplainQuestion): Question | string => {
+const parseConnection = ({ protocol = '', destination = '', sni, model, mcpMethod, tool, resource }: ExplainQuestion): Question | string => {
   const transport = TRANSPORTS[protocol.toLowerCase()];
   if (!transport) return `${quoted(protocol)} is neither tcp nor udp`;
   if (model !== undefined) return '--model is for requests: give a method and a URL';
+  if ((mcpMethod ?? tool ?? resource) !== undefined) return '--mcp-method, --tool and --resource are for requests: give POST and a URL';
   if (sni !== undefined && transport === 'UDP') return '--sni is for TLS, and there is none over UDP';
   const [, text = '', digits = ''] = DESTINATION.exec(destination) ?? [];
   if (digits === '') return `${quoted(destination)} is not HOST:PORT, for example db.example.com:5432, 10.40.0.5:5432 or [2001:db8::5]:5432`;

@@ -6,7 +6,7 @@ import { failure } from './failure.ts';
 export type ExplanationObject = KubeObject & Explanation;
 
 const CODES = { BadRequest: 400, NotFound: 404, ServiceUnavailable: 503 } as const;
-const PARAMETERS = ['method', 'url', 'protocol', 'destination', 'sni', 'model'] as const;
+const PARAMETERS = ['method', 'url', 'protocol', 'destination', 'sni', 'model', 'mcpMethod', 'tool', 'resource'] as const;
 /** Nothing an agent can send is longer. */
 const MAX_LENGTH = 8_192;
 
@@ -21,7 +21,7 @@ const parse = ({ namespace, name, query }: ExtraRequest): ExplainQuestion | stri
 };
 
 /**
- * `GET explain/AGENT`: what the gateways of an agent would decide, as an Explanation. `?method=&url=&model=&sni=`, or
+ * `GET explain/AGENT`: what the gateways of an agent would decide, as an Explanation. `?method=&url=&model=&sni=&mcpMethod=&tool=&resource=`, or
  * `?protocol=&destination=&sni=`. Nothing is sent or recorded.
  */
 export const explainResource = (port: ExplainPort): ExtraResource => ({

@@ -38,7 +38,8 @@ const ask = async (context: CommandContext): Promise<number> => {
   const output = outputOf(context, ['json', 'yaml']);
   const { namespace, agent } = agentOf(context);
   const target = await targetOf(global, io);
-  const asked = { namespace: namespace ?? target.namespace, agent, method: args[1]!, to: args[2]!, sni: flag('sni'), model: flag('model') };
+  const message = { mcpMethod: flag('mcp-method'), tool: flag('tool'), resource: flag('resource') };
+  const asked = { namespace: namespace ?? target.namespace, agent, method: args[1]!, to: args[2]!, sni: flag('sni'), model: flag('model'), ...message };
   const explanation = await fetchExplanation(target, asked);
   if (output === 'json') io.out(`${JSON.stringify(explanation, null, 2)}\n`);
   else if (output === 'yaml') io.out(stringify(explanation, { lineWidth: 0 }));
@@ -61,11 +62,19 @@ export const explainCommand: CommandSpec = {
   flags: [
     { name: 'sni', value: 'NAME', help: "server name of the TLS hello (default: the host of the URL); '' = TLS without one" },
     { name: 'model', value: 'MODEL', help: 'model that the request asks for' },
+    { name: 'tool', value: 'NAME', help: 'tool of an MCP server that is called' },
+    { name: 'resource', value: 'URI', help: 'resource of an MCP server that is read' },
+    {
+      name: 'mcp-method',
+      value: 'METHOD',
+      help: 'JSON-RPC method that is sent to an MCP server (default: tools/call with --tool, resources/read with --resource, else initialize)',
+    },
     { name: 'output', short: 'o', value: 'FORMAT', help: 'json or yaml', complete: ['json', 'yaml'] },
     NAMESPACE_FLAG,
   ],
   examples: [
     'clrk explain summarizer POST https://api.openai.com/v1/chat/completions --model gpt-4.1-mini',
+    'clrk explain summarizer POST https://mcp.example.com/mcp --tool search',
     'clrk explain finance/reporter tcp db.example.com:5432',
     'clrk explain finance/reporter tcp 10.40.0.5:443 --sni db.example.com',
     "clrk explain finance/reporter udp '[2001:db8::53]:53' -o json",

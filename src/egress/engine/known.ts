@@ -1,5 +1,5 @@
 import type { Binding, Decision, EgressLine, EngineMetadata, PolicySet, RequestFacts } from '#model';
-import { decide, type BodyFacts, type Operation, type Provider } from '#policy';
+import { decide, TOOL_METHOD, type BodyFacts, type Operation, type Provider } from '#policy';
 import type { Forwarded } from './body.ts';
 import { mcpMetadata, type McpMessage, type McpRequest } from './mcp.ts';
 import { Refusal, type RequestHead } from './request.ts';
@@ -57,6 +57,7 @@ export const metadataOf = (
   revision: set?.revision ?? '',
   ...(provider && { provider: provider.name }),
   ...(operation && { operation: operation.name }),
+  ...(message?.facts.method === TOOL_METHOD && { operation: 'execute_tool' }),
   ...(facts?.model !== undefined && { model: facts.model }),
   ...(facts && { stream: facts.stream, ...maxTokensOf(facts) }),
   ...(facts && facts.fetches.length > 0 && { fetches: namedHosts(facts.fetches) }),

@@ -6,6 +6,7 @@ import type {
   CredentialFindings,
   EgressLine,
   EngineMetadata,
+  McpMetadata,
   ModelPrice,
   PriceTier,
   ReportedUsage,
@@ -135,6 +136,11 @@ const priceOf = (value: unknown): ModelPrice | undefined => {
   return read.length > 0 && read.every((tier) => tier !== undefined) ? { tiers: read } : undefined;
 };
 
+const mcpOf = (value: unknown): McpMetadata | undefined => {
+  const json = object(value);
+  return json && present(Object.fromEntries(['method', 'tool', 'resource', 'session', 'protocol'].map((name) => [name, text(json[name]) || undefined])));
+};
+
 const engineOf = (value: unknown): EngineMetadata | undefined => {
   const json = object(value);
   const verdict = json?.['verdict'];
@@ -157,6 +163,7 @@ const engineOf = (value: unknown): EngineMetadata | undefined => {
       reservedOutput: number(json['reservedOutput']),
       hiddenReasoning: json['hiddenReasoning'] === true || undefined,
       price: priceOf(json['price']),
+      mcp: mcpOf(json['mcp']),
     }),
   };
 };

@@ -1,6 +1,7 @@
 import { rfc3339 } from '#lib';
 import type { AccessLine, BindingLine, EgressLine, EngineMetadata, ExchangeRecord } from '#model';
 import { answeredOf, askedOf, credentialOf, UNANSWERED } from './llm.ts';
+import { mcpOf } from './mcp.ts';
 import { plain, redact } from './redact.ts';
 import { verdictOf } from './verdict.ts';
 
@@ -48,6 +49,7 @@ export const recordOfAccess = (line: AccessLine, binding: BindingLine | undefine
     verdict,
     reason: redact(reason),
     ...askedOf(line.engine),
+    ...mcpOf(line.engine),
     ...answeredOf(line),
     ...credentialOf(line.credential),
     durationMs: line.durationMs ?? 0,
@@ -74,6 +76,7 @@ export const recordOfEgress = (line: EgressLine, binding: BindingLine | undefine
   verdict: line.verdict,
   reason: redact(line.reason),
   ...askedOf(line.engine),
+  ...mcpOf(line.engine),
   ...UNANSWERED,
   ...credentialOf(undefined),
   durationMs: 0,

@@ -85,6 +85,12 @@ test('a record that was denied can be asked about, in words a shell takes as the
   const ask = (over: Parameters<typeof record>[0]) => explainCommand(record({ agent: 'probe', verdict: 'Denied', ...over }), 'default');
   expect(ask({})).toBe('clrk explain default/probe POST https://api.openai.com/v1/chat/completions --model gpt-4o-mini');
   expect(ask({ destination: '198.18.0.5:8443', model: '' })).toBe('clrk explain default/probe POST https://api.openai.com:8443/v1/chat/completions');
+  const mcp = { host: 'mcp.example.com', path: '/mcp', model: '' };
+  const post = 'clrk explain default/probe POST https://mcp.example.com/mcp';
+  expect(ask({ ...mcp, mcpMethod: 'tools/call', tool: 'search' })).toBe(`${post} --tool search`);
+  expect(ask({ ...mcp, mcpMethod: 'resources/read', mcpResource: 'x:1' })).toBe(`${post} --resource x:1`);
+  expect(ask({ ...mcp, mcpMethod: 'resources/subscribe', mcpResource: 'x:1' })).toBe(`${post} --mcp-method resources/subscribe --resource x:1`);
+  expect(ask({ ...mcp, mcpMethod: 'tools/list' })).toBe(`${post} --mcp-method tools/list`);
   expect(ask({ protocol: 'tls', host: 'a.example.com' })).toBe('clrk explain default/probe tcp a.example.com:443 --sni a.example.com');
   expect(ask({ protocol: 'tcp', host: '', destination: '10.40.0.5:5432' })).toBe('clrk explain default/probe tcp 10.40.0.5:5432');
   expect(ask({ protocol: 'udp', host: '', destination: '[2001:db8::1]:53' })).toBe("clrk explain default/probe udp '[2001:db8::1]:53'");

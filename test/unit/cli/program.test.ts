@@ -136,6 +136,11 @@ test('egress log -o json has exactly the promised fields, in order', () => {
     finishReasons: ['stop'],
     budgetOverrun: false,
     providerFetches: [],
+    mcpMethod: '',
+    mcpSession: '',
+    mcpProtocol: '',
+    tool: '',
+    mcpResource: '',
     credentialsReplaced: [],
     credentialsEchoed: [],
     namespace: 'n',
@@ -190,6 +195,11 @@ test('egress log -o json has exactly the promised fields, in order', () => {
     'spanId',
     'costUsd',
     'costEstimated',
+    'mcpMethod',
+    'tool',
+    'mcpResource',
+    'mcpSession',
+    'mcpProtocol',
   ]);
 });
 

@@ -16,6 +16,21 @@ test('a request is TLS or not by its scheme, with the port and server name a cli
   expect(request('GET', 'ws://example.com/')).toMatchObject({ connection: { port: 80, speaks: 'plain' } });
 });
 
+test('a message to an MCP server', () => {
+  const post = (more: object) => request('POST', 'https://mcp.test/mcp', more);
+  expect(post({ tool: 'search' })).toMatchObject({
+    asked: 'POST https://mcp.test/mcp with message tools/call of "search"',
+    request: { mcp: { method: 'tools/call', tool: 'search' } },
+  });
+  expect(post({ resource: 'x:1' })).toMatchObject({ request: { mcp: { method: 'resources/read', resource: 'x:1' } } });
+  expect(post({ resource: 'x:1', mcpMethod: 'resources/subscribe' })).toMatchObject({ request: { mcp: { method: 'resources/subscribe', resource: 'x:1' } } });
+  expect(post({ mcpMethod: 'tools/list' })).toMatchObject({
+    asked: 'POST https://mcp.test/mcp with message tools/list',
+    request: { mcp: { method: 'tools/list' } },
+  });
+  expect(post({})).not.toHaveProperty('request.mcp');
+});
+
 test('an address is one however it is spelled, and has no server name unless one is given', () => {
   expect(request('GET', 'https://10.0.0.1/')).toEqual({
     asked: 'GET https://10.0.0.1/',
@@ -54,6 +69,11 @@ test.each([
   [request('GET', 'https://me:pw@example.com/'), /user or password/],
   [request('GET', 'https://a_b.example.com/'), /neither a host name nor an IP address/],
   [request('GET', 'http://example.com/', { sni: 'example.com' }), /--sni is for TLS/],
+  [request('GET', 'https://a.example.com/', { tool: 'x' }), /sent with POST/],
+  [request('POST', 'https://a.example.com/', { tool: 'x', resource: 'y' }), /not both/],
+  [request('POST', 'https://a.example.com/', { tool: 'x', mcpMethod: 'ping' }), /--tool is for tools\/call/],
+  [request('POST', 'https://a.example.com/', { resource: 'x', mcpMethod: 'ping' }), /--resource is for resources\/read/],
+  [connection('tcp', 'example.com:1', { tool: 'x' }), /are for requests/],
   [connection('icmp', 'example.com:1'), /neither tcp nor udp/],
   [connection('tcp', 'example.com'), /not HOST:PORT/],
   [connection('tcp', 'example.com:0'), /not a port/],

@@ -2205,6 +2205,31 @@ export declare type ExchangeRecord = Message<"clrk.control.v1.ExchangeRecord"> &
    * @generated from field: bool cost_estimated = 43;
    */
   costEstimated: boolean;
+
+  /**
+   * @generated from field: string mcp_method = 44;
+   */
+  mcpMethod: string;
+
+  /**
+   * @generated from field: string mcp_session = 45;
+   */
+  mcpSession: string;
+
+  /**
+   * @generated from field: string mcp_protocol = 46;
+   */
+  mcpProtocol: string;
+
+  /**
+   * @generated from field: string tool = 47;
+   */
+  tool: string;
+
+  /**
+   * @generated from field: string mcp_resource = 48;
+   */
+  mcpResource: string;
 };
 
 /**
