@@ -26,6 +26,7 @@ export {
   type ProcessingRequest,
   type ProcessingResponse,
 } from './gen/xds/envoy/service/ext_proc/v3/external_processor_pb.js';
+export { ProcessingMode_BodySendMode } from './gen/xds/envoy/extensions/filters/http/ext_proc/v3/processing_mode_pb.js';
 export { HeaderValueOption_HeaderAppendAction, type HeaderMap, type HeaderValue } from './gen/xds/envoy/config/core/v3/base_pb.js';
 
 /**

@@ -6,17 +6,20 @@ import { run } from '#lib';
 import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
 import { eventually } from '../e2e/harness.ts';
 import { CHAT, EgressLab, JSON_BODY, OPENAI } from '../e2e/support/egress-lab.ts';
+import { openRequest } from '../e2e/support/pieces.ts';
 
-/** An agent that gives the gateway more LLM requests than it can hold, beside one that asks as usual. */
+/** Agents that give the gateway more LLM requests than it can hold, beside one that asks as usual. */
 
 let lab: EgressLab;
 let neighbour: SandboxNetwork;
+let accomplice: SandboxNetwork;
 let address: string;
 beforeAll(async () => {
   lab = await EgressLab.start();
   neighbour = await lab.newSandbox(1);
+  accomplice = await lab.newSandbox(2);
   await eventually('claims are granted', async () => ((await lab.claim(0, 'agent')).refused === '' ? true : undefined));
-  expect(await lab.claim(1, 'other')).toMatchObject({ refused: '' });
+  for (const n of [1, 2]) expect(await lab.claim(n, `other${n}`)).toMatchObject({ refused: '' });
   address = await lab.addressOf(OPENAI);
 });
 afterAll(() => lab?.[Symbol.asyncDispose]());
@@ -38,7 +41,7 @@ for (let n = 0; n < Number(count); n++) {
 setTimeout(() => { console.log(gone); process.exit(0); }, Number(forMs));
 `;
 
-const envoyMib = async (pid: number): Promise<number> => Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
+const mib = async (pid: number): Promise<number> => Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
 
 const asked = async (): Promise<{ readonly status: number | undefined; readonly ms: number }> => {
   const begun = performance.now();
@@ -58,7 +61,52 @@ test('requests that never end: the gateway lives, and others are answered', asyn
     const { status, ms } = await asked();
     expect([status, ms < 2_000]).toEqual([200, true]);
   }
-  expect(await envoyMib(pid)).toBeLessThan(500); // all of them would be 1,240
+  expect(await mib(pid)).toBeLessThan(500); // all of them would be 1,240
   expect(await lab.envoyPid()).toBe(pid);
   await uploads;
+});
+
+/** Begins so many short requests on each of so many connections, whose last byte never comes. */
+const SHORT_UPLOADS = `
+const { connect } = require('node:http2');
+const [address, connections, streams, forMs] = process.argv.slice(2);
+const body = Buffer.alloc(65535, 97);
+const statuses = {};
+const count = (what) => (statuses[what] = (statuses[what] ?? 0) + 1);
+for (let c = 0; c < Number(connections); c++) {
+  const session = connect('https://' + address, { servername: '${OPENAI}', rejectUnauthorized: false });
+  session.on('error', () => {});
+  session.once('remoteSettings', () => {
+    for (let n = 0; n < Number(streams); n++) {
+      const stream = session.request({ ':method': 'POST', ':path': '/v1/chat/completions', ':authority': '${OPENAI}', 'content-type': 'application/json', 'content-length': '65536' });
+      stream.on('error', () => {}).on('response', (head) => count(head[':status'])).resume();
+      stream.write(body, () => count('sent'));
+    }
+  });
+}
+setTimeout(() => { console.log(JSON.stringify(statuses)); process.exit(0); }, Number(forMs));
+`;
+
+test('short requests that never end, of two sandboxes: the engine holds a bounded part of them, and others are answered', async () => {
+  const [envoy, egress] = [await lab.envoyPid(), await lab.egressPid()];
+  const script = join(lab.state, 'short-uploads.cjs');
+  await writeFile(script, SHORT_UPLOADS);
+  const [before, envoyBefore] = [await mib(egress), await mib(envoy)];
+  const uploads = [lab.sandbox, accomplice].map(({ netns }) => run(process.execPath, [script, address, '20', '100', '20000'], { netns, timeoutMs: 60_000 }));
+  await later(8_000);
+  const headers = { ':path': '/v1/chat/completions', ...JSON_BODY, 'content-length': String(CHAT.length) };
+  for (let n = 0; n < 8; n++) {
+    const { status, ms } = await asked();
+    expect([status, ms < 2_000]).toEqual([200, true]);
+    using pieces = openRequest(neighbour.netns, { address, host: OPENAI, http: 2, headers });
+    await pieces.send({ data: CHAT.slice(0, 10) });
+    void pieces.send({ data: CHAT.slice(10), end: true });
+    expect((await pieces.outcome).status).toBe(200);
+  }
+  const grown = (await mib(egress)) - before;
+  const sent = (await Promise.all(uploads)).map(({ stdout }) => JSON.parse(stdout) as Record<string, number>);
+  console.log(`egress grew by ${Math.round(grown)} MiB, Envoy from ${Math.round(envoyBefore)} to ${Math.round(await mib(envoy))} MiB; ${JSON.stringify(sent)}`);
+  expect(grown).toBeLessThan(256);
+  expect(await mib(envoy)).toBeLessThan(500);
+  expect([await lab.envoyPid(), await lab.egressPid()]).toEqual([envoy, egress]);
 });

@@ -29,6 +29,8 @@ export interface EngineOptions {
   readonly log: Logger;
   /** See ReserveOptions; 1,500 ms by default. */
   readonly holdMs?: number;
+  /** Most that an answer to Envoy takes; 2,000 ms by default. */
+  readonly answerMs?: number;
 }
 
 export interface Denied {
@@ -67,6 +69,8 @@ export interface Judge {
   /** A refusal that needs no body; else what counts as under way until it is disposed of. */
   head(head: RequestHead, bodiless: boolean): Promise<Denied | Disposable>;
   whole(head: RequestHead, body: Uint8Array, signal: AbortSignal): Promise<Denied | Admitted>;
+  /** What the body is refused for before it is whole. */
+  refuse(head: RequestHead, refusal: Refusal): Promise<Denied>;
 }
 
 export const createJudge = (options: EngineOptions): Judge => {
@@ -245,6 +249,11 @@ export const createJudge = (options: EngineOptions): Judge => {
         } finally {
           inFlight.set(head.gateway, inFlight.get(head.gateway)! - body.byteLength);
         }
+      }),
+    refuse: (head, refusal) =>
+      guarded(head, async (known) => {
+        recognise(head, known);
+        throw refusal;
       }),
   };
 };

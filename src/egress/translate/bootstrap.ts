@@ -4,7 +4,7 @@ import type { BootstrapInput } from './input.ts';
 
 const MIB = 1024 * 1024;
 
-const grpcCluster = (name: string, socket: string, limits: Json = {}): Json => ({
+const grpcCluster = (name: string, socket: string, limits: Json = {}, http2: Json = {}): Json => ({
   name,
   type: 'STATIC',
   connect_timeout: '1s',
@@ -12,7 +12,7 @@ const grpcCluster = (name: string, socket: string, limits: Json = {}): Json => (
   typed_extension_protocol_options: {
     'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': any('envoy.extensions.upstreams.http.v3.HttpProtocolOptions', {
       explicit_http_config: {
-        http2_protocol_options: { initial_stream_window_size: MIB, initial_connection_window_size: 16 * MIB, max_concurrent_streams: 4096 },
+        http2_protocol_options: { initial_stream_window_size: MIB, initial_connection_window_size: 16 * MIB, max_concurrent_streams: 4096, ...http2 },
       },
     }),
   },
@@ -21,6 +21,9 @@ const grpcCluster = (name: string, socket: string, limits: Json = {}): Json => (
 
 /** Requests to the engine are bounded by the connections of sandboxes, not by the default of 1,024. */
 const ENGINE_LIMITS: Json = { circuit_breakers: { thresholds: [{ max_connections: 4096, max_pending_requests: 4096, max_requests: 65_536 }] } };
+
+/** An engine that hangs answers no ping: its connection is closed, and what waits for it refused. Nothing else bounds the wait for a short body. */
+const ENGINE_PING: Json = { connection_keepalive: { interval: '1s', timeout: '2s' } };
 
 /**
  * The bootstrap of a gateway's Envoy: constant for its life, everything else comes by ADS. A memory ceiling ends the
@@ -43,7 +46,7 @@ export const bootstrap = (input: BootstrapInput): Json => ({
     lds_config: { resource_api_version: 'V3', ads: {} },
     cds_config: { resource_api_version: 'V3', ads: {} },
   },
-  static_resources: { clusters: [grpcCluster('xds', input.xdsSocket), grpcCluster('engine', input.engineSocket, ENGINE_LIMITS)] },
+  static_resources: { clusters: [grpcCluster('xds', input.xdsSocket), grpcCluster('engine', input.engineSocket, ENGINE_LIMITS, ENGINE_PING)] },
   layered_runtime: {
     layers: [
       {

@@ -2,6 +2,7 @@ import { admittedHosts, AI_PORT, isMcpRoute, nameOfRoute, servedBy } from '#poli
 import type { PolicySet } from '#model';
 import type { ResourceJson } from '#wire/xds';
 import { ECHO_HEADER } from './credential-lua.ts';
+import { shortBodiesAtOnce } from './at-once.ts';
 import { any, duration, type Json } from './envoy.ts';
 import { OWN_HEADERS, STATUS_HEADER } from './headers.ts';
 import { WITHOUT_ENGINE } from './http.ts';
@@ -128,7 +129,10 @@ const judged = ({ policy }: TranslateInput): Json => ({
 
 /** The route tables of a gateway. */
 export const routeTables = (input: TranslateInput): readonly ResourceJson[] => [
-  table('l7', [...admittedHosts(input.policy, input.names).map((host) => ({ name: host, domains: [host], routes: hostRoutes(input, host) })), judged(input)]),
+  table('l7', [
+    ...admittedHosts(input.policy, input.names).map((host) => ({ name: host, domains: [host], routes: shortBodiesAtOnce(hostRoutes(input, host)) })),
+    judged(input),
+  ]),
   table('http', [judged(input)]),
   table('deny', [nobody(input.policy)]),
 ];

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { silentLogger, systemClock } from '#lib';
 import { openLedger, type Ledger } from '#ledger';
 import type { Binding, EgressLine, EngineMetadata, LedgerPort, PolicySet, RequestFacts } from '#model';
+import { ProcessingMode_BodySendMode } from '#wire/xds';
 import { createEngine } from '../../../src/egress/engine/index.ts';
 import { budget, compile, route } from '../policy/objects.ts';
 
@@ -38,21 +39,33 @@ interface Mutation {
   readonly setHeaders: readonly { readonly header: { readonly key: string; readonly rawValue: Uint8Array } }[];
   readonly removeHeaders?: readonly string[];
 }
+type BodyMutation =
+  | { readonly case: 'body'; readonly value: Uint8Array }
+  | { readonly case: 'streamedResponse'; readonly value: { readonly body: Uint8Array; readonly endOfStream: boolean } };
 type Response =
   | { readonly case: 'requestHeaders'; readonly value: { readonly response: { readonly headerMutation?: Mutation } } }
   | {
       readonly case: 'requestBody';
-      readonly value: {
-        readonly response: { readonly headerMutation: Mutation; readonly bodyMutation?: { readonly mutation: { readonly value: Uint8Array } } };
-      };
+      readonly value: { readonly response: { readonly headerMutation?: Mutation; readonly bodyMutation?: { readonly mutation: BodyMutation } } };
     }
+  | { readonly case: 'requestTrailers'; readonly value: object }
   | {
       readonly case: 'immediateResponse';
       readonly value: { readonly status: { readonly code: number }; readonly headers: Mutation; readonly body: Uint8Array };
     };
 interface Message {
   readonly response: Response;
-  readonly dynamicMetadata: { readonly 'clrk.engine': EngineMetadata };
+  readonly dynamicMetadata?: { readonly 'clrk.engine': EngineMetadata };
+}
+
+/** How Envoy sends a request. */
+export interface Sent {
+  readonly endOfStream?: boolean;
+  readonly signal?: AbortSignal;
+  /** Without waiting for an answer, and the body in so many pieces. */
+  readonly atOnce?: number;
+  /** The body is followed by trailers. */
+  readonly trailers?: boolean;
 }
 
 export interface Answer {
@@ -66,6 +79,10 @@ export interface Answer {
   readonly engine: EngineMetadata;
   /** What was answered, in order. */
   readonly cases: readonly (string | undefined)[];
+  /** Messages that Envoy had sent when the first answer came. */
+  readonly unasked: number;
+  /** Of a body that was sent at once: nothing comes after it. */
+  readonly last?: boolean;
 }
 
 export interface Harness extends AsyncDisposable {
@@ -75,7 +92,7 @@ export interface Harness extends AsyncDisposable {
   readonly ledger: Ledger;
   policy: PolicySet | undefined;
   /** Sends one request as Envoy does and returns what the engine made of it. */
-  send(body: unknown, headers?: Readonly<Record<string, string>>, options?: { endOfStream?: boolean; signal?: AbortSignal }): Promise<Answer>;
+  send(body: unknown, headers?: Readonly<Record<string, string>>, sent?: Sent): Promise<Answer>;
 }
 
 /** What addresses of the gateway stand for. */
@@ -93,7 +110,7 @@ const NAMES: Readonly<Record<string, string>> = {
 let requests = 0;
 
 export const createHarness = (
-  options: { policy?: PolicySet; ledger?: LedgerPort; record?: (line: EgressLine) => Promise<void>; holdMs?: number } = {},
+  options: { policy?: PolicySet; ledger?: LedgerPort; record?: (line: EgressLine) => Promise<void>; holdMs?: number; answerMs?: number } = {},
 ): Harness => {
   const dir = mkdtempSync(join(tmpdir(), 'clrk-engine-'));
   const ledger = openLedger(join(dir, 'ledger.db'), { log: silentLogger, alive: () => true });
@@ -109,13 +126,14 @@ export const createHarness = (
     clock: systemClock,
     log: silentLogger,
     ...(options.holdMs !== undefined && { holdMs: options.holdMs }),
+    ...(options.answerMs !== undefined && { answerMs: options.answerMs }),
   });
   const harness: Harness = {
     lines,
     admitted,
     ledger,
     policy: options.policy ?? policyWith(),
-    async send(body, headers = {}, { endOfStream = false, signal = new AbortController().signal } = {}) {
+    async send(body, headers = {}, { endOfStream = false, signal = new AbortController().signal, atOnce = 0, trailers = false } = {}) {
       const bytes = body instanceof Uint8Array ? body : Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
       const all = {
         ...(!endOfStream && { 'content-length': String(bytes.byteLength) }),
@@ -129,14 +147,28 @@ export const createHarness = (
         ...headers,
       };
       const wire = Object.entries(all).map(([key, value]) => ({ key, value: '', rawValue: Buffer.from(value) }));
+      const pieces = Math.max(1, atOnce);
+      const size = Math.ceil(bytes.byteLength / pieces);
+      const protocolConfig = { requestBodyMode: atOnce > 0 ? ProcessingMode_BodySendMode.FULL_DUPLEX_STREAMED : ProcessingMode_BodySendMode.BUFFERED };
+      let sent = 0;
       const messages = async function* () {
-        yield { request: { case: 'requestHeaders', value: { headers: { headers: wire }, endOfStream } } };
-        if (!endOfStream) yield { request: { case: 'requestBody', value: { body: bytes, endOfStream: true } } };
+        sent++;
+        yield { request: { case: 'requestHeaders', value: { headers: { headers: wire }, endOfStream } }, protocolConfig };
+        for (let n = 0; n < pieces && !endOfStream; n++) {
+          sent++;
+          const value = { body: bytes.subarray(n * size, (n + 1) * size), endOfStream: n === pieces - 1 && !trailers };
+          yield { request: { case: 'requestBody', value } };
+        }
+        if (trailers) yield { request: { case: 'requestTrailers', value: {} } };
       };
       const context = { signal, metadata: (key: string) => (key === 'x-clrk-gateway' ? 'demo/egress' : undefined) };
       const responses: Message[] = [];
-      for await (const response of engine.process(messages() as never, context)) responses.push(response as unknown as Message);
-      return answerOf(responses);
+      let unasked = 0;
+      for await (const response of engine.process(messages() as never, context)) {
+        unasked ||= sent;
+        responses.push(response as unknown as Message);
+      }
+      return { ...answerOf(responses), unasked };
     },
     async [Symbol.asyncDispose]() {
       await ledger[Symbol.asyncDispose]();
@@ -148,12 +180,21 @@ export const createHarness = (
 
 const NONE = new Uint8Array();
 
-const verdictOf = (response: Response): readonly [status: number, mutation: Mutation, body: Uint8Array] => {
-  if (response.case === 'immediateResponse') return [response.value.status.code, response.value.headers, response.value.body];
-  // Of a request without body, the headers are the verdict.
-  const { headerMutation, ...rest } = response.value.response;
-  if (!headerMutation) throw new Error('no verdict');
-  return [200, headerMutation, ('bodyMutation' in rest ? rest.bodyMutation?.mutation.value : undefined) ?? NONE];
+type Verdict = readonly [status: number, mutation: Mutation, body: Uint8Array, last?: boolean];
+
+/** Either one message says all, or that about the headers has the mutation and that about the body has the body. */
+const verdictOf = (responses: readonly Response[]): Verdict => {
+  let verdict: Verdict | undefined;
+  for (const response of responses) {
+    if (response.case === 'immediateResponse') return [response.value.status.code, response.value.headers, response.value.body];
+    if (response.case === 'requestTrailers') continue;
+    const mutation: Mutation | undefined = response.value.response.headerMutation ?? verdict?.[1];
+    if (!mutation) continue;
+    const body = response.case === 'requestBody' ? response.value.response.bodyMutation?.mutation : undefined;
+    verdict = body?.case === 'streamedResponse' ? [200, mutation, body.value.body, body.value.endOfStream] : [200, mutation, body?.value ?? NONE];
+  }
+  if (!verdict) throw new Error('no verdict');
+  return verdict;
 };
 
 /** Forwarded forms are no JSON. */
@@ -165,9 +206,8 @@ const jsonOf = (text: string): JsonAnswer => {
   }
 };
 
-const answerOf = (messages: readonly Message[]): Answer => {
-  const { response, dynamicMetadata } = messages.at(-1)!;
-  const [status, mutation, body] = verdictOf(response);
+const answerOf = (messages: readonly Message[]): Omit<Answer, 'unasked'> => {
+  const [status, mutation, body, last] = verdictOf(messages.map(({ response }) => response));
   const text = Buffer.from(body).toString();
   return {
     status,
@@ -175,7 +215,8 @@ const answerOf = (messages: readonly Message[]): Answer => {
     json: jsonOf(text),
     text,
     removed: mutation.removeHeaders ?? [],
-    engine: dynamicMetadata['clrk.engine'],
-    cases: messages.map((message) => message.response.case),
+    engine: messages.findLast(({ dynamicMetadata }) => dynamicMetadata)!.dynamicMetadata!['clrk.engine'],
+    cases: messages.map(({ response }) => response.case),
+    ...(last !== undefined && { last }),
   };
 };
