@@ -34,7 +34,7 @@ const ABSENT = /^(ENOENT|ENOTDIR|ENOTSUP|EISDIR|ENXIO|ENODEV)$/;
 const UNRESOLVED = /^(ENOTFOUND|EAI_|ESERVFAIL|EREFUSED|EBADNAME|ENODATA)/;
 
 const denialOf = (body: string): Pick<Outcome, 'code' | 'decision'> => {
-  const [json] = /\{\s*"error"[\s\S]*\}/.exec(body) ?? [];
+  const [json] = /\{(?:[^{}]*,)?\s*"error"[\s\S]*\}/.exec(body) ?? [];
   try {
     const { error } = JSON.parse(json ?? '{}') as { error?: { code?: string; decision?: string; data?: { code?: string; decision?: string } } };
     const { code, decision } = error?.data ?? error ?? {};

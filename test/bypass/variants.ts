@@ -12,7 +12,7 @@ export const VARIANTS = {
   'wrong-name': 'Like ai, but the certificate of the upstream is for another name.',
   'unknown-ca': 'Like ai, but nobody knows who signed the certificate of the upstream.',
   weak: 'Like ai, but the certificate of the upstream is RSA-1024 with SHA-1.',
-  mcp: 'An MCP server at mcp.test, tool `search` alone; TLS is terminated.',
+  mcp: 'An MCP server at https://mcp.test/mcp with the credential added: tool `search`, the list of tools, and resources `notes://*` alone; TLS is terminated.',
   web: 'Like ai; only what comes in through the ingress starts it.',
   tcp: 'Raw TCP to 203.0.113.10 on ports 7, 25 and 8440 to 8445, and to the name allowed.test on ports 7 and 25.',
   names:

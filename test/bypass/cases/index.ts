@@ -13,6 +13,7 @@ import l4Rebinding from './l4-rebinding.ts';
 import llm from './llm.ts';
 import machinery from './machinery.ts';
 import mcp from './mcp.ts';
+import mcpTransport from './mcp-transport.ts';
 import neighbours from './neighbours.ts';
 import otherProtocols from './other-protocols.ts';
 import parserDifferentials from './parser-differentials.ts';
@@ -37,6 +38,7 @@ export const CASES: readonly Case[] = [
   ...ca,
   ...budgets,
   ...mcp,
+  ...mcpTransport,
   ...spoofing,
   ...neighbours,
   ...throughAllowed,

@@ -47,9 +47,9 @@ const aiRoute = (name: string, of: string, models: readonly (readonly string[])[
     })),
   });
 
-const credential = (name: string, route: string, secret = 'openai'): Manifest =>
+const credential = (name: string, route: string, secret = 'openai', kind = 'AIProviderRoute'): Manifest =>
   object('CredentialInjectionPolicy', name, {
-    parentRefs: [{ group: 'clrk.apoxy.dev', kind: 'AIProviderRoute', name: route }],
+    parentRefs: [{ group: 'clrk.apoxy.dev', kind, name: route }],
     secretRef: { name: secret },
     secretKey: 'authorization',
     target: 'Header',
@@ -90,11 +90,15 @@ const l4Variant = (name: string, listeners: readonly Listener[], matches: readon
   agent(name),
 ];
 
+const MCP_URL = 'https://mcp.test/mcp';
 const mcpRoute = (of: string): Manifest =>
   object('MCPRoute', of, {
     parentRefs: [parentOf(of)],
     hostnames: ['mcp.test'],
-    rules: [{ filters: [{ type: 'ToolPolicy', toolPolicy: { allowedTools: ['search'] } }] }],
+    rules: [
+      { matches: [{ servers: [MCP_URL], methods: ['tools/list', 'tools/call'] }], filters: [{ type: 'ToolPolicy', toolPolicy: { allowedTools: ['search'] } }] },
+      { matches: [{ servers: [MCP_URL], resources: ['notes://*'] }] },
+    ],
   });
 
 /** Names of the canary zone that policies may admit. */
@@ -126,7 +130,7 @@ export const manifestsOf = (variant: VariantName, provider: string): Manifest[] 
     case 'weak':
       return ai(variant, BAD_CERTIFICATES[variant]);
     case 'mcp':
-      return [gateway('mcp', { 'mcp.test': '203.0.113.11' }), mcpRoute('mcp'), agent('mcp')];
+      return [gateway('mcp', { 'mcp.test': '203.0.113.11' }), mcpRoute('mcp'), credential('mcp', 'mcp', 'second', 'MCPRoute'), agent('mcp')];
     case 'tcp':
       return l4Variant(
         'tcp',
