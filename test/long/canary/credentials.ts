@@ -22,6 +22,8 @@ export const HOSTS = {
   wide: 'wide.echo.example',
   aws: 'bedrock-runtime.eu-central-1.amazonaws.com',
   gcp: 'us-central1-aiplatform.googleapis.com',
+  /** A header, of an MCP server. */
+  mcp: 'mcp.echo.example',
   /** Nobody is there. */
   dead: 'dead.echo.example',
 } as const;
@@ -51,7 +53,7 @@ export interface Credentials {
 }
 
 export const createCredentials = (): Credentials => {
-  const keys = { header: value(), whole: value(), query: value(), wide: value(), dead: value() };
+  const keys = { header: value(), whole: value(), query: value(), wide: value(), mcp: value(), dead: value() };
   const aws = {
     access_key_id: `ASIA${randomBytes(8).toString('hex').toUpperCase()}`,
     secret_access_key: `${part()}/${part()}+`,
@@ -104,10 +106,15 @@ export const createCredentials = (): Credentials => {
         parentRefs: ref('EgressGateway', GATEWAY),
         rules: [{ matches: [{ provider: 'custom', endpoints: [`${marker}.echo.example/*`] }] }],
       }),
+      object('MCPRoute', 'mcp', {
+        parentRefs: ref('EgressGateway', GATEWAY),
+        rules: [{ matches: [{ servers: [`https://${HOSTS.mcp}/*`] }], filters: [{ type: 'ToolPolicy', toolPolicy: { allowedTools: ['search'] } }] }],
+      }),
       object('EgressL4Route', 'wide', { parentRefs: ref('EgressGateway', GATEWAY), rules: [{ matches: [{ destinationHostnames: [HOSTS.wide] }] }] }),
       inject('header', bearer),
       inject('whole', { ...bearer, redactResponses: true }),
       inject('dead', bearer),
+      inject('mcp', bearer, ref('MCPRoute', 'mcp')),
       inject('query', { target: 'QueryParam', queryParamName: 'key', secretKey: 'value' }),
       inject('wide', { ...bearer, headerName: 'x-api-key' }, ref('EgressGateway', GATEWAY)),
       inject('aws', { target: 'ProviderAuth', providerAuth: { type: 'AWSv4' } }),
@@ -120,7 +127,7 @@ export const createCredentials = (): Credentials => {
     accounts: { [EMAIL]: publicKey.export({ type: 'spki', format: 'pem' }).toString() },
     async apply(stack, servers, marker) {
       await stack.secret('canary-ca', { 'ca.crt': servers.ca });
-      for (const name of ['header', 'whole', 'dead'] as const) await stack.secret(`canary-${name}`, { value: `Bearer ${keys[name]}` });
+      for (const name of ['header', 'whole', 'mcp', 'dead'] as const) await stack.secret(`canary-${name}`, { value: `Bearer ${keys[name]}` });
       for (const name of ['query', 'wide'] as const) await stack.secret(`canary-${name}`, { value: keys[name] });
       await stack.secret('canary-aws', aws);
       await stack.secret('canary-gcp', { value: JSON.stringify(account) });

@@ -42,6 +42,8 @@ const usual = (host: Attempt['host'], of: string): Attempt[] => [
   { host, status: 200 },
 ];
 
+const toolCall = (name: string): string => `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"${name}"}}`;
+
 export const ATTEMPTS: readonly Attempt[] = [
   ...usual('header', 'authorization'),
   ...usual('whole', 'authorization'),
@@ -49,6 +51,7 @@ export const ATTEMPTS: readonly Attempt[] = [
   ...usual('wide', 'x-api-key'),
   ...usual('aws', 'x-amz-security-token'),
   ...usual('gcp', 'authorization'),
+  ...usual('mcp', 'authorization'),
   // Whole bodies.
   ...echoes(
     'whole',
@@ -65,6 +68,8 @@ export const ATTEMPTS: readonly Attempt[] = [
   { host: 'aws', path: '/model/anthropic.claude-opus-4-1-20250805-v1%3A0/converse', status: 403 },
   { host: 'aws', body: '{"messages":', status: 400 },
   { host: 'gcp', path: `${PATHS.gcp}?fields=x`, status: 400 },
+  { host: 'mcp', body: toolCall('delete_all'), status: 200 },
+  { host: 'mcp', body: toolCall('search","name":"delete_all'), status: 400 },
   { host: 'dead', status: 503 },
 ];
 
@@ -79,6 +84,7 @@ const pathOf = ({ host, path }: Attempt): string => path ?? (host === 'aws' || h
 const BODIES: Readonly<Record<string, object>> = {
   aws: { messages: [{ role: 'user', content: [{ text: 'hi' }] }] },
   gcp: { contents: [{ role: 'user', parts: [{ text: 'hi' }] }] },
+  mcp: { jsonrpc: '2.0', id: 1, method: 'ping' },
 };
 
 /** As a step of a probe. */
