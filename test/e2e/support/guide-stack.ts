@@ -6,7 +6,8 @@ import { createInterface } from 'node:readline';
 import { parseAllDocuments } from 'yaml';
 import { exited, run as runCommand, spawnChild } from '#lib';
 import type { Lab } from '../../../src/supervisor/lab.ts';
-import { ADDRESSES, LLM_HOSTS, MODELS } from '../../fixtures/guides/places.ts';
+import { ADDRESSES, LLM_HOSTS, MCP, MCP_HOST, MODELS } from '../../fixtures/guides/places.ts';
+import type { McpCredential } from '../../fixtures/mcp/index.ts';
 import type { ProviderKeys } from '../../fixtures/providers/main.ts';
 import { APP } from '../../fixtures/quickstart.ts';
 import { prepareStack, TOOLS, type TestStack } from '../harness.ts';
@@ -17,7 +18,7 @@ import { executeGuide } from './guide.ts';
 
 export const GUIDES = join(APP, 'docs', 'guides');
 /** Those that ask every provider take longer than the first tier has: test/long executes them. */
-export const LONG_GUIDES: readonly string[] = ['budgets.md', 'credentials.md'];
+export const LONG_GUIDES: readonly string[] = ['budgets.md', 'credentials.md', 'mcp.md'];
 const CA_SECRET = 'lab-ca';
 
 export interface GuideStack extends AsyncDisposable {
@@ -36,7 +37,7 @@ const serviceAccount = () => {
 
 const key = (): string => randomBytes(24).toString('base64url');
 
-/** What a user has in the shell to begin with: keys of each provider. */
+/** What a user has in the shell to begin with: keys of each provider, and a token of an MCP server and the next one. */
 const accounts = () => {
   const env = {
     OPENAI_API_KEY: `sk-proj-${key()}`,
@@ -46,6 +47,8 @@ const accounts = () => {
     AWS_ACCESS_KEY_ID: `AKIA${randomBytes(8).toString('hex').toUpperCase()}`,
     AWS_SECRET_ACCESS_KEY: key(),
     LLM_API_KEY: key(),
+    NOTES_TOKEN: key(),
+    NEXT_NOTES_TOKEN: key(),
   };
   const keys: ProviderKeys = {
     openai: env.OPENAI_API_KEY,
@@ -91,10 +94,15 @@ const startGuideStack = async (resources: AsyncDisposableStack): Promise<Omit<Gu
   await writeFile(accountFile, account.file);
   const googleAccounts = { [EMAIL]: { publicKey: account.publicKey, token: realKeys.google.accessToken } };
   await startFixture(stack.lab, 'guides/main.ts', '--dns', stack.lab.fixtureIp, '--dir', internet, '--accounts', JSON.stringify(googleAccounts));
+  const notes = join(stack.dir, 'notes');
+  await mkdir(notes);
+  const wanted: McpCredential = { in: 'header', name: 'authorization', values: [keys.NOTES_TOKEN, keys.NEXT_NOTES_TOKEN].map((token) => `Bearer ${token}`) };
+  await writeFile(join(notes, 'credentials.json'), JSON.stringify({ [MCP_HOST]: wanted }));
+  await startFixture(stack.lab, 'mcp/main.ts', '--listen', `${MCP}:443`, '--dir', notes, '--hosts', MCP_HOST);
   await startFixture(stack.lab, 'providers/main.ts', '--listen', `${MODELS}:443`, '--dir', models, '--keys', JSON.stringify(realKeys));
 
   await stack.start();
-  const authorities = await Promise.all([internet, models].map((dir) => readFile(join(dir, 'ca.pem'), 'utf8')));
+  const authorities = await Promise.all([internet, models, notes].map((dir) => readFile(join(dir, 'ca.pem'), 'utf8')));
   await stack.secret(CA_SECRET, { 'ca.crt': authorities.join('') });
   const shims = join(stack.dir, 'bin');
   await mkdir(shims);
@@ -105,7 +113,7 @@ const startGuideStack = async (resources: AsyncDisposableStack): Promise<Omit<Gu
     stack,
     execute: async (name) => {
       const cwd = join(stack.dir, name.replace(/\.md$/, ''));
-      for (const example of ['try', 'ask']) await cp(join(APP, 'examples', example), join(cwd, 'examples', example), { recursive: true });
+      for (const example of ['try', 'ask', 'mcp']) await cp(join(APP, 'examples', example), join(cwd, 'examples', example), { recursive: true });
       const env = { ...keys, GOOGLE_APPLICATION_CREDENTIALS: accountFile, PATH: `${shims}:${process.env['PATH']}`, CLRK_DIR: stack.state, CLRK_TOOLS: TOOLS };
       await executeGuide(join(GUIDES, name), {
         cwd,
