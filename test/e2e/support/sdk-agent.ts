@@ -39,7 +39,7 @@ const MADE_UP: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** Without what is different in every answer. */
-const comparable = (outcomes: readonly Outcome[]): readonly Outcome[] =>
+export const comparable = (outcomes: readonly Outcome[]): readonly Outcome[] =>
   JSON.parse(MADE_UP.reduce((json, [pattern, by]) => json.replaceAll(pattern, by), JSON.stringify(outcomes))) as readonly Outcome[];
 
 /** What says how often and how an SDK asked; AWS's counts its attempts in `amz-sdk-request`, those made by Stainless in the other. */
@@ -60,7 +60,12 @@ export const expectSame = (sandboxed: SdkRun, direct: SdkRun): void => {
 };
 
 /** Builds the image of an SDK's program with the command line, as a user would. */
-export const createSdkAgent = async (stack: TestStack, sdk: Sdk, { hosts, ip, caFile, env, seen }: ProviderServer): Promise<SdkAgent> => {
+export const createSdkAgent = async (
+  stack: TestStack,
+  sdk: Sdk,
+  { hosts, ip, caFile, env, seen }: Pick<ProviderServer, 'hosts' | 'ip' | 'caFile' | 'env' | 'seen'>,
+  spec: Readonly<Record<string, unknown>> = {},
+): Promise<SdkAgent> => {
   const program = await layOutSdk(sdk, join(stack.dir, sdk), TOOLS);
   const image = `sdk/${sdk}:1`;
   const built = await stack.clrk(['image', 'build', '-t', image, program.dir]);
@@ -72,7 +77,7 @@ export const createSdkAgent = async (stack: TestStack, sdk: Sdk, { hosts, ip, ca
   const agentOf = async (gateway: string): Promise<string> => {
     const name = `${sdk}-${gateway}`;
     if (!agents.has(name)) {
-      await stack.apply(probeAgent(name, { egressRefs: [{ gatewayRef: gateway }] }, { image }));
+      await stack.apply(probeAgent(name, { ...spec, egressRefs: [{ gatewayRef: gateway }] }, { image }));
       await stack.condition('taskagents', name, 'Ready', 'True', 60_000);
       agents.add(name);
     }
