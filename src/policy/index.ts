@@ -19,7 +19,7 @@ export type { Missed } from './explain-misses.ts';
 export * from './host.ts';
 export { hostMatches, isHostGlob } from './host-glob.ts';
 export * from './json.ts';
-export { RESOURCE_METHODS, TOOL_METHOD } from './mcp-match.ts';
+export { LISTEN_METHOD, RESOURCE_METHODS, TOOL_METHOD } from './mcp-match.ts';
 export { answersDenied } from './listeners.ts';
 export * from './names.ts';
 export { PRICES_CONFIG_MAP } from './price-overrides.ts';

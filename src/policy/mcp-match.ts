@@ -12,9 +12,14 @@ export const TOOL_METHOD = 'tools/call';
 /** What tells an agent which tools and resources there are: admitted where some of them are. */
 const LISTS = { tools: ['tools/list'], resources: ['resources/list', 'resources/templates/list'] } as const;
 
+/** A stream of the server's, as revisions without sessions have it. Each resource it names is judged as one of `resources/subscribe`. */
+export const LISTEN_METHOD = 'subscriptions/listen';
+
+/** `server/discover` is what `initialize` is, where there are no sessions. */
+const HANDSHAKE: readonly string[] = ['initialize', 'server/discover', 'ping', LISTEN_METHOD];
+
 /** What sets up and keeps a session, and asks the server for nothing. */
-export const isHandshake = ({ method }: McpFacts): boolean =>
-  method === undefined || method === 'initialize' || method === 'ping' || method.startsWith('notifications/');
+export const isHandshake = ({ method }: McpFacts): boolean => method === undefined || HANDSHAKE.includes(method) || method.startsWith('notifications/');
 
 const regexes = new Map<string, Pattern | undefined>();
 const regexOf = (text: string): Pattern | undefined => {

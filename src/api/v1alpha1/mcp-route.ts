@@ -19,7 +19,7 @@ const globs = (description: string) => array(description, text, { maxItems: 256 
 const patterns = (description: string) => array(`${description} Regular expressions of RE2, found anywhere in the name.`, text, { maxItems: 64 });
 
 const match = object(
-  'What a message must be; all that is given must hold. What only sets up or keeps a session (initialize, ping, notifications, answers to the server, its streams) is admitted wherever the server fits.',
+  'What a message must be; all that is given must hold. What only sets up or keeps a session (initialize, server/discover, ping, notifications, answers to the server, its streams) is admitted wherever the server fits.',
   {},
   {
     servers: globs(
@@ -30,7 +30,7 @@ const match = object(
     ),
     toolsRegex: patterns('More tool names.'),
     resources: globs(
-      'Globs of URIs, in which `*` stands for any text: what resources/read, subscribe and unsubscribe may name. Without methods the match admits resources/list and resources/templates/list beside that, and no other method. Absent = any.',
+      'Globs of URIs, in which `*` stands for any text: what resources/read, subscribe and unsubscribe, and subscriptions/listen, may name. Without methods the match admits resources/list and resources/templates/list beside that, and no other method. Absent = any.',
     ),
     methods: globs('JSON-RPC methods, as globs (`tools/*`); absent = any, or those that tools and resources are about.'),
   },

@@ -1,11 +1,11 @@
 import type { McpFacts, McpMetadata } from '#model';
-import { isJsonObject, isRawNumber, MCP_HTTP_METHODS, RESOURCE_METHODS, TOOL_METHOD, type Json } from '#policy';
+import { isJsonObject, isRawNumber, LISTEN_METHOD, MCP_HTTP_METHODS, RESOURCE_METHODS, TOOL_METHOD, type Json } from '#policy';
 import { checkContentType, checkIdentity, parseJson, Refusal, type RequestHead } from './request.ts';
 
 /**
  * Reads requests to MCP servers (streamable HTTP): a POST of JSON-RPC messages, a GET for a stream of the server's, a DELETE that ends a
  * session. What a server could read as something else than is judged here is refused.
- * Source: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports
+ * Sources: https://modelcontextprotocol.io/specification/2025-11-25/basic/transports and …/2026-07-28/…, which has no sessions.
  */
 
 /** One JSON-RPC message. */
@@ -59,6 +59,27 @@ const factsOf = (method: string, params: Json | undefined): Pick<McpMessage, 'fa
   return isPlain(uri, MAX_URI) ? { facts: { method, resource: uri } } : bad(notPlain('uri', MAX_URI));
 };
 
+/** What `params.notifications` of a stream may have; resources are named in the last. */
+const HEARD: ReadonlySet<string> = new Set(['toolsListChanged', 'promptsListChanged', 'resourcesListChanged', 'resourceSubscriptions']);
+
+/** To hear of a resource is judged as a subscription to it. */
+const heardOf = (params: Json | undefined): readonly McpMessage[] => {
+  const facts = { method: LISTEN_METHOD };
+  const odd = isJsonObject(params) ? Object.keys(params).find((key) => key !== 'notifications' && folded(key) === 'notifications') : undefined;
+  const wanted = isJsonObject(params) ? params['notifications'] : undefined;
+  if (odd !== undefined || !isJsonObject(wanted)) return [{ facts, problem: `${LISTEN_METHOD} needs params.notifications, an object.` }];
+  const other = Object.keys(wanted).find((key) => !HEARD.has(key));
+  if (other !== undefined) return [{ facts, problem: `params.notifications has no field ${JSON.stringify(other.slice(0, 100))}.` }];
+  const uris = wanted['resourceSubscriptions'] ?? [];
+  if (!Array.isArray(uris) || uris.length > MAX_BATCH)
+    return [{ facts, problem: `params.notifications.resourceSubscriptions must be a list of at most ${MAX_BATCH} URIs.` }];
+  return (uris as readonly Json[]).map((uri) => factsOf('resources/subscribe', { uri }));
+};
+
+/** What one message asks for, itself last. */
+const askedBy = (message: McpMessage, element: Json): readonly McpMessage[] =>
+  message.facts.method === LISTEN_METHOD && isJsonObject(element) ? [...heardOf(element['params']), message] : [message];
+
 const messageOf = (element: Json): McpMessage => {
   if (!isJsonObject(element) || element['jsonrpc'] !== '2.0') throw invalid('A message must be an object with "jsonrpc": "2.0".');
   const odd = Object.keys(element).find((key) => !FIELDS.has(key));
@@ -83,13 +104,13 @@ const decodedName = (text: string): string => {
   return encoded === undefined ? text : Buffer.from(encoded, 'base64').toString();
 };
 
-/** Headers that repeat what a message says must say the same: a server might go by them. */
+/** Headers that repeat what the one message of a request says must say the same: a server might go by them. */
 const checkHeaders = ({ mcp }: RequestHead, messages: readonly McpMessage[]): void => {
   if (mcp.method === undefined && mcp.name === undefined) return;
-  const { method, tool, resource } = messages[0]!.facts;
+  const { method, tool, resource } = messages[0]?.facts ?? {};
   const about = tool ?? resource;
   const same = (mcp.method === undefined || mcp.method === method) && (mcp.name === undefined || about === undefined || decodedName(mcp.name) === about);
-  if (messages.length > 1 || !same) throw new Refusal(400, 'HeaderMismatch', 'Mcp-Method and Mcp-Name must name what the one message in the body is about.');
+  if (messages.length !== 1 || !same) throw new Refusal(400, 'HeaderMismatch', 'Mcp-Method and Mcp-Name must name what the one message in the body is about.');
 };
 
 /** Refuses, before the body is there, what is no request to an MCP server. */
@@ -105,14 +126,20 @@ export const checkMcpHead = (head: RequestHead): void => {
 export const readMcp = (head: RequestHead, body: Uint8Array): McpRequest => {
   if (head.method !== 'POST') {
     if (body.byteLength > 0) throw new Refusal(400, 'UnexpectedBody', `A ${head.method} to an MCP server has no body.`);
+    checkHeaders(head, []);
     return { messages: [{ facts: {} }], batch: false };
   }
   const json = parseJson(body);
   const elements = Array.isArray(json) ? (json as readonly Json[]) : undefined;
   if (elements && (elements.length === 0 || elements.length > MAX_BATCH)) throw invalid(`A batch has 1 to ${MAX_BATCH} messages.`);
-  const messages = (elements ?? [json]).map(messageOf);
+  const all = elements ?? [json];
+  const messages = all.map(messageOf);
   checkHeaders(head, messages);
-  return { messages, batch: elements !== undefined, forwarded: Buffer.from(JSON.stringify(json)) };
+  return {
+    messages: messages.flatMap((message, at) => askedBy(message, all[at]!)),
+    batch: elements !== undefined,
+    forwarded: Buffer.from(JSON.stringify(json)),
+  };
 };
 
 const MAX_RECORDED = 256;

@@ -132,6 +132,39 @@ describe('a batch', () => {
   });
 });
 
+describe('a stream of notifications (revision 2026-07-28)', () => {
+  const rules = [{ matches: [{ servers: ['https://mcp.test/mcp'], resources: ['notes://*'] }] }];
+  const listen = (notifications: unknown) => ({ jsonrpc: '2.0', id: 1, method: 'subscriptions/listen', params: { notifications } });
+
+  test('is opened wherever the server fits, and a resource it names is one that may be subscribed to', async () => {
+    const allowed = listen({ toolsListChanged: true, resourceSubscriptions: ['notes://a', 'notes://b'] });
+    const answer = await send(allowed, {}, ofRules(rules));
+    expect([answer.engine.verdict, answer.text]).toEqual(['Allowed', JSON.stringify(allowed)]);
+    expect(answer.engine.mcp).toEqual({ method: 'subscriptions/listen' });
+    const denied = await send(listen({ resourceSubscriptions: ['notes://a', 'file:///etc/passwd'] }));
+    expect([denied.status, denied.json]).toMatchObject([200, { id: 1, error: { code: -32001, data: { code: 'ResourceNotAllowed' } } }]);
+    expect(denied.engine.mcp).toEqual({ method: 'resources/subscribe', resource: 'file:///etc/passwd' });
+  });
+
+  test.each([
+    ['no list of what is heard', undefined],
+    ['something that is not known', { taskIds: ['1'] }],
+    ['a key in capitals', { ResourceSubscriptions: ['file:///etc/passwd'] }],
+    ['no list of URIs', { resourceSubscriptions: 'file:///etc/passwd' }],
+    ['a number for a URI', { resourceSubscriptions: [1] }],
+    ['too many URIs', { resourceSubscriptions: Array.from({ length: 65 }, () => 'notes://a') }],
+  ])('%s: refused', async (_, notifications) => {
+    const answer = await send(listen(notifications), {}, ofRules(rules));
+    expect([answer.status, answer.engine.reason]).toEqual([200, 'InvalidParams']);
+  });
+
+  test('the object twice, once in capitals: refused', async () => {
+    const twice = listen({});
+    const answer = await send({ ...twice, params: { ...twice.params, Notifications: { resourceSubscriptions: ['file:///etc/passwd'] } } }, {}, ofRules(rules));
+    expect(answer.engine.reason).toBe('InvalidParams');
+  });
+});
+
 describe('what a server could read otherwise', () => {
   const text = JSON.stringify(call('search'));
   test.each<[string, unknown, Record<string, string>, number, string]>([
@@ -186,6 +219,11 @@ describe('what a server could read otherwise', () => {
     expect((await send(sent)).text).toBe('{"jsonrpc":"2.0","id":12345678901234567890,"method":"tools/call","params":{"name":"search","arguments":{"n":1.10}}}');
     const refused = await send(sent.replace('se\\u0061rch', 'd\\u0065lete'));
     expect([refused.status, refused.text.startsWith('{"jsonrpc":"2.0","id":12345678901234567890,"error":{"code":-32001,')]).toEqual([200, true]);
+  });
+
+  test.each(['GET', 'DELETE'])('a header of a message on a %s', async (method) => {
+    const { status, engine } = await bodiless(method, { 'mcp-name': 'delete_all' });
+    expect([status, engine.reason]).toEqual([400, 'HeaderMismatch']);
   });
 
   test('headers that say the same go on', async () => {

@@ -86,7 +86,8 @@ describe('which requests a match admits', () => {
 
   test.each([{ methods: ['x'] }, { tools: ['x'] }, { resources: ['x:y'] }])('what keeps a session, whatever the match names: %j', (match) => {
     const set = matching(match);
-    expect(['initialize', 'ping', 'notifications/initialized', 'notifications/cancelled'].map((method) => send(set, method))).toEqual(Array(4).fill('rule 0'));
+    const handshake = ['initialize', 'server/discover', 'ping', 'subscriptions/listen', 'notifications/initialized', 'notifications/cancelled'];
+    expect(handshake.map((method) => send(set, method))).toEqual(handshake.map(() => 'rule 0'));
     expect([say(set, {}), say(set, {}, { method: 'GET' }), say(set, undefined, { method: 'DELETE' })]).toEqual(Array(3).fill('rule 0'));
     expect(say(set, { method: 'initialize' }, { path: '/mcp', host: 'other.test' })).toBe('403 NoRoute');
   });
