@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { eventually, showLogOnFailure, startStack, type TestStack } from '../e2e/harness.ts';
-import { applyMcpGateway, HEADER_HOST, mcpObject, refTo, startMcpServer, type McpServer } from '../e2e/support/mcp-server.ts';
-import { createSdkAgent, type SdkAgent } from '../e2e/support/sdk-agent.ts';
+import { applyMcpGateway, applyNotes, HEADER_HOST, mcpObject, QUERY_HOST, refTo, startMcpServer, type McpServer } from '../e2e/support/mcp-server.ts';
+import { comparable, createSdkAgent, type SdkAgent, type SdkRun } from '../e2e/support/sdk-agent.ts';
 
-/** MCP over minutes: long streams, keys that change under them, policies that end them. */
+/** All that the official client does, as it does it without us; and MCP over minutes: long streams, keys that change under them, policies that end them. */
 
 let stack: TestStack;
 let server: McpServer;
@@ -13,21 +13,14 @@ const URL = `https://${HEADER_HOST}/mcp`;
 const tool = (name: string, given: object = {}, more: object = {}) => ({ url: URL, do: 'callTool', request: { name, arguments: given }, ...more });
 const count = (steps: number, more: object = {}) => tool('count', { steps, everyMs: 1_000 }, { progress: true, ...more });
 const end = { url: URL, do: 'end' };
-const credential = (name: string, secret = name) =>
-  mcpObject('CredentialInjectionPolicy', name, {
-    parentRefs: refTo('MCPRoute', name),
-    secretRef: { name: secret },
-    secretKey: 'token',
-    target: 'Header',
-    headerName: 'authorization',
-  });
-const RULES = [{ matches: [{ tools: ['search', 'count'] }] }];
+const read = (uri: string, more: object = {}) => ({ url: URL, do: 'readResource', request: { uri }, ...more });
+const KEYED = `https://${QUERY_HOST}/mcp?key=clrk-injected-by-proxy`;
+const modern = { era: 'auto' };
 
 beforeAll(async () => {
   stack = await startStack();
   server = await startMcpServer(stack);
-  await stack.secret('notes', { token: `Bearer ${server.keys.header}` });
-  await applyMcpGateway(stack, 'notes', server, RULES, [credential('notes')]);
+  await applyNotes(stack, server);
   agent = await createSdkAgent(stack, 'mcp-node', server, { timeout: '300s' });
 });
 afterAll(async () => {
@@ -35,6 +28,52 @@ afterAll(async () => {
   await stack?.[Symbol.asyncDispose]();
 });
 beforeEach(() => showLogOnFailure(() => stack));
+
+/** Requests without what is different in each session; those that are made at the same time come in any order. */
+const requestsOf = ({ seen }: SdkRun): readonly string[] =>
+  seen.map(({ method, path, headers, body }) => JSON.stringify([method, path, headers['mcp-method'], body])).toSorted();
+
+it('what the rules allow is what it is without us: sessions, streams, plain answers, progress, questions to the client, and the revision without sessions', async () => {
+  const steps = [
+    { url: URL, do: 'connect' },
+    { url: URL, do: 'listTools' },
+    tool('search', { query: 'lamp' }),
+    tool('search', { query: 'Ω'.repeat(20_000) }),
+    tool('search', { wrong: 1 }),
+    tool('count', { steps: 5, everyMs: 50 }, { progress: true }),
+    tool('ask'),
+    tool('count', { steps: 1_000, everyMs: 50 }, { timeout: 500 }),
+    { url: URL, do: 'ping' },
+    { url: URL, do: 'listResources' },
+    { url: URL, do: 'listResourceTemplates' },
+    read('notes://keeper/yesterday'),
+    { url: URL, do: 'end' },
+    { url: `https://${HEADER_HOST}/json`, do: 'callTool', request: { name: 'search', arguments: { query: 'ship' } } },
+    { url: `https://${HEADER_HOST}/json`, do: 'end' },
+    { url: URL, do: 'connect', ...modern },
+    { url: URL, do: 'listTools', ...modern },
+    tool('search', { query: 'lamp' }, modern),
+    tool('count', { steps: 5, everyMs: 50 }, { progress: true, ...modern }),
+    read('notes://keeper/today', modern),
+    { url: KEYED, do: 'callTool', request: { name: 'delete_all' } },
+    { url: KEYED, do: 'end' },
+  ];
+  const direct = await agent.directly(steps);
+  expect(direct.outcomes.map(({ thrown }) => thrown?.class ?? 'returned')).toEqual(steps.map((step) => ('timeout' in step ? 'SdkError' : 'returned')));
+  const before = await server.ran();
+  const sandboxed = await agent.inSandbox(steps, 'notes');
+  expect(comparable(sandboxed.outcomes)).toEqual(comparable(direct.outcomes));
+  expect(requestsOf(sandboxed)).toEqual(requestsOf(direct));
+  expect((await server.ran()).slice(before.length)).toEqual(before);
+  // Both credentials are the real ones, or the server had not answered; the agent's own are nowhere.
+  expect(JSON.stringify(sandboxed.seen)).not.toContain('clrk-injected-by-proxy');
+  const sessions = new Set(sandboxed.seen.map(({ headers }) => headers['mcp-session-id']).filter(Boolean));
+  expect(sessions.size).toBe(3);
+
+  const log = await stack.egressLog(sandboxed.invocation, (all) => all.length >= sandboxed.seen.length);
+  expect(log.filter(({ verdict }) => verdict !== 'Allowed')).toEqual([]);
+  expect(log).toHaveLength(sandboxed.seen.length);
+}, 60_000);
 
 /** Once a call has come to the server after `before` others. */
 const running = (what: string, before: number): Promise<true> =>
@@ -81,7 +120,14 @@ it('a policy that denies the route ends its streams', async () => {
 });
 
 it('without its Secret nothing gets through, and the client is told why', async () => {
-  await applyMcpGateway(stack, 'keyless', server, RULES, [credential('keyless', 'nobody-made-it')]);
+  const credential = mcpObject('CredentialInjectionPolicy', 'keyless', {
+    parentRefs: refTo('MCPRoute', 'keyless'),
+    secretRef: { name: 'nobody-made-it' },
+    secretKey: 'token',
+    target: 'Header',
+    headerName: 'authorization',
+  });
+  await applyMcpGateway(stack, 'keyless', server, [{ matches: [{ tools: ['search'] }] }], [credential]);
   const { outcomes, seen } = await agent.inSandbox([tool('search', { query: 'lamp' })], 'keyless');
   expect(outcomes).toMatchObject([{ thrown: { class: 'SdkHttpError', data: { status: 503, text: expect.stringContaining('SecretNotFound') as string } } }]);
   expect(seen).toEqual([]);

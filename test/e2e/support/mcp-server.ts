@@ -100,3 +100,23 @@ export const applyMcpGateway = async (
   );
   await stack.programmed(name);
 };
+
+/** The gateway `notes`: some tools and resources of the server, and all of what it has at the name that wants a key. */
+export const applyNotes = async (stack: TestStack, server: McpServer): Promise<void> => {
+  await stack.secret('notes', { token: `Bearer ${server.keys.header}` });
+  await stack.secret('keyed', { key: server.keys.query });
+  const inject = (name: string, spec: object) =>
+    mcpObject('CredentialInjectionPolicy', name, { parentRefs: refTo('MCPRoute', name), secretRef: { name }, ...spec });
+  const rules = [
+    {
+      matches: [{ methods: ['tools/list', 'tools/call'] }],
+      filters: [{ type: 'ToolPolicy', toolPolicy: { allowedTools: ['search', 'count', 'ask'] } }],
+    },
+    { matches: [{ resources: ['notes://*'] }] },
+  ];
+  await applyMcpGateway(stack, 'notes', server, rules, [
+    mcpObject('MCPRoute', 'keyed', { parentRefs: refTo('EgressGateway', 'notes'), rules: [{ matches: [{ servers: [`https://${QUERY_HOST}/mcp`] }] }] }),
+    inject('notes', { target: 'Header', headerName: 'authorization', secretKey: 'token' }),
+    inject('keyed', { target: 'QueryParam', queryParamName: 'key', secretKey: 'key' }),
+  ]);
+};
