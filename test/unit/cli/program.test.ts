@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -36,6 +36,13 @@ describe('help', () => {
 });
 
 describe('errors say what to do', () => {
+  test('a part of the bench that there is not; every file of the bench is one', async () => {
+    const { io, seen } = capture();
+    expect(await runCli(['bench', 'nope'], io)).toBe(1);
+    const files = (await readdir(join(import.meta.dirname, '../../perf'))).flatMap((name) => /^(.+)\.test\.ts$/.exec(name)?.[1] ?? []);
+    expect(seen.err).toContain(`Parts are ${files.toSorted().join(', ')}.`);
+  });
+
   test('no API to talk to', async () => {
     const { io, seen } = capture();
     expect(await runCli(['agents', 'list'], io)).toBe(1);
