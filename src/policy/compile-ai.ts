@@ -4,7 +4,6 @@ import type { AiMatch, AiRule, ObjectKey, PolicyListener } from '#model';
 import { keyOf } from './attach.ts';
 import { compileBudgets, idleBudgets } from './compile-budgets.ts';
 import { parseEndpoint } from './endpoints.ts';
-import { AI_PORT } from './claimed.ts';
 import { hostMatches } from './host-glob.ts';
 import { takersOf } from './listeners.ts';
 import { providerNamed, providerOfHost } from './providers/index.ts';
@@ -74,10 +73,13 @@ export const aiRemarks = (route: AIProviderRoute, rules: readonly AiRule[]): { r
   };
 };
 
-/** Why no request to a provider comes to the listeners a route is attached to; undefined when one can. Its hosts are for it alone all the same. */
-export const portProblem = (listeners: readonly PolicyListener[], attached: readonly string[]): string | undefined => {
-  const takers = takersOf(listeners, 'TCP', AI_PORT).map(({ name }) => name);
+/**
+ * Why no request to a port comes to the listeners a route is attached to; undefined when one can. Its hosts are for it alone all the same.
+ * `who` is reached there.
+ */
+export const portProblem = (who: string, port: number, listeners: readonly PolicyListener[], attached: readonly string[]): string | undefined => {
+  const takers = takersOf(listeners, 'TCP', port).map(({ name }) => name);
   if (attached.length === 0 || takers.some((name) => attached.includes(name))) return undefined;
-  const who = takers.length > 0 ? `listener ${takers.join(', ')} alone takes that port` : 'no listener of the gateway takes that port';
-  return `Providers are reached on port ${AI_PORT}, and ${who}, so nothing comes to listener ${attached.join(', ')} that the route is attached to.`;
+  const taken = takers.length > 0 ? `listener ${takers.join(', ')} alone takes that port` : 'no listener of the gateway takes that port';
+  return `${who} reached on port ${port}, and ${taken}, so nothing comes to listener ${attached.join(', ')} that the route is attached to.`;
 };

@@ -1,6 +1,7 @@
 import type { CredentialValue, McpRoute } from '#model';
 import { createdAt, keyOf, no, sortedByAge, withRemarks, yes } from './attach.ts';
 import { attach, type Fit, type GatewayListeners } from './attach-listeners.ts';
+import { portProblem } from './compile-ai.ts';
 import { compileMcpRule, mcpPlaces, mcpRemarks, notBuiltRefs } from './compile-mcp.ts';
 import type { CompiledRoute, CompileInput } from './compile.ts';
 import { credentialClaims, credentialOn } from './credentials.ts';
@@ -31,12 +32,18 @@ export const compileMcpRoutes = (
     const rules = route.spec.rules.map((_, index) => compileMcpRule(route, index, exists));
     const { hosts, places } = mcpPlaces(route, rules);
     const { text, nothing } = mcpRemarks(route, rules, hosts);
+    const problems = [...new Set(places.map(({ port }) => port))].map((port) => portProblem('Its servers are', port, at.listeners, listeners));
+    const elsewhere = problems.every((problem) => problem !== undefined) ? problems[0] : undefined;
     const unbuilt = notBuiltRefs(route);
     const resolvedRefs = unbuilt.length > 0 ? no('NotBuilt', `Not built yet: ${unbuilt.join(', ')}.`) : yes('ResolvedRefs');
     states.push({
       kind: 'MCPRoute',
       key: keyOf(route),
-      parents: parents.map(({ parentRef, accepted }) => ({ parentRef, accepted: withRemarks(accepted, text, nothing), resolvedRefs })),
+      parents: parents.map(({ parentRef, accepted }) => ({
+        parentRef,
+        accepted: accepted.status === 'True' && elsewhere ? no('NoMatchingParent', elsewhere) : withRemarks(accepted, text, nothing),
+        resolvedRefs,
+      })),
     });
     if (listeners.length === 0 || hosts.length === 0) return [];
     const credential = credentialOn('MCPRoute', route, keyOf(gateway), claims, secret);

@@ -16,6 +16,7 @@ import {
   type SecretLookup,
 } from './attach.ts';
 import { attach, type Fit, type GatewayListeners, type RouteKind } from './attach-listeners.ts';
+import { AI_PORT } from './claimed.ts';
 import { aiRemarks, compileAiRule, hostsOf, portProblem } from './compile-ai.ts';
 import { capsMoney } from './compile-budgets.ts';
 import type { AgentLabels } from './compile-l4.ts';
@@ -175,7 +176,7 @@ const compileAiRoutes = (
     const resolvedRefs = unbuilt.length > 0 ? no('NotBuilt', `Not built yet: ${unbuilt.join(', ')}.`) : pricesResolved(route, own);
     const rules = route.spec.rules.map((_, index) => compileAiRule(route, index, keyOf(gateway), unbuilt));
     const { text, nothing } = aiRemarks(route, rules);
-    const elsewhere = portProblem(at.listeners, listeners);
+    const elsewhere = portProblem('Providers are', AI_PORT, at.listeners, listeners);
     routes.push({
       kind: 'AIProviderRoute',
       key: keyOf(route),

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { MCPRoute } from '#api';
 import type { McpFacts, PolicySet, RequestFacts } from '#model';
 import { decide } from '#policy';
-import { compile, denyPolicy, mcpRoute, route } from './objects.ts';
+import { compile, credentialPolicy, denyPolicy, gateway, mcpRoute, route } from './objects.ts';
 
 type Rules = MCPRoute['spec']['rules'];
 type Match = NonNullable<Rules[number]['matches']>[number];
@@ -211,6 +211,104 @@ describe('ToolPolicy', () => {
     const set = limited(toolPolicy);
     expect(refused.map((tool) => call(set, tool))).toEqual(refused.map(() => '403 NotBuilt'));
     expect([...others.map((tool) => call(set, tool)), send(set, 'tools/list')]).toEqual([...others.map(() => 'rule 0'), 'rule 0']);
+  });
+});
+
+describe('what its status says', () => {
+  const accepted = (spec: Partial<MCPRoute['spec']>, more: Parameters<typeof compile>[0] = {}) => {
+    const { routes, listeners } = compile({ aiRoutes: [], credentialPolicies: [], mcpRoutes: [mcpRoute(spec)], ...more });
+    const [parent] = routes[0]!.parents;
+    return { ...parent!.accepted, resolvedRefs: parent!.resolvedRefs.reason, attached: listeners.map(({ attachedRoutes }) => attachedRoutes) };
+  };
+
+  test('attached, and counted at its listener', () =>
+    expect(accepted({ hostnames: ['mcp.test'] })).toEqual({
+      status: 'True',
+      reason: 'Accepted',
+      message: 'Attached to listener tls.',
+      resolvedRefs: 'ResolvedRefs',
+      attached: [1],
+    }));
+
+  test.each<[string, Partial<MCPRoute['spec']>, RegExp]>([
+    ['it names no host', {}, /^It claims no host, so nothing gets through: name its hosts in spec\.hostnames, or give URLs/],
+    [
+      'all its servers are none',
+      { rules: [{ matches: [{ servers: ['http://mcp.test/'] }] }] },
+      /matches\[0\]\.servers\[0\] "http:\/\/mcp\.test\/" is no URL pattern/,
+    ],
+    ['all its servers are elsewhere', { hostnames: ['a.test'], rules: [{ matches: [{ servers: [SERVER] }] }] }, /is at no host of spec\.hostnames \(a\.test\)/],
+  ])('%s: nothing gets through', (_, spec, message) =>
+    expect(accepted(spec)).toMatchObject({
+      status: 'False',
+      reason: 'UnsupportedValue',
+      message: expect.stringMatching(message) as string,
+      attached: [expect.any(Number) as number],
+    }),
+  );
+
+  test('parts that match nothing or are refused are named beside', () => {
+    const toolPolicy = { requireConfirmation: ['x'], maxCallsPerExecution: 5 };
+    const { status, message } = accepted({
+      hostnames: ['mcp.test'],
+      rules: [{ matches: [{ servers: [SERVER, 'https://b.test'] }], filters: [{ type: 'ToolPolicy', toolPolicy }] }, {}],
+    });
+    expect([status, message]).toEqual([
+      'True',
+      'Attached to listener tls. spec.rules[0].matches[0].servers[1] "https://b.test" is at no host of spec.hostnames (mcp.test). spec.rules[1] has no matches, so it matches nothing. Calls that are about spec.rules[0].filters[0].toolPolicy.requireConfirmation, spec.rules[0].filters[0].toolPolicy.maxCallsPerExecution are refused: they are not built yet.',
+    ]);
+  });
+
+  test('a reference that is not built, and a port whose listener has not the route', () => {
+    expect(accepted({ hostnames: ['mcp.test'], rules: [{ matches: [{}], backendRefs: [{ name: 'b' }] }] }).resolvedRefs).toBe('NotBuilt');
+    const listeners = [
+      { name: 'tls', protocol: 'TLS', tls: { mode: 'Terminate' } },
+      { name: 'own', protocol: 'TCP', port: 8443 },
+    ] as const;
+    const at = (server: string) => accepted({ rules: [{ matches: [{ servers: [server] }] }] }, { gateway: gateway({ listeners }) });
+    expect(at('https://mcp.test:8443/')).toMatchObject({
+      reason: 'NoMatchingParent',
+      message: expect.stringContaining('listener own alone takes that port') as string,
+    });
+    expect(at('https://mcp.test/')).toMatchObject({ reason: 'Accepted' });
+  });
+
+  test('a listener that does not end TLS takes none', () =>
+    expect(accepted({ hostnames: ['mcp.test'] }, { gateway: gateway({ listeners: [{ name: 'tcp', protocol: 'TCP' }] }) })).toMatchObject({
+      reason: 'NotAllowedByListeners',
+      attached: [0],
+    }));
+});
+
+describe('credentials', () => {
+  const rules: Rules = [{ matches: [{ servers: [SERVER] }] }];
+  const use = (...credentialPolicies: ReturnType<typeof credentialPolicy>[]) => setOf({ rules }, { credentialPolicies }).mcpRoutes[0]!.credential;
+  const ofRoute = (more: object = {}, name = 'key', created?: string) =>
+    credentialPolicy({ parentRefs: [{ kind: 'MCPRoute', name: 'mcp' }], ...more }, name, created);
+
+  test('of the route, else of the gateway, else none; the older wins', () => {
+    const ofGateway = credentialPolicy({ parentRefs: [{ kind: 'EgressGateway', name: 'egress' }] }, 'wide', '2025-01-01T00:00:00Z');
+    expect(use(ofGateway, ofRoute())).toEqual({ policy: 'demo/key', credential: 'cred:demo/key', inject: { kind: 'Header', header: 'authorization' } });
+    expect(use(ofGateway)!.policy).toBe('demo/wide');
+    expect(use(ofRoute({}, 'b', '2026-02-01T00:00:00Z'), ofRoute({}, 'a', '2026-01-01T00:00:00Z'))!.policy).toBe('demo/a');
+    expect(use(credentialPolicy({ parentRefs: [{ kind: 'AIProviderRoute', name: 'mcp' }] }))).toBeUndefined();
+  });
+
+  test('its value travels beside the set, and never in it', () => {
+    const { policySet, credentials } = compile({ aiRoutes: [], mcpRoutes: [mcpRoute({ rules })], credentialPolicies: [ofRoute()] });
+    expect(credentials).toEqual([{ name: 'cred:demo/key', value: 'Bearer sk-real' }]);
+    expect(JSON.stringify(policySet)).not.toContain('sk-real');
+  });
+
+  test('a missing Secret refuses every message', () => {
+    const set = setOf({ rules }, { credentialPolicies: [ofRoute({ secretRef: { name: 'gone' } })] });
+    expect([call(set, 'a'), send(set, 'initialize'), say(set, {}, { method: 'GET' })]).toEqual(Array(3).fill('503 SecretNotFound'));
+  });
+
+  test('query parameters and signers, too', () => {
+    expect(use(ofRoute({ target: 'QueryParam', headerName: undefined, queryParamName: 'key' }))!.inject).toEqual({ kind: 'QueryParam', name: 'key' });
+    const aws = ofRoute({ target: 'ProviderAuth', headerName: undefined, providerAuth: { type: 'AWSv4', service: 'x' } });
+    expect(use(aws)!.inject).toEqual({ kind: 'AWSv4', service: 'x' });
   });
 });
 
