@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { CredentialUse, Injection } from '#model';
 import { providerNamed } from '#policy';
-import { credentialFilters, injectedValue } from '../../../src/egress/translate/credential.ts';
+import { credentialFilters, injectedValue, secretsOf } from '../../../src/egress/translate/credential.ts';
+import { missingCredential } from '../../../src/egress/translate/serving.ts';
 
 /** What is removed of a request before a credential goes in: every form of one that its provider, or any other, would take. */
 
@@ -85,6 +86,23 @@ describe('where a credential goes', () => {
     expect(signed({}, {})!['credential_provider']).toEqual(provider(key));
     expect(signed({ service: 'execute-api', region: 'eu-west-1' }, {})).toMatchObject({ service_name: 'execute-api', region: 'eu-west-1' });
     expect(signed({}, { sessionToken: 't' })!['credential_provider']).toEqual(provider({ ...key, session_token: 't' }));
+  });
+
+  test('Envoy gets it by SDS, but for a key that signs', () => {
+    for (const inject of [{ kind: 'Header', header: 'x-key' }, { kind: 'QueryParam', name: 'key' }, { kind: 'GCPServiceAccount' }] as const)
+      expect(secretsOf(use(inject))).toEqual(['cred:demo/key']);
+    expect(secretsOf(use({ kind: 'AWSv4', service: 'bedrock' }))).toEqual([]);
+  });
+
+  test('nowhere while it cannot be injected, with the reason that is known', () => {
+    const header = use({ kind: 'Header', header: 'x-key' });
+    const missing = (of: CredentialUse, values: readonly string[], unavailable: Readonly<Record<string, string>> = {}, host = PLACE.host) =>
+      missingCredential(of, host, { values: new Map(values.map((name) => [name, 'x'])), unavailable: new Map(Object.entries(unavailable)) });
+    expect(missing(header, ['cred:demo/key'])).toBeUndefined();
+    expect(missing(header, ['cred:demo/other'])).toBe('SecretNotFound');
+    expect(missing(header, [], { 'cred:demo/key': 'TokenPending' })).toBe('TokenPending');
+    expect(missing({ ...header, missing: 'SecretKeyNotFound' }, ['cred:demo/key'])).toBe('SecretKeyNotFound');
+    expect(missing(use({ kind: 'AWSv4', service: 's3' }), ['cred:demo/key'], {}, 's3.amazonaws.com')).toBe('RegionUnknown');
   });
 
   test.each([

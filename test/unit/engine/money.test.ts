@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { AccessLine, PolicySet } from '#model';
 import { costOf, settlementOf } from '#policy';
 import { compile, gateway, route } from '../policy/objects.ts';
-import { CHAT, createHarness, policyWith, type Harness } from './harness.ts';
+import { BINDING, CHAT, createHarness, policyWith, type Harness } from './harness.ts';
 
 const capped = (tokenBudget: object, rule: object = {}, prices?: Readonly<Record<string, string>>): PolicySet =>
   compile({
@@ -211,6 +211,34 @@ describe('budgetRef', () => {
     expect(other).toMatchObject({ status: 429, json: { error: { budget: { limit: 400, remaining: 0 } } } });
     expect((await engine.send({ ...CHAT, max_tokens: 100 })).status).toBe(200);
   });
+});
+
+test('a request has the budget, the limit of output and the fetches of the rule that matched, and of no other', async () => {
+  const rules = [
+    { matches: [{ provider: 'openai', models: ['o3'] }], filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerDay: 0 } }], providerFetches: ['*'] },
+    { matches: [{ provider: 'openai' }], filters: [{ type: 'TokenBudget', tokenBudget: { maxTokensPerExecution: 90_000, maxOutputTokensPerRequest: 40 } }] },
+  ];
+  await using engine = open(compile({ aiRoutes: [route({ rules: rules as never })] }).policySet);
+  expect((await engine.send(CHAT)).json.max_completion_tokens).toBe(40);
+  expect(engine.ledger.counters('demo')).toMatchObject([{ window: 'execution', execution: BINDING.invocation, cap: 90_000 }]);
+  expect(await engine.send({ ...CHAT, model: 'o3' })).toMatchObject({ status: 429 });
+  expect(await engine.send({ ...CHAT, web_search_options: {} })).toMatchObject({ status: 403, json: { error: { code: 'ProviderFetchNotAllowed' } } });
+});
+
+test('prices are those of the namespace of the route', async () => {
+  const tls = { protocol: 'TLS' as const, tls: { mode: 'Terminate' as const }, allowedRoutes: { namespaces: { from: 'All' as const } } };
+  const parentRefs = [{ kind: 'EgressGateway', name: 'egress', namespace: 'demo' }];
+  const rules = (models: string) => [
+    { matches: [{ provider: 'openai', models: [models] }], filters: [{ type: 'TokenBudget' as const, tokenBudget: { maxCostPerDay: '1' } }] },
+  ];
+  const { policySet } = compile({
+    gateway: gateway({ listeners: [{ name: 'tls', ...tls }] }),
+    aiRoutes: [route({ parentRefs, rules: rules('gpt-4o') }, 'a'), route({ parentRefs, rules: rules('gpt-4o-mini') }, 'b', undefined, 'team')],
+    configMap: (_, namespace) => ({ openai: JSON.stringify({ '*': { input: namespace === 'team' ? 7 : 5, output: 1 } }) }),
+  });
+  await using engine = open(policySet);
+  const price = async (model: string) => (await engine.send({ ...CHAT, model, max_tokens: 1 })).engine.price?.tiers[0]?.input;
+  expect([await price('gpt-4o'), await price('gpt-4o-mini')]).toEqual([5, 7]);
 });
 
 describe('what a request cost', () => {

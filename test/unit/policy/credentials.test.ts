@@ -210,6 +210,11 @@ describe('the credential of a gateway goes into requests to a name that an L4 ro
     expect(decision.policies).toEqual(policy ? [`CredentialInjectionPolicy/${policy}`] : []);
   });
 
+  test('its value is there, also where no AI route uses it', () => {
+    const l4Routes = [l4Route({ rules: [{ matches: [{ destinationHostnames: ['api.example.com'] }] }] })];
+    expect(compile({ aiRoutes: [], credentialPolicies: [wide], l4Routes }).credentials).toEqual([{ name: 'cred:demo/wide', value: 'Bearer sk-real' }]);
+  });
+
   test('not by allow-all', () => {
     const open = decideConnection(setOf({ destinationHostnames: ['other.example'] }, { gateway: gateway({ defaultPolicy: 'allow-all' }) }), named);
     expect(open).toMatchObject({ verdict: 'Allowed', reason: 'DefaultPolicy' });

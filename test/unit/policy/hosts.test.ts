@@ -180,6 +180,13 @@ describe('provider custom', () => {
   });
 });
 
+test('endpoints narrow the hosts only where each of them names one', () => {
+  const hosts = (...endpoints: string[]) =>
+    compile({ aiRoutes: [route({ rules: [{ matches: [{ provider: 'azure-openai', endpoints }] }] })] }).policySet.aiRoutes[0]!.hosts;
+  expect(hosts('a.openai.azure.com/openai/*', 'b.openai.azure.com')).toEqual(['a.openai.azure.com', 'b.openai.azure.com']);
+  expect(hosts('a.openai.azure.com/openai/*', '/openai/v1/*')).toContain('*.openai.azure.com');
+});
+
 test('an endpoint at no host of its provider is refused', () => {
   const aiRoutes = [route({ rules: [{ matches: [{ provider: 'openai', endpoints: ['evil.test/v1/*'] }] }] })];
   const { policySet, routes } = compile({ aiRoutes, credentialPolicies: [] });
