@@ -127,7 +127,7 @@ it('without its Secret nothing gets through, and the client is told why', async 
     target: 'Header',
     headerName: 'authorization',
   });
-  await applyMcpGateway(stack, 'keyless', server, [{ matches: [{ tools: ['search'] }] }], [credential]);
+  await applyMcpGateway(stack, 'keyless', server, [{ matches: [{ servers: [URL], tools: ['search'] }] }], [credential]);
   const { outcomes, seen } = await agent.inSandbox([tool('search', { query: 'lamp' })], 'keyless');
   expect(outcomes).toMatchObject([{ thrown: { class: 'SdkHttpError', data: { status: 503, text: expect.stringContaining('SecretNotFound') as string } } }]);
   expect(seen).toEqual([]);

@@ -107,12 +107,13 @@ export const applyNotes = async (stack: TestStack, server: McpServer): Promise<v
   await stack.secret('keyed', { key: server.keys.query });
   const inject = (name: string, spec: object) =>
     mcpObject('CredentialInjectionPolicy', name, { parentRefs: refTo('MCPRoute', name), secretRef: { name }, ...spec });
+  const servers = ['mcp', 'json'].map((path) => `https://${HEADER_HOST}/${path}`);
   const rules = [
     {
-      matches: [{ methods: ['tools/list', 'tools/call'] }],
+      matches: [{ servers, methods: ['tools/list', 'tools/call'] }],
       filters: [{ type: 'ToolPolicy', toolPolicy: { allowedTools: ['search', 'count', 'ask'] } }],
     },
-    { matches: [{ resources: ['notes://*'] }] },
+    { matches: [{ servers, resources: ['notes://*'] }] },
   ];
   await applyMcpGateway(stack, 'notes', server, rules, [
     mcpObject('MCPRoute', 'keyed', { parentRefs: refTo('EgressGateway', 'notes'), rules: [{ matches: [{ servers: [`https://${QUERY_HOST}/mcp`] }] }] }),
