@@ -10,7 +10,7 @@ const routesOf = (policy: PolicySet, { host, port }: RequestFacts): string => JS
 export type Revoked = ReadonlyMap<string, ReadonlySet<string>>;
 
 /**
- * What is open and denied by a change of policy: connections by their verdicts, requests of AI routes by what each address was
+ * What is open and denied by a change of policy: connections by their verdicts, requests of AI and MCP routes by what each address was
  * let do. Kept until the change is in force; closing before would only make clients come again.
  */
 export class Revocations {

@@ -40,7 +40,7 @@ export interface AccessLine {
   readonly route?: string;
   readonly reason?: string;
   readonly revision?: string;
-  /** The verdict it was let through or refused by; of connections, and of requests no AI route claims. */
+  /** The verdict it was let through or refused by; of connections, and of requests no AI or MCP route claims. */
   readonly verdict?: ConnectionVerdict;
   /** Of TLS that is passed through: `Clear`, or why the connection was closed when its client hello had been seen. */
   readonly hello?: string;

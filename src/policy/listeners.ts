@@ -22,7 +22,7 @@ export const CARRIES: Readonly<Record<ListenerShape, readonly ('tls' | 'plain' |
   udp: ['udp'],
 };
 
-/** Shapes on which HTTP over TLS is read, as AI routes need it. */
+/** Shapes on which HTTP over TLS is read, as AI and MCP routes need it. */
 export const TERMINATES: ReadonlySet<ListenerShape> = new Set(['tls-terminate', 'https']);
 
 /** Listeners of one shape that share a port: routes of all of them count. */

@@ -16,7 +16,7 @@ interface Asked {
 }
 
 /**
- * Names that AI routes claim by a pattern and that somebody asked for, the least recently asked first. When there are too many, in
+ * Names that AI and MCP routes claim by a pattern and that somebody asked for, the least recently asked first. When there are too many, in
  * all or of one agent, that one (of the agent) gives way, unless it was asked for just now.
  */
 export class ServedHosts {

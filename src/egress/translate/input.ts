@@ -14,7 +14,7 @@ export interface TranslateInput {
   readonly accessLog: string;
   /** Addresses of the worker itself: never dialled, not even by an alias. */
   readonly ownAddresses: readonly string[];
-  /** Names that AI routes claim by a pattern, and that somebody asked for. */
+  /** Names that AI and MCP routes claim by a pattern, and that somebody asked for. */
   readonly names: readonly string[];
   /** Values by name, and why one is not there. Only a key that signs is put into a resource; the others travel by SDS. */
   readonly credentials: { readonly values: ReadonlyMap<string, string>; readonly unavailable: ReadonlyMap<string, string> };

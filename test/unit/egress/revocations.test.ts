@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { AiRoute, PolicySet } from '#model';
+import type { AiRoute, McpRoute, PolicySet } from '#model';
 import { Revocations } from '../../../src/egress/revocations.ts';
 
 const route = (models: readonly string[]): AiRoute => ({
@@ -54,4 +54,27 @@ test('who makes many kinds of requests is not forgotten: whatever changes about 
   expect(revocations.take()).toEqual(new Map());
   revocations.found(policy(route(['m*'])), new Map());
   expect(revocations.take()).toEqual(new Map([['100.64.0.5', HOST]]));
+});
+
+test('messages to MCP servers are told apart by tool', () => {
+  const tools = (...globs: string[]): PolicySet => {
+    const rules: McpRoute['rules'] = [{ index: 0, matches: [{ tools: { globs } }], toolPolicies: [] }];
+    const route = {
+      route: { namespace: 'default', name: 'mcp' },
+      createdAt: 1,
+      listeners: ['tls'],
+      hosts: ['mcp.test'],
+      places: [{ host: 'mcp.test', port: 443 }],
+      rules,
+    };
+    return { ...policy(), mcpRoutes: [route] };
+  };
+  const call = (tool: string) => ({ host: 'mcp.test', port: 443, method: 'POST', path: '/mcp', mcp: { method: 'tools/call', tool } });
+  const revocations = make();
+  revocations.found(tools('a', 'b'), new Map());
+  revocations.served('100.64.0.5', call('a'));
+  revocations.served('100.64.0.5', call('b'));
+  revocations.served('100.64.0.7', call('b'));
+  revocations.found(tools('b'), new Map());
+  expect(revocations.take()).toEqual(new Map([['100.64.0.5', new Set(['mcp.test:443'])]]));
 });

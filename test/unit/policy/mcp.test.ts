@@ -59,6 +59,12 @@ describe('which requests a match admits', () => {
     expect(at(set, 'https://mcp.test/mcp')).toBe('403 NoRoute');
     expect(at(set, 'https://two.test:8443/mcp')).toBe('403 NoRoute');
     expect(at(set, 'https://a.b.test/mcp')).toBe('403 NoRoute');
+    const both = setOf({ rules: [{ matches: [{ servers: ['https://mcp.test:8443/admin', 'https://mcp.test/mcp'] }] }] });
+    expect(['https://mcp.test:8443/admin', 'https://mcp.test/admin', 'https://mcp.test:8443/mcp'].map((url) => at(both, url))).toEqual([
+      'rule 0',
+      SERVERS,
+      SERVERS,
+    ]);
   });
 
   test('hostnames narrow the servers, and stand for them where there are none', () => {
