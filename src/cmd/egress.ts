@@ -51,7 +51,10 @@ const main = async (program: Program): Promise<void> => {
     const stream = new AbortController();
     const ended = AbortSignal.any([signal, stream.signal]);
     const reports = async function* () {
-      for await (const report of egress.reports.subscribe(ended)) yield { ...report, gateways: [...report.gateways] };
+      for await (const report of egress.reports.subscribe(ended)) {
+        const gateways = report.gateways.map(({ unavailable = [], ...gateway }) => ({ ...gateway, unavailable: [...unavailable] }));
+        yield { ...report, gateways };
+      }
     };
     try {
       for await (const state of desired.egress(reports(), { signal })) await egress.apply(state);

@@ -145,7 +145,8 @@ export class Gateway implements NamingGateway, Disposable {
   }
 
   get state(): GatewayState {
-    return this.#state;
+    const unavailable = [...this.#credentials.unavailable].map(([credential, reason]) => ({ credential, reason }));
+    return { ...this.#state, unavailable };
   }
 
   /** Takes what the controllers want, and starts bringing it to Envoy. What it has already is not worked out again. */
@@ -221,6 +222,7 @@ export class Gateway implements NamingGateway, Disposable {
   /** A token came or ended: what waits for it is judged anew, and Envoy gets its value. */
   #credentialsChanged(): void {
     if (!this.#policy) return;
+    this.#options.changed();
     void this.node.change(this.#verdicts.rejudge()); // its end is part of `progress`
     this.#republish().catch((error: unknown) => this.#options.log.error('cannot publish a credential that changed', { err: error }));
   }

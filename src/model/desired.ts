@@ -127,6 +127,13 @@ export interface EgressDesired {
   readonly gateways: readonly DesiredGateway[];
 }
 
+/** A credential whose Secret is fine, and that cannot be injected all the same: `TokenPending`, `TokenRefused`, `TokenUnavailable`. */
+export interface UnavailableCredential {
+  /** `cred:<namespace>/<policy>` */
+  readonly credential: string;
+  readonly reason: string;
+}
+
 export interface GatewayState {
   readonly gateway: string;
   /** Revision Envoy has acknowledged in full; empty before the first. */
@@ -137,6 +144,7 @@ export interface GatewayState {
   readonly root?: string;
   /** Why the wanted revision is not in force: Envoy's rejection, or that Envoy does not run. Empty when it is. */
   readonly error: string;
+  readonly unavailable?: readonly UnavailableCredential[];
 }
 
 export interface EgressReport {

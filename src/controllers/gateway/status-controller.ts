@@ -1,12 +1,21 @@
 import { aiProviderRoutes, credentialInjectionPolicies, egressDenyPolicies, egressGateways, egressL4Routes, mcpRoutes, type Kind, type KubeObject } from '#api';
 import { createController, existenceChanged, keyOf, signals, splitKey, watches, type Informer } from '#kube';
 import { kubeTime } from '#lib';
-import type { ObjectKey } from '#model';
+import type { EgressReport, ObjectKey } from '#model';
 import { danglingRef, gatewayOfRef, unmatchedParents, type AnyRoute } from '#policy';
 import type { Context } from '../context.ts';
 import { routeKey, type Plans } from './plans.ts';
 import { existsIn } from './exists.ts';
-import { gatewayStatus, policyStatus, routeStatus, withDangling, type ServingWorker } from './status.ts';
+import { gatewayStatus, policyStatus, routeStatus, withDangling, withTroubles, type CredentialTrouble, type ServingWorker } from './status.ts';
+
+/** Credentials of which an egress says something else than before. */
+const changedTroubles = (current: EgressReport | undefined, previous: EgressReport | undefined): readonly string[] => {
+  const [now, before] = [current, previous].map(
+    (report) =>
+      new Set((report?.gateways ?? []).flatMap(({ gateway, unavailable = [] }) => unavailable.map((one) => `${one.credential} ${one.reason} ${gateway}`))),
+  ) as [Set<string>, Set<string>];
+  return [...new Set([...now.symmetricDifference(before)].map((entry) => entry.split(' ')[0]!))];
+};
 
 const keyOfGateway = ({ namespace, name }: ObjectKey): string => `${namespace}/${name}`;
 
@@ -22,6 +31,15 @@ export const gatewayStatusController = ({ caches, workers, egresses, statuses, c
   const now = (): string => kubeTime(clock.now());
   const workersOf = (namespace: string): string[] =>
     workers.all().flatMap(({ worker, report }) => (splitKey(report.pool).namespace === namespace ? [worker] : []));
+
+  const troublesOf = (credential: string): readonly CredentialTrouble[] =>
+    egresses
+      .all()
+      .flatMap(({ worker, report }) =>
+        report.gateways.flatMap(({ gateway, unavailable = [] }) =>
+          unavailable.filter((trouble) => trouble.credential === credential).map(({ reason }) => ({ worker, gateway, reason })),
+        ),
+      );
 
   const isThere = ({ namespace, name }: ObjectKey): boolean => {
     const gateway = gateways.get(namespace, name);
@@ -58,9 +76,10 @@ export const gatewayStatusController = ({ caches, workers, egresses, statuses, c
     ),
     policy: async (namespace, name) => {
       const policy = policies.get(namespace, name);
-      const judgement = plans.of(namespace)?.policies.get(name);
-      if (policy && judgement)
-        await statuses.write(credentialInjectionPolicies, policy, (current) => policyStatus(credentialInjectionPolicies, current, judgement, now()));
+      const planned = plans.of(namespace)?.policies.get(name);
+      if (!policy || !planned) return;
+      const judgement = withTroubles(planned, troublesOf(`cred:${namespace}/${name}`));
+      await statuses.write(credentialInjectionPolicies, policy, (current) => policyStatus(credentialInjectionPolicies, current, judgement, now()));
     },
     deny: async (namespace, name) => {
       const policy = denyPolicies.get(namespace, name);
@@ -101,7 +120,8 @@ export const gatewayStatusController = ({ caches, workers, egresses, statuses, c
           if (current?.pool === previous?.pool) return;
           for (const report of [current, previous]) if (report) wake(splitKey(report.pool).namespace);
         });
-        const stopEgresses = egresses.onChange((worker) => {
+        const stopEgresses = egresses.onChange((worker, current, previous) => {
+          for (const credential of changedTroubles(current, previous)) enqueue(credential.replace('cred:', 'policy:'));
           const report = workers.get(worker);
           if (report) wake(splitKey(report.pool).namespace);
         });

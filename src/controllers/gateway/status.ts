@@ -129,6 +129,33 @@ export const routeStatus = (kind: Kind, route: AnyRoute, parents: readonly Route
   return { parents: entries('parentRef', route.status?.parents, attachments, now, route.metadata.generation) };
 };
 
+/** A credential that the egress of a worker cannot inject. */
+export interface CredentialTrouble {
+  readonly worker: string;
+  /** `namespace/name` */
+  readonly gateway: string;
+  readonly reason: string;
+}
+
+/** What only a gateway finds out of a credential; that it is being asked for passes by itself. */
+const TROUBLES: Readonly<Record<string, string>> = {
+  TokenRefused: 'no token is given out for the key in the Secret: it is deleted, foreign, or may not have one',
+  TokenUnavailable: 'nobody answers the request for a token; it is tried again',
+};
+
+/** The same policy, with what workers say of its credential. */
+export const withTroubles = (judgement: PolicyJudgement, troubles: readonly CredentialTrouble[]): PolicyJudgement => {
+  const told = troubles.filter(({ reason }) => Object.hasOwn(TROUBLES, reason));
+  const [first] = told;
+  if (!first) return judgement;
+  const where = told.map(({ worker, gateway }) => `worker ${worker} at gateway ${gateway}`).join(', ');
+  const resolvedRefs = no(first.reason, `Requests are refused, because ${TROUBLES[first.reason]!} (${where}). The log of the worker says more.`);
+  return {
+    ...judgement,
+    ancestors: judgement.ancestors.map((ancestor) => (ancestor.resolvedRefs.status === 'True' ? { ...ancestor, resolvedRefs } : ancestor)),
+  };
+};
+
 /** Status of a policy from the state at each of its targets. */
 export const policyStatus = (kind: Kind, policy: AnyPolicy, { ancestors }: PolicyJudgement, now: string): object => {
   const attachments = ancestors.map(({ ancestorRef, accepted, conflicted, resolvedRefs }) => ({

@@ -64,6 +64,39 @@ test('whatever comes last, everything converges: policy, route, worker, gateway,
   await desired.until(() => served(desired)?.credentials[0]?.value === 'Bearer rotated' || undefined);
 });
 
+test('a credential that a worker cannot inject is told by its policy, with the reason, until it can', async () => {
+  const { client, desired } = cluster;
+  await client.create(secrets, secret('key', { token: 'Bearer real' }));
+  await client.create(aiProviderRoutes, route('openai', 'gw'));
+  await client.create(credentialInjectionPolicies, policy('cred', 'openai', 'key'));
+  const told = (state: string) =>
+    eventually(client, credentialInjectionPolicies, 'cred', (object) => states(object.status?.ancestors?.[0]?.conditions).includes(`ResolvedRefs=${state}`));
+  await told('True/ResolvedRefs');
+  const say = (worker: string, ...reasons: readonly string[]) =>
+    desired.egress(worker, [
+      {
+        gateway: 'default/gw',
+        revision: '',
+        since: 0,
+        error: '',
+        unavailable: [{ credential: 'cred:default/other', reason: 'TokenRefused' }, ...reasons.map((reason) => ({ credential: 'cred:default/cred', reason }))],
+      },
+    ]);
+  say('0');
+  say('1', 'TokenRefused');
+  const { message } = findCondition((await told('False/TokenRefused')).status!.ancestors![0]!.conditions, 'ResolvedRefs')!;
+  expect(message).toContain('worker 1 at gateway default/gw');
+  say('1', 'TokenUnavailable');
+  await told('False/TokenUnavailable');
+  // It is being asked for: that passes.
+  say('1', 'TokenPending');
+  await told('True/ResolvedRefs');
+  say('1', 'TokenRefused');
+  await told('False/TokenRefused');
+  desired.egress('1', undefined);
+  await told('True/ResolvedRefs');
+});
+
 test('a gateway is Ready when every worker has acknowledged the wanted revision, and says so when one has not', async () => {
   const { client, desired } = cluster;
   await client.create(egressGateways, gateway('gw'));

@@ -101,6 +101,16 @@ test('what is wanted already is not worked out again; any part of it that differ
   expect(gateway.policy).toMatchObject({ revision: 'r3' });
 });
 
+test('a credential that is not there yet is told with the state', async () => {
+  const inject = { kind: 'GCPServiceAccount' } as const;
+  const set: PolicySet = { ...setOf('r1', []), credential: { policy: 'n/c', credential: 'cred:n/c', inject } };
+  const key = { email: 'a', privateKey: 'k', tokenUri: 'https://oauth2.googleapis.com/token' };
+  await gateway.apply(desired(set, { credentials: [{ name: 'cred:n/c', value: JSON.stringify(key) }] }));
+  expect(gateway.state).toMatchObject({ gateway: 'n/gw', unavailable: [{ credential: 'cred:n/c', reason: 'TokenPending' }] });
+  await gateway.apply(desired(setOf('r2', [])));
+  expect(gateway.state.unavailable).toEqual([]);
+});
+
 test('a verdict that is another one is sent before the rest of the revision is worked out', async () => {
   await gateway.apply(desired(setOf('r1', ['db.example'])));
   const connection = gateway.node.connect((response) => sent.push(response));

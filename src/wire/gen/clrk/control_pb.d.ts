@@ -467,6 +467,27 @@ export declare type EgressDesired = Message<"clrk.control.v1.EgressDesired"> & {
 export declare const EgressDesiredSchema: GenMessage<EgressDesired>;
 
 /**
+ * @generated from message clrk.control.v1.UnavailableCredential
+ */
+export declare type UnavailableCredential = Message<"clrk.control.v1.UnavailableCredential"> & {
+  /**
+   * @generated from field: string credential = 1;
+   */
+  credential: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message clrk.control.v1.UnavailableCredential.
+ * Use `create(UnavailableCredentialSchema)` to create a new message.
+ */
+export declare const UnavailableCredentialSchema: GenMessage<UnavailableCredential>;
+
+/**
  * @generated from message clrk.control.v1.GatewayState
  */
 export declare type GatewayState = Message<"clrk.control.v1.GatewayState"> & {
@@ -496,6 +517,11 @@ export declare type GatewayState = Message<"clrk.control.v1.GatewayState"> & {
    * @generated from field: optional string root = 5;
    */
   root?: string | undefined;
+
+  /**
+   * @generated from field: repeated clrk.control.v1.UnavailableCredential unavailable = 6;
+   */
+  unavailable: UnavailableCredential[];
 };
 
 /**
