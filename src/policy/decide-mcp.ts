@@ -108,6 +108,10 @@ export const decideMcp = (set: PolicySet, routes: readonly McpRoute[], facts: Re
       405,
     );
   const matched = matchedBy(routes, facts);
+  if (matched.length === 0 && facts.method !== 'POST') {
+    const message = `${nameOfRoute(routes[0]!)} lets ${facts.method} through only to paths that spec.rules[].matches[].servers names, not to every path of a host.`;
+    return deny(set, 'MethodNotAllowed', message, { route: routes[0]! }, 405);
+  }
   const mcp = mcpFactsOf(facts);
   const at = (isHandshake(mcp) ? matched.find(({ rule }) => !rule.refused) : undefined) ?? matched[0];
   return at ? apply(set, at, mcp, facts.host) : notMatched(set, routes, facts);

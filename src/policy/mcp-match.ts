@@ -1,7 +1,7 @@
 import { compilePattern, textMatch, type Pattern } from '#lib';
 import type { McpFacts, McpMatch, NamePatterns, RequestFacts } from '#model';
 import { AI_PORT } from './claimed.ts';
-import { mcpServerMatches } from './mcp-server.ts';
+import { mcpServerMatches, namesPath } from './mcp-server.ts';
 
 /** Whether a match of an MCPRoute is about a request. */
 
@@ -35,6 +35,13 @@ const regexOf = (text: string): Pattern | undefined => {
 export const isNamed = ({ globs = [], regexes: patterns = [] }: NamePatterns, name: string, broken = false): boolean =>
   globs.some((glob) => textMatch(glob, name)) || patterns.some((pattern) => regexOf(pattern)?.test(name) ?? broken);
 
+/** Segments of dots, also with parameters (`..;x`), wherever they are: some servers take all of a URI for a path. */
+const DOTS = /(?:^|[/:?#])\.{1,2}(?:[/;?#]|$)/;
+
+const DISGUISED = /[ \u007f]|%(?:25)*(?:2f|2e|5c)/i;
+// oxlint-disable-next-line no-control-regex -- control characters are what it finds
+const CONTROL = /[\\\u0000-\u001f]/;
+
 /**
  * A URI that servers could take for another one: with dots for segments, slashes or dots in disguise, or control characters. No pattern
  * is about it.
@@ -42,8 +49,7 @@ export const isNamed = ({ globs = [], regexes: patterns = [] }: NamePatterns, na
 const isPlainUri = (uri: string): boolean => {
   try {
     const path = decodeURIComponent(uri.replace(/[?#].*$/s, ''));
-    // oxlint-disable-next-line no-control-regex -- control characters are what it finds
-    return uri.isWellFormed() && !/[\u0000-\u0020\u007f\\]/.test(uri) && !/\\|%|(?:^|\/)\.{1,2}(?:\/|$)|[\u0000-\u001f]/.test(path) && !/%2f|%2e/i.test(uri);
+    return uri.isWellFormed() && !DISGUISED.test(uri) && !/%/.test(path) && ![uri, path].some((text) => CONTROL.test(text) || DOTS.test(text));
   } catch {
     return false;
   }
@@ -76,5 +82,13 @@ const messageMiss = ({ methods, tools, resources }: McpMatch, facts: McpFacts): 
 const UNKNOWN: McpFacts = { method: '' };
 export const mcpFactsOf = ({ method, mcp }: RequestFacts): McpFacts => mcp ?? (method === 'POST' ? UNKNOWN : {});
 
+/**
+ * Without a message nothing tells a request to an MCP server from one to another API at its host: GET and DELETE are let through only to
+ * paths that a match names.
+ */
+const isElsewhere = ({ servers = [] }: McpMatch, facts: RequestFacts): boolean =>
+  facts.method !== 'POST' && !servers.some((server) => namesPath(server) && mcpServerMatches(server, facts));
+
 /** What of a match does not fit a request; the server comes first. */
-export const mcpMiss = (match: McpMatch, facts: RequestFacts): McpMiss | undefined => serverMiss(match, facts) ?? messageMiss(match, mcpFactsOf(facts));
+export const mcpMiss = (match: McpMatch, facts: RequestFacts): McpMiss | undefined =>
+  serverMiss(match, facts) ?? (isElsewhere(match, facts) ? 'Server' : messageMiss(match, mcpFactsOf(facts)));

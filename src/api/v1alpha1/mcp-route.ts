@@ -23,7 +23,7 @@ const match = object(
   {},
   {
     servers: globs(
-      'URLs of servers: `https://HOST[:PORT]/PATH`, without a port 443. In HOST `*` stands for a part of a label, in PATH for any text; without a path every path is meant. Absent = every path of the hosts of the route, on port 443.',
+      'URLs of servers: `https://HOST[:PORT]/PATH`, without a port 443. In HOST `*` stands for a part of a label, in PATH for any text; without a path every path is meant. Absent = every path of the hosts of the route, on port 443. Where every path is meant, only POST is let through: GET (a stream of the server) and DELETE (the end of a session) need a path, or they could be for anything the host has.',
     ),
     tools: globs(
       'Globs of names, in which `*` stands for any text: what tools/call may call. Without methods the match admits tools/list beside that, and no other method. Absent = any.',
@@ -95,7 +95,7 @@ const spec = object(
   },
   {
     hostnames: array(
-      'Hosts of the servers, which no other kind of route lets anything through to: names, or `*.` for exactly one label. Absent = the hosts that servers name; a route without either is for no host.',
+      'Hosts of the servers, which no EgressL4Route lets anything through to: names, or `*.` for exactly one label. Absent = the hosts that servers name; a route without either is for no host.',
       hostname,
       { maxItems: 64 },
     ),

@@ -26,15 +26,21 @@ export interface McpRequest {
 }
 
 const MAX_BATCH = 64;
+/** What the messages of a batch may ask for together: each is judged while others wait. */
+const MAX_ASKED = 2 * MAX_BATCH;
 const MAX_NAME = 256;
 const MAX_METHOD = 128;
+/** Of an id: a refusal repeats it. */
+const MAX_ID = 1_024;
 const MAX_URI = 8_192;
 const FIELDS: ReadonlySet<string> = new Set(['jsonrpc', 'id', 'method', 'params', 'result', 'error']);
-/** Fields of parameters that are judged; some servers would take a key in other letters for one of them. */
+/** Fields of parameters that are judged; some servers would take a key in other letters, or what follows a NUL in it, for one of them. */
 const JUDGED_FIELDS: ReadonlySet<string> = new Set(['name', 'uri']);
 
 /** Letters that are the same to a reader without case, such as ſ and s, or the sign for Kelvin and k. */
 const folded = (key: string): string => key.toUpperCase().toLowerCase();
+
+const ASCII = /^[\x21-\x7e]*$/;
 
 const invalid = (message: string): Refusal => new Refusal(400, 'InvalidMessage', message);
 
@@ -49,11 +55,11 @@ const notPlain = (field: string, most: number): string =>
 /** What a request is about, or why that cannot be said. */
 const factsOf = (method: string, params: Json | undefined): Pick<McpMessage, 'facts' | 'problem'> => {
   const isCall = method === TOOL_METHOD;
-  if (!isCall && !RESOURCE_METHODS.includes(method)) return { facts: { method } };
+  if (!isJudged(method)) return { facts: { method } };
   const bad = (problem: string) => ({ facts: { method }, problem });
   if (!isJsonObject(params)) return bad(`${method} needs params.`);
-  const other = Object.keys(params).find((key) => !JUDGED_FIELDS.has(key) && JUDGED_FIELDS.has(folded(key)));
-  if (other !== undefined) return bad(`params has ${JSON.stringify(other)}, which some servers read as ${folded(other)}.`);
+  const other = Object.keys(params).find((key) => !ASCII.test(key) || (!JUDGED_FIELDS.has(key) && JUDGED_FIELDS.has(folded(key))));
+  if (other !== undefined) return bad(`params has ${JSON.stringify(other.slice(0, 100))}, which some servers read as the name of another field.`);
   const { name, uri } = params;
   if (isCall) return isPlain(name, MAX_NAME) ? { facts: { method, tool: name } } : bad(notPlain('name', MAX_NAME));
   return isPlain(uri, MAX_URI) ? { facts: { method, resource: uri } } : bad(notPlain('uri', MAX_URI));
@@ -65,7 +71,9 @@ const HEARD: ReadonlySet<string> = new Set(['toolsListChanged', 'promptsListChan
 /** To hear of a resource is judged as a subscription to it. */
 const heardOf = (params: Json | undefined): readonly McpMessage[] => {
   const facts = { method: LISTEN_METHOD };
-  const odd = isJsonObject(params) ? Object.keys(params).find((key) => key !== 'notifications' && folded(key) === 'notifications') : undefined;
+  const odd = isJsonObject(params)
+    ? Object.keys(params).find((key) => !ASCII.test(key) || (key !== 'notifications' && folded(key) === 'notifications'))
+    : undefined;
   const wanted = isJsonObject(params) ? params['notifications'] : undefined;
   if (odd !== undefined || !isJsonObject(wanted)) return [{ facts, problem: `${LISTEN_METHOD} needs params.notifications, an object.` }];
   const other = Object.keys(wanted).find((key) => !HEARD.has(key));
@@ -80,13 +88,20 @@ const heardOf = (params: Json | undefined): readonly McpMessage[] => {
 const askedBy = (message: McpMessage, element: Json): readonly McpMessage[] =>
   message.facts.method === LISTEN_METHOD && isJsonObject(element) ? [...heardOf(element['params']), message] : [message];
 
+const isId = (id: Json): boolean =>
+  (isRawNumber(id) ? id.rawJSON.length : typeof id === 'string' ? id.length : typeof id === 'number' ? 1 : Infinity) <= MAX_ID;
+
+const isJudged = (method: string): boolean => method === TOOL_METHOD || RESOURCE_METHODS.includes(method);
+
+/** Of what is judged by more than its method. */
+const IN_THESE_LETTERS: ReadonlySet<string> = new Set([TOOL_METHOD, ...RESOURCE_METHODS, LISTEN_METHOD]);
+
 const messageOf = (element: Json): McpMessage => {
   if (!isJsonObject(element) || element['jsonrpc'] !== '2.0') throw invalid('A message must be an object with "jsonrpc": "2.0".');
   const odd = Object.keys(element).find((key) => !FIELDS.has(key));
   if (odd !== undefined) throw invalid(`A message has no field ${JSON.stringify(odd.slice(0, 100))}.`);
   const { id, method, params, result, error } = element;
-  if (id !== undefined && typeof id !== 'string' && typeof id !== 'number' && !isRawNumber(id))
-    throw invalid('The id of a message must be a text or a number.');
+  if (id !== undefined && !isId(id)) throw invalid(`The id of a message must be a text or a number, of at most ${MAX_ID} characters.`);
   if (params !== undefined && !isJsonObject(params)) throw invalid('The params of a message must be an object.');
   const answers = (result !== undefined) !== (error !== undefined);
   if (method === undefined) {
@@ -94,7 +109,10 @@ const messageOf = (element: Json): McpMessage => {
     throw invalid('A message must have a method, or the id of a request of the server with either result or error.');
   }
   if (result !== undefined || error !== undefined) throw invalid('A message with a method must have neither result nor error.');
-  if (!isPlain(method, MAX_METHOD)) throw invalid(`The method of a message must be a text of 1 to ${MAX_METHOD} characters.`);
+  if (!isPlain(method, MAX_METHOD) || !ASCII.test(method))
+    throw invalid(`The method of a message must be a text of 1 to ${MAX_METHOD} letters and signs of ASCII.`);
+  if (IN_THESE_LETTERS.has(folded(method)) && !IN_THESE_LETTERS.has(method))
+    throw invalid(`Some servers read the method ${JSON.stringify(method)} as ${folded(method)}.`);
   return { ...factsOf(method, params), ...(id !== undefined && { id }) };
 };
 
@@ -135,8 +153,10 @@ export const readMcp = (head: RequestHead, body: Uint8Array): McpRequest => {
   const all = elements ?? [json];
   const messages = all.map(messageOf);
   checkHeaders(head, messages);
+  const asked = messages.flatMap((message, at) => askedBy(message, all[at]!));
+  if (asked.length > MAX_ASKED) throw invalid(`The messages of a batch must name at most ${MAX_ASKED} resources.`);
   return {
-    messages: messages.flatMap((message, at) => askedBy(message, all[at]!)),
+    messages: asked,
     batch: elements !== undefined,
     forwarded: Buffer.from(JSON.stringify(json)),
   };

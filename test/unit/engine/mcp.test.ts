@@ -122,6 +122,15 @@ describe('a batch', () => {
     ['an empty one', []],
     ['a long one', Array.from({ length: 65 }, (_, id) => call('search', id))],
     ['one inside another', [[call('search')]]],
+    [
+      'one that names very many resources',
+      Array.from({ length: 3 }, (_, id) => ({
+        jsonrpc: '2.0',
+        id,
+        method: 'subscriptions/listen',
+        params: { notifications: { resourceSubscriptions: Array(64).fill('x:1') } },
+      })),
+    ],
   ])('%s is refused', async (_, batch) => expect(await send(batch)).toMatchObject({ status: 400, engine: { reason: 'InvalidMessage' } }));
 
   test('of messages for two routes is refused: they would need two credentials', async () => {
@@ -194,9 +203,14 @@ describe('what a server could read otherwise', () => {
     ['an id that is an object', call('search', {}), {}, 400, 'InvalidMessage'],
     ['params that are a list', { ...call('search'), params: ['search'] }, {}, 400, 'InvalidMessage'],
     ['a method that is none', { ...call('search'), method: 5 }, {}, 400, 'InvalidMessage'],
+    ['a method in other letters', { ...call('delete_all'), method: 'Tools/Call' }, {}, 400, 'InvalidMessage'],
+    ['a method with a wide letter', { ...call('delete_all'), method: '\uff54ools/call' }, {}, 400, 'InvalidMessage'],
+    ['a long id', call('delete_all', 'x'.repeat(1025)), {}, 400, 'InvalidMessage'],
+    ['an id of many digits', text.replace('"id":1', `"id":${'1'.repeat(1025)}`), {}, 400, 'InvalidMessage'],
     ['a method with a space', { ...call('delete_all'), method: 'tools/call ' }, {}, 400, 'InvalidMessage'],
     ['a method with a NUL', { ...call('delete_all'), method: 'tools/call\0' }, {}, 400, 'InvalidMessage'],
     ['a name in capitals beside it', { ...call('search'), params: { name: 'search', Name: 'delete_all' } }, {}, 200, 'InvalidParams'],
+    ['a name with a NUL beside it', { ...call('search'), params: { 'name\0': 'delete_all', name: 'search' } }, {}, 200, 'InvalidParams'],
     ['an URI with another i', { jsonrpc: '2.0', id: 1, method: 'resources/read', params: { uri: 'x:1', URI: 'x:2' } }, {}, 200, 'InvalidParams'],
     ['a space after the name', call('search '), {}, 200, 'InvalidParams'],
     ['a NUL in the name', call('search\0delete'), {}, 200, 'InvalidParams'],

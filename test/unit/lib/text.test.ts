@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { canonicalJson, contentRevision, formatAge, globMatch, isUuid, newInvocationId, parseDuration, parseQuantity, parseTraceparent } from '#lib';
+import { canonicalJson, contentRevision, formatAge, globMatch, isUuid, newInvocationId, parseDuration, parseQuantity, parseTraceparent, textMatch } from '#lib';
 
 describe('durations', () => {
   test.each([
@@ -63,6 +63,36 @@ describe('globs', () => {
   test('a pattern without wildcards matches itself and nothing else, whatever characters it has', () => {
     const plain = fc.string().map((s) => s.replace(/[*?[\]\\]/g, '_'));
     fc.assert(fc.property(plain, plain, (a, b) => globMatch(a, b) === (a === b)));
+  });
+
+  test.each([
+    ['a*c', 'a/b/c', true],
+    ['a?c', 'a/c', true],
+    ['[^a]b', '/b', true],
+    ['[+-/]', '/', true],
+    ['[+-/]', 'z', false],
+    ['[ -~]b', '/b', true],
+    ['a/b', 'a\u{10ffff}b', false],
+    ['ab*ba', 'aba', false],
+    ['ab*ba', 'abba', true],
+    ['*', '', true],
+    ['\\*', '*', true],
+    ['\\*', 'x', false],
+  ])('of texts: %s against %s', (pattern, text, matches) => expect(textMatch(pattern, text)).toBe(matches));
+
+  test('are what a regular expression says, with slashes or without', () => {
+    const pattern = fc.array(fc.constantFrom('a', 'b', '/', '*', '?'), { maxLength: 8 }).map((parts) => parts.join(''));
+    const text = fc.array(fc.constantFrom('a', 'b', '/'), { maxLength: 8 }).map((parts) => parts.join(''));
+    const says = (glob: string, any: string, subject: string): boolean =>
+      new RegExp(`^${glob.replaceAll('?', any).replaceAll('*', `${any}*`)}$`, 's').test(subject);
+    fc.assert(
+      fc.property(
+        pattern,
+        text,
+        (glob, subject) => globMatch(glob, subject) === says(glob, '[^/]', subject) && textMatch(glob, subject) === says(glob, '.', subject),
+      ),
+      { numRuns: 2_000 },
+    );
   });
 
   test('a hostile pattern does not hang', () => {

@@ -91,12 +91,22 @@ describe('which requests a match admits', () => {
   });
 
   test.each([{ methods: ['x'] }, { tools: ['x'] }, { resources: ['x:y'] }])('what keeps a session, whatever the match names: %j', (match) => {
-    const set = matching(match);
+    const set = matching({ servers: [SERVER], ...match });
     const handshake = ['initialize', 'server/discover', 'ping', 'subscriptions/listen', 'notifications/initialized', 'notifications/cancelled'];
     expect(handshake.map((method) => send(set, method))).toEqual(handshake.map(() => 'rule 0'));
     expect([say(set, {}), say(set, {}, { method: 'GET' }), say(set, undefined, { method: 'DELETE' })]).toEqual(Array(3).fill('rule 0'));
     expect(say(set, { method: 'initialize' }, { path: '/mcp', host: 'other.test' })).toBe('403 NoRoute');
   });
+
+  test.each([{}, { servers: ['https://mcp.test'] }, { servers: ['https://mcp.test/*'] }, { servers: ['https://mcp.test/**'] }])(
+    'a match for every path lets only messages through: without one, a request could be for anything the host has: %j',
+    (match) => {
+      const set = matching({ ...match, tools: ['x'] }, { servers: ['https://mcp.test/sse*'], tools: ['y'] });
+      expect(say(set, { method: 'initialize' }, { path: '/v1/keys' })).toBe('rule 0');
+      for (const method of ['GET', 'DELETE'])
+        expect([say(set, {}, { method, path: '/v1/keys' }), say(set, {}, { method, path: '/sse/1' })]).toEqual(['405 MethodNotAllowed', 'rule 0']);
+    },
+  );
 
   test('tools', () => {
     const set = matching({ tools: ['ticket_*', 'docs/read'], toolsRegex: ['^exact$'] });
@@ -113,7 +123,9 @@ describe('which requests a match admits', () => {
 
   test('resources', () => {
     const set = matching({ resources: ['file:///docs/*', 'note://one'] });
-    expect(['file:///docs/a/b.md', 'file:///docs/%C3%A4', 'note://one'].map((uri) => read(set, uri))).toEqual(Array(3).fill('rule 0'));
+    expect(['file:///docs/a/b.md', 'file:///docs/%C3%A4', 'file:///docs/a?b=%25..c', 'note://one'].map((uri) => read(set, uri))).toEqual(
+      Array(4).fill('rule 0'),
+    );
     for (const method of ['resources/subscribe', 'resources/unsubscribe'])
       expect([read(set, 'note://one', method), read(set, 'note://two', method)]).toEqual(['rule 0', RESOURCE]);
     expect(['resources/list', 'resources/templates/list'].map((method) => send(set, method))).toEqual(Array(2).fill('rule 0'));
@@ -129,6 +141,10 @@ describe('which requests a match admits', () => {
     'file:///docs/..',
     'file:///docs\\..\\etc',
     'file:///docs/..%5cetc',
+    'file:///docs/?/../../etc',
+    'file:///docs/#/../../etc',
+    'file:///docs/..;x/etc',
+    'file:///docs/?a=%252e%252e/etc',
     'file:///docs/a b',
     'file:///docs/\u0000',
     'file:///docs/%00',
