@@ -79,7 +79,10 @@ export const createBooks = ({ counters, reservations, settled }: State, log: Log
       // What a power cut settled may have been settled before it, and its room taken by others: nothing of it is given back.
       const more = row.state === 'held' ? used : row.state === 'spent' ? used - amount : Math.max(0, used - amount);
       // A run that was taken for ended may have a counter that began anew: what is given back was not in it.
-      const next = { ...known, settled: Math.max(0, known.settled + more), reserved: known.reserved - (row.state === 'held' ? amount : 0) };
+      const reserved = known.reserved - (row.state === 'held' ? amount : 0);
+      // A larger total could not be read from the file again.
+      const settledNow = Math.min(Math.max(0, known.settled + more), Number.MAX_SAFE_INTEGER - reserved);
+      const next = { ...known, settled: settledNow, reserved };
       // Only by more than was reserved.
       const total = next.settled + next.reserved;
       counters.set(name, { ...next, ceiling: ceilingOf(known, total, total, 0) });

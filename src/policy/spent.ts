@@ -10,8 +10,11 @@ const NOTHING_SENT = new Set(['UF', 'UO']);
 
 const flagsOf = ({ flags = '' }: AccessLine): readonly string[] => flags.split(',').filter((flag) => flag !== '' && flag !== '-');
 
+/** No request uses so many tokens; more would be worth more than can be counted. */
+const MOST_TOKENS = 1e9;
+
 const tokens = (reported: number | undefined): number | undefined =>
-  typeof reported === 'number' && reported >= 0 && reported <= Number.MAX_SAFE_INTEGER / 2 ? Math.ceil(reported) : undefined;
+  typeof reported === 'number' && reported >= 0 && reported <= MOST_TOKENS ? Math.ceil(reported) : undefined;
 
 /** What is known of the use of a request: tokens, and whether each number is the provider's own. */
 interface Used {

@@ -96,3 +96,29 @@ test('credentials go to their host alone, and a route without its credential has
   // No credential; what upstreams are verified with is there in any case, for verdicts to come.
   expect(impeded.secrets).toEqual(['ca:upstream']);
 });
+
+interface HeaderMatch {
+  readonly name: string;
+  readonly present_match?: boolean;
+  readonly invert_match?: boolean;
+  readonly range_match?: object;
+  readonly string_match?: { readonly exact?: string; readonly safe_regex?: { readonly regex: string } };
+}
+const holds = ({ name, present_match: present, invert_match: inverted = false, string_match: text }: HeaderMatch, headers: Readonly<Record<string, string>>): boolean => {
+  const value = headers[name];
+  if (value === undefined) return false;
+  return (present ?? (text?.exact === undefined ? new RegExp(text?.safe_regex?.regex ?? '$^').test(value) : text.exact === value)) !== inverted;
+};
+
+test('the only route of a host takes nothing that the engine gave to a route Envoy does not have yet', async () => {
+  const [l7] = translate(await inputOf('one-route')).routes as unknown as [
+    { virtual_hosts: { routes: { name: string; match: { headers?: readonly HeaderMatch[] }; direct_response?: { status: number } }[] }[] },
+  ];
+  const [{ routes }] = l7.virtual_hosts as [(typeof l7.virtual_hosts)[number]];
+  const taker = (headers: Readonly<Record<string, string>>) =>
+    routes.find(({ match }) => (match.headers ?? []).every((matcher) => holds(matcher, { ':method': 'POST', ...headers })))!;
+  const own = taker({}).name;
+  expect(own).toMatch(/^AIProviderRoute\//);
+  expect(taker({ 'x-clrk-route': own }).name).toBe(own);
+  expect(taker({ 'x-clrk-route': 'MCPRoute/team-a/other' }).direct_response?.status).toBe(503);
+});

@@ -32,6 +32,23 @@ const refusal = (policy: PolicySet, status: number, about: Partial<About>, match
   typed_per_filter_config: WITHOUT_ENGINE,
 });
 
+/**
+ * The only route of a host takes what the engine has not judged yet, and what it gave to this route. What it gave to another one comes before
+ * Envoy has heard of that, and must not go out with the credential of this.
+ */
+const notYetThere = (policy: PolicySet, { route, port }: Served): Json => ({
+  name: 'not-yet-there',
+  match: {
+    prefix: '/',
+    headers: [
+      { name: OWN_HEADERS.route, present_match: true },
+      { name: OWN_HEADERS.route, string_match: { exact: servedBy(nameOfRoute(route), port) }, invert_match: true },
+    ],
+  },
+  direct_response: { status: 503 },
+  metadata: metadata(policy, { reason: 'GatewayNotReady', message: 'The gateway has not taken up its new routes yet; try again.' }),
+});
+
 /** How long a stream that a server has open for an agent may be silent; connections do not live longer. */
 const MAX_SILENCE_MS = 3_600_000;
 
@@ -79,7 +96,7 @@ const forwards = (input: TranslateInput, one: Served, tagged: boolean): readonly
 const hostRoutes = (input: TranslateInput, host: string): readonly Json[] => {
   const all = servedAt(input.policy, host);
   const other = refusal(input.policy, 403, { reason: 'MethodNotAllowed', message: 'No route of this gateway admits this method.' });
-  if (all.length === 1) return [...forwards(input, all[0]!, false), other];
+  if (all.length === 1) return [notYetThere(input.policy, all[0]!), ...forwards(input, all[0]!, false), other];
   const unassigned: Json = {
     name: 'unassigned',
     match: { prefix: '/', headers: [withMethods(METHODS)] },

@@ -60,6 +60,15 @@ test('the same id is one reservation, also after it was settled', async () => {
   expect(await usage()).toEqual({ used: 10, reserved: 0 });
 });
 
+test('however much providers say they used, the file can be read again', async () => {
+  await reserve('a', 1);
+  await reserve('b', 1);
+  for (const id of ['a', 'b']) await settle(id, Number.MAX_SAFE_INTEGER);
+  await ledger[Symbol.asyncDispose]();
+  ledger = open();
+  expect(await usage()).toEqual({ used: Number.MAX_SAFE_INTEGER, reserved: 0 });
+});
+
 test('a clock that was wrong for a moment, however wrong, does not forget what was used today', async () => {
   await reserve('a', 60);
   await settle('a', 60);

@@ -36,3 +36,9 @@ describe('of a request without budgets', () => {
 test('with a reservation the bound counts where nothing is known, and says so', () => {
   expect(spentOf(line({ status: 500 }, { reservedInput: 100, reservedOutput: 50 }))).toEqual({ input: 100, output: 50, cost: 100 * 3 + 50 * 10, known: false });
 });
+
+test('a report that no request can be worth is none: what is counted stays a number the ledger takes', () => {
+  const spent = spentOf(line({ usage: { input: 4e15, output: 1 } }, { reservedInput: 100, reservedOutput: 50 }))!;
+  expect(spent).toMatchObject({ input: 100, output: 1, known: false });
+  expect(Number.isSafeInteger(spent.cost)).toBe(true);
+});
