@@ -155,7 +155,8 @@ it('our own programs: environment, command line and memory, but of the three tha
   const all = await processesOf(stack.state, stack.run);
   expect(await searchProcesses([stack.devPid, ...all.map(({ pid }) => pid)], needles)).toEqual([]);
   const environment = spawnChild('sleep', ['60'], { env: { TWIN: twin }, stdio: 'ignore' });
-  expect(await searchProcesses([environment.pid!], twins)).not.toEqual([]);
+  // Until it has become the program it starts, its environment is ours.
+  await eventually('the twin is found', async () => ((await searchProcesses([environment.pid!], twins)).length > 0 ? true : undefined));
   environment.kill('SIGKILL');
 
   const memoryOf = async (pids: readonly number[], looked: readonly Needle[]): Promise<string[]> => {
