@@ -36,6 +36,9 @@ const desired = (set: PolicySet, more: Partial<DesiredGateway> = {}): DesiredGat
 
 let gateway: Gateway;
 let failing: boolean;
+/** Why no name leads anywhere; undefined = nobody answers. */
+let silent: string | undefined;
+let told: (() => void) | undefined;
 let sent: DeltaResponse[];
 beforeEach(async () => {
   const dir = mkdtempSync(join(tmpdir(), 'gw-'));
@@ -43,12 +46,18 @@ beforeEach(async () => {
   mkdirSync(at.names, { recursive: true });
   const relays = await UdpRelays.open(join(dir, 'relays.json'));
   failing = false;
+  silent = told = undefined;
   gateway = await Gateway.open({
     name: 'n/gw',
     index: 0,
     at,
     roots: '',
-    upstream: { watch: () => ({ [Symbol.dispose]() {} }) },
+    upstream: {
+      watch: (_host, _wanted, listener) => {
+        if (silent !== undefined) listener([], silent, 'NameNotFound');
+        return { [Symbol.dispose]() {} };
+      },
+    },
     agentOf: () => 'n/agent',
     relays: {
       assign: async (...args: Parameters<UdpRelays['assign']>) => {
@@ -60,7 +69,7 @@ beforeEach(async () => {
     steer: async () => {},
     clock: systemClock,
     log: silentLogger,
-    changed: () => {},
+    changed: () => told?.(),
     flooded: () => {},
     revoked: () => {},
   });
@@ -109,6 +118,12 @@ test('a credential that is not there yet is told with the state', async () => {
   expect(gateway.state).toMatchObject({ gateway: 'n/gw', unavailable: [{ credential: 'cred:n/c', reason: 'TokenPending' }] });
   await gateway.apply(desired(setOf('r2', [])));
   expect(gateway.state.unavailable).toEqual([]);
+  // Where nobody can be asked, that is said as soon as it is known.
+  silent = 'there is no such name';
+  await new Promise<void>((resolve) => {
+    told = () => gateway.state.unavailable?.[0]?.reason === 'TokenUnavailable' && resolve();
+    void gateway.apply(desired({ ...set, revision: 'r3' }, { credentials: [{ name: 'cred:n/c', value: JSON.stringify(key) }] }));
+  });
 });
 
 test('a verdict that is another one is sent before the rest of the revision is worked out', async () => {
