@@ -85,11 +85,11 @@ export default table('mcp', MCP, [
       ['logging', 'logging/setLevel', { level: 'debug' }],
       ['task', 'tasks/result', { taskId: '1' }],
       ['unknown-method', 'admin/shell', { name: 'search' }],
-      ['method-case', 'Tools/Call', { name: 'search' }],
       ['method-slash', 'tools//call', { name: 'search' }],
       ['method-below', 'tools/call/delete_all', { name: 'search' }],
     ] as const
   ).map(([name, method, params]) => row(name, `The method ${JSON.stringify(method)}.`, post(message(method, params)), { expect: METHOD })),
+  row('method-case', 'The method in other letters, which some servers take for it.', post(message('Tools/Call', { name: 'delete_all' }))),
   row('method-space', 'A method with a space after it.', post(message('tools/call ', { name: 'search' }))),
   row('method-list', 'A list of methods.', post(message(['tools/call'], { name: 'search' }))),
   row('method-null', 'No method, but one that is said to be none.', post(message(null, { name: 'delete_all' }))),
