@@ -58,7 +58,7 @@ test('the port of its URL, and no other; a URL of one port is none of another', 
   const answer = await call('search');
   expect(answer).toMatchObject({ status: 200 });
   expect(answer.body).toBe('8443 POST /mcp?key=Bearer%20other');
-  expect(upstreams.seen.at(-1)).toMatchObject({ port: 8443, host: 'web.example:8443' });
+  expect(upstreams.seen.at(-1)).toMatchObject({ port: 8443, headers: { ':authority': 'web.example:8443' } });
   expect(JSON.parse((await call('delete_all')).body!)).toMatchObject({ id: 1, error: { code: -32_001, data: { code: 'ToolNotAllowed' } } });
   expect(denialOf(await call('search', { ...URL, path: '/other' }))).toMatchObject({ code: 'EndpointNotAllowed' });
   expect(denialOf(await call('search', { ...URL, port: 443 }))).toMatchObject({ code: 'EndpointNotAllowed' });
