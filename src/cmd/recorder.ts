@@ -1,11 +1,10 @@
-import { ClrkError, runProgram, systemClock, workInBackground } from '#lib';
+import { ClrkError, runProgram, systemClock } from '#lib';
 import { layout, type StorePort } from '#model';
 import { createRecorder } from '#telemetry';
 import { connect, exchangeBatch, Store } from '#wire';
 
 /** The records of one worker (`--name`): from its record files, over its spool, to `Store`. */
 await runProgram('recorder', async ({ state, run, args, log, signal, resources, ready }) => {
-  workInBackground();
   const worker = args['name'];
   if (!worker) throw new ClrkError('BadArgument', { what: 'recorder needs --name WORKER.', fix: 'The worker that starts it passes its own name.' });
   const paths = layout(state, run);

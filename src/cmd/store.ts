@@ -1,11 +1,10 @@
-import { runProgram, workInBackground } from '#lib';
+import { runProgram } from '#lib';
 import { layout, type ExchangeQuery, type ExchangeRecord, type LogQuery, type LogRecord } from '#model';
 import { openStore } from '#telemetry/store';
 import { createRpcServer, exchangeBatch, Store, type Implementation } from '#wire';
 
 /** The records of every run: opens ClickHouse under `<state>/clickhouse` and serves `Store`. */
 await runProgram('store', async ({ state, run, log, resources, ready }) => {
-  workInBackground(); // also ClickHouse's threads, which it starts
   const paths = layout(state, run);
   const store = resources.use(await openStore({ dir: paths.clickhouse, log }));
   const service: Implementation<typeof Store> = {

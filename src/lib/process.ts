@@ -1,5 +1,4 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
-import { getPriority, setPriority } from 'node:os';
 import { ClrkError } from './errors.ts';
 import type { Logger } from './log.ts';
 import { backoffMs } from './retry.ts';
@@ -84,14 +83,6 @@ export const spawnChild = (command: string, args: readonly string[], options: Sp
     detached: true,
     ...(options.cwd ? { cwd: options.cwd } : {}),
   });
-};
-
-/** Enough to go behind what somebody waits for, and not so much that it starves on a machine that is never idle. */
-const BACKGROUND_NICE = 5;
-/** Puts this process, and every thread it starts from now on, behind those that requests wait for. */
-export const workInBackground = (): void => {
-  // Who was started with less already may not ask for more.
-  if (getPriority() < BACKGROUND_NICE) setPriority(BACKGROUND_NICE);
 };
 
 /** Resolves when the child has ended (also when it could not be started: code 127). */
