@@ -26,7 +26,7 @@ interface Summary {
 
 /** What one line of `egress log -o json` has, in this order. */
 const FIELDS =
-  'time, invocation, agent, gateway, route, protocol, method, host, path, status, verdict, reason, decisionId, revision, model, inputTokens, outputTokens, durationMs, destination, requestBytes, responseBytes, provider, operation, routeMatched, stream, maxTokens, responseModel, responseId, finishReasons, cachedInputTokens, cacheCreationTokens, reasoningTokens, reservedTokens, budgetOverrun, providerFetches, credentialsReplaced, credentialsEchoed, namespace, worker, traceId, spanId, costUsd, costEstimated'.split(
+  'time, invocation, agent, gateway, route, protocol, method, host, path, status, verdict, reason, decisionId, revision, model, inputTokens, outputTokens, durationMs, destination, requestBytes, responseBytes, provider, operation, routeMatched, stream, maxTokens, responseModel, responseId, finishReasons, cachedInputTokens, cacheCreationTokens, reasoningTokens, reservedTokens, budgetOverrun, providerFetches, credentialsReplaced, credentialsEchoed, namespace, worker, traceId, spanId, costUsd, costEstimated, mcpMethod, tool, mcpResource, mcpSession, mcpProtocol'.split(
     ', ',
   );
 const CHAT = 'https://api.openai.com/v1/chat/completions';
