@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run } from '#lib';
 import type { AccessLine, ConnectionDecision, ConnectionFacts, L4Match, L4Ports, L4Route, ListenerShape, PolicyListener, PolicySet } from '#model';
 import { admitsName, decideConnection } from '#policy';
+import { cidrContains, parseAddress, parseCidr } from '../../src/policy/cidr.ts';
 import type { SandboxNetwork } from '../../src/sandbox/sandbox-network.ts';
 import { eventually } from '../e2e/harness.ts';
 import { EgressLab, OPENAI } from '../e2e/support/egress-lab.ts';
@@ -175,6 +176,13 @@ const stepOf = ({ facts, dialled, marker }: Tried): Single => {
   return { do: 'raw', address: dialled, port, send, until: marker, ...(speaks === 'tls' && { sni: sni! }) };
 };
 
+/** The decision, and what becomes of it where the one address of a name is not in the ranges it is bound to. */
+const decided = (set: PolicySet, facts: ConnectionFacts): Pick<ConnectionDecision, 'verdict' | 'reason' | 'handling'> => {
+  const said = decideConnection(set, facts);
+  const inRange = said.ranges?.some((range) => cidrContains(parseCidr(range)!, parseAddress(PRIVATE)!)) ?? true;
+  return facts.host === undefined || said.verdict === 'Denied' || inRange ? said : { ...said, verdict: 'Denied', reason: 'ForbiddenAddress' };
+};
+
 /** What the records say became of a connection. */
 const outcomeOf = (lines: readonly AccessLine[], { facts, dialled, marker }: Tried, source: string) => {
   const at = lines.filter((line) => line.source === source && line.destination === `${dialled}:${facts.port}` && line.chain !== 'udp');
@@ -199,7 +207,7 @@ test.for(Array.from({ length: POLICIES }, (_, round) => round))('policy %i', { t
     }),
   );
   for (const { one, answer, source } of answers.flat()) {
-    const said = decideConnection(set, one.facts);
+    const said = decided(set, one.facts);
     const context = JSON.stringify({ seed: SEED, round, facts: one.facts, said, answer, set });
     if (one.facts.transport === 'UDP') {
       // Only two ports have somebody who answers.
