@@ -1,4 +1,4 @@
-import type { ListenerShape, PolicyListener, PolicySet } from '#model';
+import type { L4Ports, ListenerShape, PolicyListener, PolicySet } from '#model';
 import { cidr, extension, any, type Json } from './envoy.ts';
 
 /** Matchers of the listener: which chain takes a connection. They narrow; what is let through is judged by its verdict. */
@@ -67,6 +67,13 @@ export const candidates = ({ listeners }: PolicySet, port: number | undefined): 
   return exact.length > 0 ? exact : tcp.filter((listener) => listener.port === undefined);
 };
 
+/** Rules name the ports of narrower ranges one by one. */
+const WIDE_RANGE = 16;
+
+/** Whether a match is about a port; `undefined` = about ports that are not told apart. */
+const isAbout = (ports: readonly L4Ports[] | undefined, port: number | undefined): boolean =>
+  !ports || ports.some(({ from, to }) => (port === undefined ? to - from >= WIDE_RANGE : from <= port && port <= to));
+
 const relevantTo = (set: PolicySet, listeners: readonly PolicyListener[], port: number | undefined): Relevant => {
   const attached = new Set(listeners.map(({ name }) => name));
   const at = (names: readonly string[]): boolean => names.some((name) => attached.has(name));
@@ -75,7 +82,7 @@ const relevantTo = (set: PolicySet, listeners: readonly PolicyListener[], port: 
     .filter((route) => at(route.listeners))
     .flatMap(({ rules }) => rules)
     .flatMap(({ matches: all }) => all)
-    .filter(({ protocol, ports }) => protocol !== 'UDP' && (port === undefined || !ports || ports.some(({ from, to }) => from <= port && port <= to)));
+    .filter(({ protocol, ports }) => protocol !== 'UDP' && isAbout(ports, port));
   const judged = terminates ? [...set.mcpRoutes, ...set.aiRoutes].filter((route) => at(route.listeners)).flatMap(({ hosts }) => hosts) : [];
   return {
     names: [...new Set([...judged, ...matches.flatMap(({ hosts }) => hosts ?? [])])].sort(),
@@ -90,7 +97,7 @@ export const namedPorts = (set: PolicySet): readonly number[] => {
   return [
     ...new Set([
       ...set.listeners.flatMap(({ port }) => port ?? []),
-      ...ofRules.filter(({ from, to }) => to - from < 16).flatMap(({ from, to }) => Array.from({ length: to - from + 1 }, (_, i) => from + i)),
+      ...ofRules.filter(({ from, to }) => to - from < WIDE_RANGE).flatMap(({ from, to }) => Array.from({ length: to - from + 1 }, (_, i) => from + i)),
     ]),
   ].sort((a, b) => a - b);
 };
