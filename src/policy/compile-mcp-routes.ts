@@ -1,11 +1,11 @@
 import type { CredentialValue, McpRoute } from '#model';
-import { createdAt, keyOf, no, sortedByAge, withRemarks, yes } from './attach.ts';
+import { no, sortedByAge, yes } from './attach.ts';
 import { attach, type Fit, type GatewayListeners } from './attach-listeners.ts';
 import { portProblem } from './compile-ai.ts';
 import { compileMcpRule, mcpPlaces, mcpRemarks, notBuiltRefs } from './compile-mcp.ts';
 import type { CompiledRoute, CompileInput } from './compile.ts';
-import { credentialClaims, credentialOn } from './credentials.ts';
-import { denialOn, type Denials } from './deny.ts';
+import type { Denials } from './deny.ts';
+import { judgingBasis, judgingState } from './judging-route.ts';
 import { TERMINATES } from './listeners.ts';
 
 export interface CompiledMcpRoutes {
@@ -18,49 +18,21 @@ export interface CompiledMcpRoutes {
 const MCP: Fit = { kind: 'MCPRoute', fits: (shape) => TERMINATES.has(shape), needs: 'an MCPRoute needs one that terminates TLS' };
 
 /** MCPRoutes with references to the gateway, in the order they are asked. */
-export const compileMcpRoutes = (
-  { gateway, mcpRoutes, credentialPolicies, secret, exists }: CompileInput,
-  at: GatewayListeners,
-  denials: Denials,
-): CompiledMcpRoutes => {
+export const compileMcpRoutes = (input: CompileInput, at: GatewayListeners, denials: Denials): CompiledMcpRoutes => {
   const states: CompiledRoute[] = [];
-  const claims = credentialClaims(credentialPolicies);
-  const credentials = new Map<string, string>();
-  const compiled = sortedByAge(mcpRoutes).flatMap((route): readonly McpRoute[] => {
-    const { parents, listeners } = attach(route, at, MCP);
+  const { basisOf, credentials } = judgingBasis('MCPRoute', input, denials);
+  const routes = sortedByAge(input.mcpRoutes).flatMap((route): readonly McpRoute[] => {
+    const attachment = attach(route, at, MCP);
+    const { parents, listeners } = attachment;
     if (parents.length === 0) return [];
-    const rules = route.spec.rules.map((_, index) => compileMcpRule(route, index, exists));
+    const rules = route.spec.rules.map((_, index) => compileMcpRule(route, index, input.exists));
     const { hosts, places } = mcpPlaces(route, rules);
-    const { text, nothing } = mcpRemarks(route, rules, hosts);
     const problems = [...new Set(places.map(({ port }) => port))].map((port) => portProblem('Its servers are', port, at.listeners, listeners));
     const elsewhere = problems.every((problem) => problem !== undefined) ? problems[0] : undefined;
     const unbuilt = notBuiltRefs(route);
     const resolvedRefs = unbuilt.length > 0 ? no('NotBuilt', `Not built yet: ${unbuilt.join(', ')}.`) : yes('ResolvedRefs');
-    states.push({
-      kind: 'MCPRoute',
-      key: keyOf(route),
-      parents: parents.map(({ parentRef, accepted }) => ({
-        parentRef,
-        accepted: accepted.status === 'True' && elsewhere ? no('NoMatchingParent', elsewhere) : withRemarks(accepted, text, nothing),
-        resolvedRefs,
-      })),
-    });
-    if (listeners.length === 0 || hosts.length === 0) return [];
-    const credential = credentialOn('MCPRoute', route, keyOf(gateway), claims, secret);
-    if (credential?.value !== undefined) credentials.set(credential.use.credential, credential.value);
-    const denied = denialOn('MCPRoute', route, denials);
-    return [
-      {
-        route: keyOf(route),
-        createdAt: createdAt(route),
-        listeners,
-        rules,
-        ...(credential && { credential: credential.use }),
-        ...(denied && { denied }),
-        hosts,
-        places,
-      },
-    ];
+    states.push(judgingState('MCPRoute', route, attachment, { resolvedRefs, elsewhere, remarks: mcpRemarks(route, rules, hosts) }));
+    return listeners.length === 0 || hosts.length === 0 ? [] : [{ ...basisOf(route, attachment), rules, hosts, places }];
   });
-  return { states, routes: compiled, credentials: [...credentials].map(([name, value]) => ({ name, value })) };
+  return { states, routes, credentials: credentials() };
 };

@@ -2,19 +2,7 @@ import { egressGateways, notBuiltFields } from '#api';
 import type { AIProviderRoute, CredentialInjectionPolicy, EgressDenyPolicy, EgressGateway, EgressL4Route, MCPRoute } from '#api';
 import { canonicalJson, textRevision } from '#lib';
 import type { AiRoute, CredentialValue, ListenerShape, ObjectKey, PolicyListener, PolicySet, PriceList } from '#model';
-import {
-  createdAt,
-  keyOf,
-  no,
-  notBuiltOfRoute,
-  sortedByAge,
-  withRemarks,
-  yes,
-  type ConditionState,
-  type Exists,
-  type RouteParent,
-  type SecretLookup,
-} from './attach.ts';
+import { keyOf, no, notBuiltOfRoute, sortedByAge, yes, type ConditionState, type Exists, type RouteParent, type SecretLookup } from './attach.ts';
 import { attach, type Fit, type GatewayListeners, type RouteKind } from './attach-listeners.ts';
 import { AI_PORT } from './claimed.ts';
 import { aiRemarks, compileAiRule, hostsOf, portProblem } from './compile-ai.ts';
@@ -23,8 +11,9 @@ import type { AgentLabels } from './compile-l4.ts';
 import { l4RouteCompiler, type CompiledL4Route } from './compile-l4-route.ts';
 import { compileMcpRoutes } from './compile-mcp-routes.ts';
 import { aliasesOf, timeoutOf, trustBundleOf, type CompileProblem } from './compile-upstream.ts';
-import { credentialClaims, credentialOfGateway, credentialOn } from './credentials.ts';
+import { credentialClaims, credentialOfGateway } from './credentials.ts';
 import { denialOn, denialsOf } from './deny.ts';
+import { judgingBasis, judgingState } from './judging-route.ts';
 import { idleListeners } from './listener-conflicts.ts';
 import { TERMINATES } from './listeners.ts';
 import { compilePrices, PRICES_CONFIG_MAP } from './price-overrides.ts';
@@ -156,53 +145,30 @@ const pricesResolved = (route: AIProviderRoute, own: PriceList | undefined): Con
 };
 
 const compileAiRoutes = (
-  { gateway, aiRoutes, credentialPolicies, secret, configMap }: CompileInput,
+  input: CompileInput,
   at: GatewayListeners,
   denials: ReturnType<typeof denialsOf>,
-  routes: CompiledRoute[],
+  states: CompiledRoute[],
 ): { readonly routes: readonly AiRoute[]; readonly credentials: readonly CredentialValue[]; readonly prices: Readonly<Record<string, PriceList>> } => {
   const prices: Record<string, PriceList> = {};
   const pricesFor = (namespace: string): PriceList | undefined => {
-    const data = configMap(PRICES_CONFIG_MAP, namespace);
+    const data = input.configMap(PRICES_CONFIG_MAP, namespace);
     return data && (prices[namespace] ??= compilePrices(data));
   };
-  const claims = credentialClaims(credentialPolicies);
-  const credentials = new Map<string, string>();
-  const compiled = sortedByAge(aiRoutes).flatMap((route): readonly AiRoute[] => {
-    const { parents, listeners } = attach(route, at, AI);
+  const { basisOf, credentials } = judgingBasis('AIProviderRoute', input, denials);
+  const routes = sortedByAge(input.aiRoutes).flatMap((route): readonly AiRoute[] => {
+    const attachment = attach(route, at, AI);
+    const { parents, listeners } = attachment;
     if (parents.length === 0) return [];
     const unbuilt = notBuiltOfRoute(route).filter((path) => path.startsWith('spec.rules['));
     const own = pricesFor(keyOf(route).namespace);
     const resolvedRefs = unbuilt.length > 0 ? no('NotBuilt', `Not built yet: ${unbuilt.join(', ')}.`) : pricesResolved(route, own);
-    const rules = route.spec.rules.map((_, index) => compileAiRule(route, index, keyOf(gateway), unbuilt));
-    const { text, nothing } = aiRemarks(route, rules);
+    const rules = route.spec.rules.map((_, index) => compileAiRule(route, index, keyOf(input.gateway), unbuilt));
     const elsewhere = portProblem('Providers are', AI_PORT, at.listeners, listeners);
-    routes.push({
-      kind: 'AIProviderRoute',
-      key: keyOf(route),
-      parents: parents.map(({ parentRef, accepted }) => ({
-        parentRef,
-        accepted: accepted.status === 'True' && elsewhere ? no('NoMatchingParent', elsewhere) : withRemarks(accepted, text, nothing),
-        resolvedRefs,
-      })),
-    });
-    if (listeners.length === 0) return [];
-    const credential = credentialOn('AIProviderRoute', route, keyOf(gateway), claims, secret);
-    if (credential?.value !== undefined) credentials.set(credential.use.credential, credential.value);
-    const denied = denialOn('AIProviderRoute', route, denials);
-    return [
-      {
-        route: keyOf(route),
-        createdAt: createdAt(route),
-        listeners,
-        rules,
-        ...(credential && { credential: credential.use }),
-        ...(denied && { denied }),
-        hosts: hostsOf(rules),
-      },
-    ];
+    states.push(judgingState('AIProviderRoute', route, attachment, { resolvedRefs, elsewhere, remarks: aiRemarks(route, rules) }));
+    return listeners.length === 0 ? [] : [{ ...basisOf(route, attachment), rules, hosts: hostsOf(rules) }];
   });
-  return { routes: compiled, credentials: [...credentials].map(([name, value]) => ({ name, value })), prices };
+  return { routes, credentials: credentials(), prices };
 };
 
 const compileL4Routes = (

@@ -164,18 +164,26 @@ const whyRequest = (match: AiRoute['rules'][number]['matches'][number], path: st
   }
 };
 
-/** Rules of AI routes that claim the host and do not match the request. */
-export const missedRequests = (set: PolicySet, routes: readonly AiRoute[], facts: RequestFacts): readonly Missed[] =>
+/** Rules of routes that claim the host and do not match a request; `why` tells it of a match at a path. */
+const missedBy = <Match>(
+  set: PolicySet,
+  routes: readonly (JudgingRoute & { readonly rules: readonly { readonly index: number; readonly matches: readonly Match[] }[] })[],
+  facts: RequestFacts,
+  why: (match: Match, path: string, facts: RequestFacts) => string | undefined,
+): readonly Missed[] =>
   routes.flatMap((route) =>
     route.rules.flatMap(({ index, matches }): readonly Missed[] => {
       const at = { gateway: gatewayName(set), route: nameOfRoute(route), rule: index, distance: NEAR.request };
       if (matches.length === 0) return [{ ...at, match: -1, why: `spec.rules[${index}] has no matches, so it matches nothing.` }];
       return matches.flatMap((match, m): readonly Missed[] => {
-        const why = whyRequest(match, `spec.rules[${index}].matches[${m}]`, facts);
-        return why === undefined ? [] : [{ ...at, match: m, why }];
+        const reason = why(match, `spec.rules[${index}].matches[${m}]`, facts);
+        return reason === undefined ? [] : [{ ...at, match: m, why: reason }];
       });
     }),
   );
+
+/** Rules of AI routes that claim the host and do not match the request. */
+export const missedRequests = (set: PolicySet, routes: readonly AiRoute[], facts: RequestFacts): readonly Missed[] => missedBy(set, routes, facts, whyRequest);
 
 const named = ({ globs = [], regexes = [] }: NamePatterns): string => some([...globs, ...regexes.map((pattern) => `/${pattern}/`)]);
 
@@ -202,14 +210,4 @@ const whyMessage = (match: McpMatch, path: string, facts: RequestFacts): string 
 };
 
 /** Rules of MCP routes that claim the host and do not match the message. */
-export const missedMessages = (set: PolicySet, routes: readonly McpRoute[], facts: RequestFacts): readonly Missed[] =>
-  routes.flatMap((route) =>
-    route.rules.flatMap(({ index, matches }): readonly Missed[] => {
-      const at = { gateway: gatewayName(set), route: nameOfRoute(route), rule: index, distance: NEAR.request };
-      if (matches.length === 0) return [{ ...at, match: -1, why: `spec.rules[${index}] has no matches, so it matches nothing.` }];
-      return matches.flatMap((match, m): readonly Missed[] => {
-        const why = whyMessage(match, `spec.rules[${index}].matches[${m}]`, facts);
-        return why === undefined ? [] : [{ ...at, match: m, why }];
-      });
-    }),
-  );
+export const missedMessages = (set: PolicySet, routes: readonly McpRoute[], facts: RequestFacts): readonly Missed[] => missedBy(set, routes, facts, whyMessage);

@@ -55,9 +55,6 @@ export const createSettler = (options: SettlerOptions): AsyncDisposable => {
   const settle = (line: AccessLine): Promise<void> | undefined => {
     const settlement = settlementOf(line);
     if (!settlement) return undefined;
-    const reserved = (line.engine?.reservedInput ?? 0) + (line.engine?.reservedOutput ?? 0);
-    if (settlement.tokens > reserved)
-      log.warn('a provider reported more than was reserved', { decision: settlement.id, reserved, tokens: settlement.tokens, reason: 'BudgetOverrun' });
     return retry(() => ledger.settle(settlement), {
       signal,
       onError: (error, n) => n === 0 && log.warn('cannot settle, trying again', { err: messageOf(error) }),

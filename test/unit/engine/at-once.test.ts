@@ -1,20 +1,12 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { LedgerPort } from '#model';
 import type { RequestHead } from '../../../src/egress/engine/request.ts';
 import { ShortBodies } from '../../../src/egress/engine/short-bodies.ts';
-import { BINDING, CHAT, createHarness, policyWith, type Harness } from './harness.ts';
+import { BINDING, CHAT, harnesses, policyWith } from './harness.ts';
 
 /** Requests that Envoy sends to the engine at once: headers and body, without waiting for an answer to either. */
 
-const open: Harness[] = [];
-const harness = (options?: Parameters<typeof createHarness>[0]): Harness => {
-  const made = createHarness(options);
-  open.push(made);
-  return made;
-};
-afterEach(async () => {
-  for (const made of open.splice(0)) await made[Symbol.asyncDispose]();
-});
+const harness = harnesses();
 
 test.each([1, 2, 7])('are answered once, when the body is whole (%i pieces), and go on as they would otherwise', async (atOnce) => {
   const engine = harness({ policy: policyWith(1_000_000) });

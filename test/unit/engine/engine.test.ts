@@ -1,19 +1,11 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { silentLogger, sleep, systemClock } from '#lib';
 import type { LedgerPort, ReserveRequest } from '#model';
 import { createEngine } from '../../../src/egress/engine/index.ts';
 import { compile, route } from '../policy/objects.ts';
-import { BINDING, CHAT, createHarness, policyWith, type Harness } from './harness.ts';
+import { BINDING, CHAT, harnesses, policyWith, type Harness } from './harness.ts';
 
-const open: Harness[] = [];
-const harness = (options?: Parameters<typeof createHarness>[0]): Harness => {
-  const made = createHarness(options);
-  open.push(made);
-  return made;
-};
-afterEach(async () => {
-  for (const made of open.splice(0)) await made[Symbol.asyncDispose]();
-});
+const harness = harnesses();
 
 describe('an allowed request', () => {
   test('goes on with the JSON that was judged, its length, its place in the trace and its route', async () => {

@@ -1,3 +1,4 @@
+import { afterEach } from 'vitest';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -218,5 +219,18 @@ const answerOf = (messages: readonly Message[]): Omit<Answer, 'unasked'> => {
     engine: messages.findLast(({ dynamicMetadata }) => dynamicMetadata)!.dynamicMetadata!['clrk.engine'],
     cases: messages.map(({ response }) => response.case),
     ...(last !== undefined && { last }),
+  };
+};
+
+/** The same for a file of tests: what is made is disposed of after each test. */
+export const harnesses = (): typeof createHarness => {
+  const open: Harness[] = [];
+  afterEach(async () => {
+    for (const made of open.splice(0)) await made[Symbol.asyncDispose]();
+  });
+  return (options) => {
+    const made = createHarness(options);
+    open.push(made);
+    return made;
   };
 };
